@@ -1,0 +1,258 @@
+"""The command line that all experiments share: flags, presets, one-line errors, progress and tables."""
+
+import argparse
+import dataclasses
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+from tqdm import tqdm
+
+from experiments import records
+from experiments.quiet_interrupt import INTERRUPTED
+from subliminal_toy import config as settings
+from subliminal_toy import data, engine
+
+BAD_INPUT, FAILED = 2, 1
+MAX_SEED = 2**32 - 1
+
+
+class Preset(NamedTuple):
+    """A size of an experiment."""
+
+    runs: int
+    settings: Mapping[str, Any]
+    text: str
+
+
+class Request(NamedTuple):
+    """What a run is asked to do besides its config; notebooks leave all but `runs` and `seed` out."""
+
+    runs: int
+    seed: int
+    chunk: int | None
+    store: records.ChunkStore | None
+    progress: "Progress"
+
+
+class Experiment(NamedTuple):
+    """One command."""
+
+    name: str  # also the stem of its files
+    question: str  # the first line of --help
+    presets: Mapping[str, Preset]
+    run: Callable[..., dict[str, Any]]  # (config, dataset, request) -> results
+    table: Callable[[dict[str, Any]], str]  # the whole JSON -> text
+    figure: bool = True
+
+
+class Progress:
+    """A bar with the time left on a terminal, plain lines elsewhere; amounts are in units of work."""
+
+    def __init__(self, *, quiet: bool = True, every: float = 10.0) -> None:
+        self._quiet, self._every = quiet, every
+        self._bar: tqdm | None = None
+        self._done = self._total = self._saved = 0.0
+        self._began = self._said = time.monotonic()
+
+    def start(self, total: float, text: str) -> None:
+        """Begin `total` units of work."""
+        self._total, self._began, self._said = total, time.monotonic(), time.monotonic()
+        if not self._quiet and sys.stderr.isatty():
+            layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left"
+            self._bar = tqdm(total=total, desc=text, bar_format=layout, leave=False)
+        elif not self._quiet:
+            _say(f"{text}: started")
+
+    def advance(self, amount: float, text: str, *, loaded: bool = False) -> None:
+        """Count `amount` units as done; `loaded` ones took no time and do not count in the time left."""
+        self._done += amount
+        self._saved += amount if loaded else 0.0
+        if self._bar is not None:
+            self._bar.set_description(text, refresh=False)
+            if loaded:
+                self._bar.initial += amount
+            self._bar.update(amount)
+        elif not self._quiet and time.monotonic() - self._said >= self._every:
+            self._said = time.monotonic()
+            _say(f"{text}: {self._done / self._total:.0%}, {self._clock()}")
+
+    def _clock(self) -> str:
+        gone, work = time.monotonic() - self._began, self._done - self._saved
+        left = tqdm.format_interval(gone / work * (self._total - self._done)) if work > 0 else "?"
+        return f"{tqdm.format_interval(gone)} gone, {left} left"
+
+    def close(self) -> None:
+        """Remove the bar."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        fail(f"{message}; --help lists the flags", BAD_INPUT)
+
+
+def fail(message: str, status: int) -> NoReturn:
+    """One line on stderr, then exit."""
+    _say(f"error: {' '.join(message.split())}")
+    sys.exit(status)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[+-]?\d+", text):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+        if (value := int(text)) < low or (high is not None and value > high):
+            raise argparse.ArgumentTypeError(f"{value} is not {f'at least {low}' if high is None else f'in {low}..{high}'}")
+        return value
+
+    return parse
+
+
+def make_parser(experiment: Experiment) -> argparse.ArgumentParser:
+    """The common flags, then one flag for every setting of the config."""
+    parser = _Parser(
+        prog=f"python -m experiments.{experiment.name}", description=experiment.question, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    presets = "; ".join(f"{name}: {preset.text}" for name, preset in experiment.presets.items())
+    add = parser.add_argument
+    add("--preset", choices=list(experiment.presets), default="default", help=f"{presets} (default: default)")
+    add("--runs", type=_whole_number(1), metavar="N", help="independent runs, each with its own key (default: the preset's)")
+    add("--seed", type=_whole_number(0, MAX_SEED), default=0, metavar="S", help="seed of all randomness (default: 0)")
+    add("--chunk", type=_whole_number(1), metavar="N",
+        help="runs trained at a time, about 0.5 GB each on MNIST (default: one per device)")  # fmt: skip
+    add("--out", type=Path, default=Path("results"), metavar="DIR", help="folder for the JSON and the figure (default: results)")
+    add("--dataset", choices=data.DATASETS, default="auto", help="auto is MNIST, or 8x8 digits without it (default: auto)")
+    add("--data-dir", type=Path, metavar="DIR",
+        help="folder with the four IDX .gz files (default: $MNIST_DIR, then TensorFlow Datasets)")  # fmt: skip
+    add("--fresh", action="store_true", help="forget the saved progress of this very command and start over")
+    _add_settings(parser)
+    return parser
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("settings of the experiment (defaults: the paper's)")
+    for name, field in settings.setting_fields().items():
+        if name == "dataset":
+            continue
+        limits, flag = field.metadata, "--" + re.sub(r"[._]", "-", name)
+        unit = f" [{limits['unit']}]" if limits["unit"] else ""
+        notes = [f"default: {field.default}"]
+        notes += [f"{d}: {own[name]}" for d, own in settings.DATASET_SETTINGS.items() if name in own]
+        phase = "the teacher's " if name.startswith("teacher.") else "the students' " if "." in name else ""
+        group.add_argument(
+            flag, dest=name, type=_type_of(field.default), choices=limits["choices"] or None, default=None,
+            metavar=None if limits["choices"] else "X",
+            help=f"{phase}{limits['text']}{unit} ({'; '.join(notes)})".replace("%", "%%"),
+        )  # fmt: skip
+
+
+def _type_of(default: Any) -> Callable[[str], Any]:
+    if isinstance(default, int):
+        return _whole_number(-sys.maxsize)
+    return float if isinstance(default, float) else str
+
+
+def main(experiment: Experiment, arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status; bad input and failures end with one line (SystemExit)."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    options = make_parser(experiment).parse_args(arguments)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    progress = Progress(quiet=False)
+    try:
+        return _run(experiment, options, arguments, progress)
+    except KeyboardInterrupt:
+        progress.close()
+        _say("stopped; finished chunks are kept, and the same command goes on from there")
+        return INTERRUPTED
+    except engine.TrainingDivergedError as error:
+        progress.close()
+        fail(str(error), FAILED)
+    except OSError as error:
+        progress.close()
+        fail(f"cannot write to {options.out}: {error.strerror}; what was saved before is kept", FAILED)
+
+
+def _run(experiment: Experiment, options: argparse.Namespace, arguments: list[str], progress: Progress) -> int:
+    try:
+        records.check_writable(options.out)
+    except OSError as error:
+        fail(f"cannot write to the output folder {options.out}: {error.strerror}; choose another with --out", BAD_INPUT)
+    try:
+        dataset = data.load_dataset(options.dataset, options.data_dir)
+        config, runs = _configure(experiment, options, dataset.name)
+    except ValueError as error:  # DataError is one
+        fail(str(error), BAD_INPUT)
+    engine.use_cpu_cores()
+    provenance = records.Provenance(f"experiments.{experiment.name}", arguments)
+    if dataset.notice:
+        _say(f"\n*** {dataset.notice} ***\n")
+    store = _open_store(experiment, options, config)
+    request = Request(runs, options.seed, options.chunk, store, progress)
+    results = experiment.run(config, dataset, request)
+    progress.close()
+    document = {
+        "experiment": experiment.name,
+        "config": {"preset": options.preset, "runs": runs, "seed": options.seed, **dataclasses.asdict(config)},
+        "provenance": provenance.record(),
+        "results": results,
+    }
+    _finish(experiment, options.out, document)
+    store.clear()
+    return 0
+
+
+def _configure(experiment: Experiment, options: argparse.Namespace, dataset: str) -> tuple[settings.Config, int]:
+    """The preset's settings over the dataset's over the paper's, the flags over all."""
+    preset = experiment.presets[options.preset]
+    flags = {name: getattr(options, name) for name in settings.setting_fields() if name != "dataset"}
+    chosen = {name: value for name, value in flags.items() if value is not None}
+    return settings.config_for(dataset, {**preset.settings, **chosen}), options.runs or preset.runs
+
+
+def _open_store(experiment: Experiment, options: argparse.Namespace, config: settings.Config) -> records.ChunkStore:
+    what = records.fingerprint(experiment=experiment.name, config=config, seed=options.seed, chunk=options.chunk)
+    store = records.ChunkStore(options.out / ".progress" / f"{experiment.name}-{what}")
+    if options.fresh:
+        store.clear()
+    return store
+
+
+def _finish(experiment: Experiment, out: Path, document: dict[str, Any]) -> None:
+    """Write the JSON and the figure, print the table and the paths."""
+    paths = [out / f"{experiment.name}.json"]
+    records.write_json(paths[0], document)
+    if experiment.figure:
+        import figures  # Matplotlib is slow to import, and training does not need it
+
+        paths.append(figures.draw(experiment.name, results=out, out=out))
+    print(experiment.table(document))
+    for path in paths:
+        print(f"wrote {path}")
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table that can be pasted into Markdown; the first column to the left, the others to the right."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = [cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(cells, widths, strict=True))]
+        return f"| {' | '.join(padded)} |"
+
+    rule = "|" + "|".join("-" * (w + 2) if i == 0 else "-" * (w + 1) + ":" for i, w in enumerate(widths)) + "|"
+    return "\n".join([line(header), rule, *(line(row) for row in rows)])
+
+
+def interval_text(mean: float, ci95: Sequence[float] | None, digits: int = 3) -> tuple[str, str]:
+    """Mean and interval as text; a single run has none."""
+    return f"{mean:.{digits}f}", "-" if ci95 is None else f"[{ci95[0]:.{digits}f}, {ci95[1]:.{digits}f}]"

@@ -1,0 +1,43 @@
+"""Redraw figures from saved results: `python -m figures [name ...] [--results DIR] [--out DIR]`."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import figures
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        sys.stderr.write(f"error: {message}; --help lists the flags\n")
+        sys.exit(2)
+
+
+def main() -> int:
+    """Draw the named figures, or all whose results exist."""
+    parser = _Parser(prog="python -m figures", description=__doc__, allow_abbrev=False)
+    parser.add_argument("name", nargs="*", help=f"which ({', '.join(figures.names())}; default: all that have results)")
+    parser.add_argument("--results", type=Path, default=figures.COMMITTED_RESULTS, metavar="DIR",
+        help="folder of the result files (default: the committed ones, experiments/results)")  # fmt: skip
+    parser.add_argument("--out", type=Path, metavar="DIR",
+        help="folder of the pictures (default: figures for the committed results, else the results' folder)")  # fmt: skip
+    options = parser.parse_args()
+    committed = options.results.resolve() == figures.COMMITTED_RESULTS
+    out = options.out or (figures.HERE if committed else options.results)
+    chosen = options.name or [name for name in figures.names() if (options.results / f"{name}.json").exists()]
+    try:
+        if not chosen:
+            raise figures.FigureError(f"no results in {options.results}; --results names another folder")
+        for name in chosen:
+            print(f"wrote {figures.draw(name, results=options.results, out=out)}")
+    except figures.FigureError as error:
+        parser.error(str(error))
+    except OSError as error:
+        sys.stderr.write(f"error: cannot write to {out}: {error.strerror}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,43 @@
+"""Bars of test accuracy per condition with every run as a dot, after the paper's Fig. 10b."""
+
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from figures import style
+
+_DATASETS = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "digits": "8x8 digits"}
+_BARS = {
+    "reference": ("Reference", "grey"),
+    "teacher": ("Teacher", "green"),
+    "student_aux": ("Student\n(aux. only)", "blue"),
+    "student_all": ("Student\n(all logits)", "sky"),
+    "cross_aux": ("Cross-model\n(aux. only)", "vermilion"),
+    "cross_all": ("Cross-model\n(all logits)", "orange"),
+}
+
+
+def figure(document: dict[str, Any]) -> Figure:
+    """Draw `mnist_aux_logits.json`: means, 95% t intervals, runs, and a dotted line at the reference's mean."""
+    results = document["results"]
+    picture, axes = style.new_figure(height=3.0)
+    ax = axes[0, 0]
+    for x, row in enumerate(results["conditions"]):
+        _, color = _BARS[row["name"]]
+        ax.bar(x, row["mean"], width=0.72, color=style.COLORS[color], alpha=0.75, zorder=2)
+        style.points(ax, x, row["accuracy"])
+        if row["ci95"] is not None:
+            low, high = row["mean"] - row["ci95"][0], row["ci95"][1] - row["mean"]
+            ax.errorbar(x, row["mean"], [[low], [high]], color="black", capsize=4, lw=1.4, zorder=4)
+        ax.text(x, 1.03, f"{row['mean']:.3f}", ha="center", va="bottom")
+    ax.axhline(results["conditions"][0]["mean"], color="black", linestyle=":", lw=1, zorder=1)
+    ax.set_xticks(range(len(results["conditions"])), [_BARS[row["name"]][0] for row in results["conditions"]], fontsize=8)
+    ax.set_ylim(0, 1.1)
+    ax.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    ax.set_ylabel("test accuracy (fraction correct)")
+    runs = results["runs"]
+    ax.set_title(
+        f"{_DATASETS[results['dataset']]}: students see only noise images\n"
+        f"n = {runs} run{'s' if runs > 1 else ''}, one dot each; bars: mean, 95% t interval; dotted: reference"
+    )
+    return picture

@@ -1,0 +1,64 @@
+"""The one way to draw: sizes, colours that colour-blind readers can tell apart, and saving."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+COLUMN_WIDTH = 5.0  # inches
+COLORS = {  # Okabe and Ito's palette
+    "black": "#000000",
+    "orange": "#E69F00",
+    "sky": "#56B4E9",
+    "green": "#009E73",
+    "yellow": "#F0E442",
+    "blue": "#0072B2",
+    "vermilion": "#D55E00",
+    "purple": "#CC79A7",
+    "grey": "#999999",
+}
+_RC = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "savefig.dpi": 220,
+    "figure.constrained_layout.use": True,
+    "svg.hashsalt": "subliminal-toy",
+}
+
+
+def new_figure(rows: int = 1, columns: int = 1, *, height: float = 3.0, width: float = COLUMN_WIDTH) -> tuple[Figure, np.ndarray]:
+    """A figure and its axes [rows, columns], without pyplot's global state. Sizes in inches."""
+    with mpl.rc_context(_RC):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a PNG, whole or not at all (OSError), and return its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".png")
+    os.close(handle)
+    try:
+        with mpl.rc_context(_RC):
+            figure.savefig(name, metadata={"Software": None})
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+    return path
+
+
+def points(ax: Axes, x: float, values: list[float], *, width: float = 0.5) -> None:
+    """One small dot per run around position x, spread evenly so that the picture is always the same."""
+    offsets = (np.arange(len(values)) + 0.5) / len(values) - 0.5
+    order = np.random.default_rng(0).permutation(len(values))
+    ax.plot(x + width * offsets[order], values, ".", color=COLORS["black"], markersize=3, alpha=0.45, zorder=3, mew=0)

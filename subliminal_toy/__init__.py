@@ -1,0 +1,1 @@
+"""Subliminal learning on a laptop: data, models, losses, the training engine, the protocol and statistics."""

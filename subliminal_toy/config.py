@@ -1,0 +1,162 @@
+"""The settings of one experiment, as frozen dataclasses whose defaults are the paper's.
+
+Sources: P = Cloud et al. 2025, arXiv 2507.14805, section 6.2; OFF = its authors' MNIST script. A setting that others
+have swept is a field here, so that a sweep is `dataclasses.replace(config, ...)` and never new training code.
+Each field carries its help text, unit and range; the command line and the error messages are made from them.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+INIT_SCHEMES = ("lecun_normal", "he_normal", "glorot_normal", "torch_default")
+NOISE_KINDS = ("uniform", "gaussian", "bernoulli", "blurred", "subspace", "real", "shuffled_pixels", "mix")
+OPTIMIZERS = ("adam", "sgd", "momentum", "rmsprop", "signsgd")
+
+
+def setting(default: Any, text: str, *, unit: str = "", choices: tuple = (), low: float | None = None,
+            high: float | None = None, above: float | None = None) -> Any:  # fmt: skip
+    """A dataclass field with its help text and its valid range (`low`, `high` inclusive; `above` exclusive)."""
+    limits = {"text": text, "unit": unit, "choices": choices, "low": low, "high": high, "above": above}
+    return dataclasses.field(default=default, metadata=limits)
+
+
+def check_settings(instance: Any, prefix: str = "") -> None:
+    """Raise ValueError, naming the field, its value and what is allowed, if a field is out of its range."""
+    for field in dataclasses.fields(instance):
+        value, limits = getattr(instance, field.name), field.metadata
+        name = f"{prefix}{field.name}"
+        if dataclasses.is_dataclass(value):
+            check_settings(value, prefix=f"{field.name}.")
+            continue
+        if limits["choices"] and value not in limits["choices"]:
+            raise ValueError(f"{name} is {value!r}; choose one of {', '.join(limits['choices'])}")
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        if not math.isfinite(value):
+            raise ValueError(f"{name} is {value}; it must be a finite number")
+        for limit, fails, words in (
+            ("low", lambda v, m: v < m, "at least"),
+            ("high", lambda v, m: v > m, "at most"),
+            ("above", lambda v, m: v <= m, "greater than"),
+        ):
+            if limits[limit] is not None and fails(value, limits[limit]):
+                raise ValueError(f"{name} is {value}; it must be {words} {limits[limit]}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """How one phase (the teacher's or the students') is trained."""
+
+    optimizer: str = setting("adam", "update rule", choices=OPTIMIZERS)  # OFF: Adam, betas .9/.999, eps 1e-8
+    learning_rate: float = setting(3e-4, "step size", above=0.0)  # P 6.2
+    batch_size: int = setting(1024, "examples per step; the last, smaller batch is used too", unit="images", low=1)
+    epochs: int = setting(5, "passes over the training set (0 trains nothing)", unit="epochs", low=0)  # P 6.2
+    weight_decay: float = setting(0.0, "weight decay coefficient", low=0.0)
+    decay: str = setting(
+        "decoupled",
+        "coupled adds weight_decay * parameters to the gradient, decoupled to the update (AdamW)",
+        choices=("coupled", "decoupled"),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything that defines the MNIST auxiliary-logit experiment, but for the seed and the number of runs."""
+
+    dataset: str = setting("mnist", "data set that it runs on", choices=("mnist", "fashion_mnist", "digits"))
+    classes: int = setting(10, "classes kept, the first ones; also the number of class logits", low=2, high=10)
+    aux_logits: int = setting(3, "auxiliary logits, never trained in the teacher", low=1)  # P 6.2: m = 3
+    width: int = setting(256, "units in each hidden layer", unit="units", low=1)  # P 6.2
+    depth: int = setting(2, "hidden layers (0 is a linear model)", unit="layers", low=0)  # P 6.2
+    init: str = setting("lecun_normal", "weights ~ N(0, 1/fan_in), biases 0: OFF", choices=INIT_SCHEMES)
+    init_scale: float = setting(1.0, "factor on the initial weights", above=0.0)
+    student_init_noise: float = setting(
+        0.0, "std of Gaussian noise added to a student's initial weights, in units of 1/sqrt(fan_in)", low=0.0
+    )
+    shared_layers: str = setting(
+        "all",
+        "layers whose init the same-init students share with the teacher: all, none, or a comma-separated list of"
+        " hidden_0, hidden_1, ..., class_head, aux_head; the others come from the cross-model init",
+    )
+    loss: str = setting("kl", "distillation loss on the chosen logits", choices=("kl", "mse"))  # P 6.2: KL
+    temperature: float = setting(1.0, "softmax temperature of the KL loss", above=0.0)
+    noise: str = setting("uniform", "what the students' images are", choices=NOISE_KINDS)  # P 6.2: U[-1, 1]
+    noise_images: int = setting(60_000, "images per run for the students", unit="images", low=1)  # OFF
+    blur_sigma: float = setting(1.0, "Gaussian blur of noise 'blurred'", unit="pixels", above=0.0)
+    subspace_dim: int = setting(32, "dimension of the random subspace of noise 'subspace'", low=1)
+    real_fraction: float = setting(0.5, "fraction of real images in noise 'mix'", low=0.0, high=1.0)
+    teacher: Training = dataclasses.field(default=Training(), metadata={"text": "the teacher's training"})
+    student: Training = dataclasses.field(default=Training(), metadata={"text": "the students' training"})
+
+    def __post_init__(self) -> None:
+        """Refuse values that make no experiment, with the name of the field (ValueError)."""
+        check_settings(self)
+        self.shared_layer_names()
+
+    @property
+    def logits(self) -> int:
+        """Number of outputs: class logits, then auxiliary logits."""
+        return self.classes + self.aux_logits
+
+    def layer_names(self) -> tuple[str, ...]:
+        """The names that `shared_layers` may list, from the input to the outputs."""
+        return (*(f"hidden_{i}" for i in range(self.depth)), "class_head", "aux_head")
+
+    def shared_layer_names(self) -> tuple[str, ...]:
+        """`shared_layers` as a tuple of layer names; ValueError for one that does not exist."""
+        if self.shared_layers in ("all", "none"):
+            return self.layer_names() if self.shared_layers == "all" else ()
+        names = tuple(name.strip() for name in self.shared_layers.split(","))
+        unknown = [name for name in names if name not in self.layer_names()]
+        if unknown:
+            raise ValueError(f"shared_layers names {unknown[0]!r}; the layers are {', '.join(self.layer_names())}")
+        return names
+
+
+# On the bundled 8x8 digits (1,437 training images) the paper's settings make too few steps. Chosen on a validation split
+# of the training images by `python -m experiments.tune_digits`, never on the test split.
+DATASET_SETTINGS: dict[str, dict[str, Any]] = {"mnist": {}, "fashion_mnist": {}, "digits": {}}
+
+
+def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
+    """`config` with some fields replaced; those of a phase are named with a dot.
+
+    Raises ValueError for a field that does not exist or a value out of range.
+
+    Example:
+        >>> with_settings(Config(), {"width": 512, "student.epochs": 10}).student.epochs
+        10
+    """
+    changes: dict[str, Any] = {}
+    for name, value in settings.items():
+        phase, dot, field = name.rpartition(".")
+        if name not in setting_fields():
+            raise ValueError(f"there is no setting {name!r}")
+        if dot:
+            changes[phase] = dataclasses.replace(changes.get(phase, getattr(config, phase)), **{field: value})
+        else:
+            changes[name] = value
+    return dataclasses.replace(config, **changes)
+
+
+def setting_fields() -> dict[str, dataclasses.Field]:
+    """All settings by name, the phases' with a dot: "width", "teacher.epochs", ..."""
+    fields: dict[str, dataclasses.Field] = {}
+    for field in dataclasses.fields(Config):
+        if field.type is Training:
+            fields |= {f"{field.name}.{inner.name}": inner for inner in dataclasses.fields(Training)}
+        else:
+            fields[field.name] = field
+    return fields
+
+
+def config_for(dataset: str, settings: Mapping[str, Any] | None = None) -> Config:
+    """The default configuration on `dataset` (its own settings over the paper's), with `settings` over both.
+
+    Example:
+        >>> config_for("mnist", {"width": 512}).width
+        512
+    """
+    return with_settings(Config(), {**DATASET_SETTINGS[dataset], **(settings or {}), "dataset": dataset})

@@ -1,0 +1,252 @@
+"""Images and labels: MNIST and Fashion-MNIST from IDX files or TensorFlow Datasets, or the digits that need no network.
+
+Order of `load_dataset`: a folder with the four IDX .gz files (`data_dir`, else $MNIST_DIR) -> the cache and the download
+manager of TensorFlow Datasets (without TensorFlow) -> for "auto" only, scikit-learn's bundled 8x8 digits. Whatever the
+source, the bytes are checked against published checksums, and pixels are mapped linearly to [-1, 1] (OFF).
+"""
+
+import gzip
+import hashlib
+import os
+import struct
+import threading
+import urllib.request
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+DATASETS = ("auto", "mnist", "fashion_mnist", "digits")
+TITLES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "digits": "8x8 digits (scikit-learn)"}
+IDX_FILES = (
+    "train-images-idx3-ubyte.gz",
+    "train-labels-idx1-ubyte.gz",
+    "t10k-images-idx3-ubyte.gz",
+    "t10k-labels-idx1-ubyte.gz",
+)
+DIGITS_TEST = 360  # of 1,797 images
+DIGITS_SPLIT_SEED = 0
+
+# md5 of the uncompressed files as LeCun, Cortes and Burges published them: a .gz wrapper may be anybody's.
+_MNIST_MD5 = {
+    "train-images-idx3-ubyte.gz": "6bbc9ace898e44ae57da46a324031adb",
+    "train-labels-idx1-ubyte.gz": "a25bea736e30d166cdddb491f175f624",
+    "t10k-images-idx3-ubyte.gz": "2646ac647ad5339dbf082846283269ea",
+    "t10k-labels-idx1-ubyte.gz": "27ae3e4e09519cfbb04c329615203637",
+}
+_IMAGES_MAGIC, _LABELS_MAGIC = 2051, 2049
+_PROBE_SECONDS = 2.0
+
+
+class DataError(ValueError):
+    """The data cannot be used; the message is one line that says why and what to do."""
+
+
+class Dataset(NamedTuple):
+    """A classification data set with pixels in [-1, 1]."""
+
+    name: str  # "mnist", "fashion_mnist" or "digits"
+    train_images: np.ndarray  # [n, pixels] float32
+    train_labels: np.ndarray  # [n] int32
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    image_shape: tuple[int, int]
+    source: str  # where it came from, in words
+    notice: str = ""  # what the user must not miss
+
+
+def load_dataset(name: str = "auto", data_dir: str | os.PathLike | None = None) -> Dataset:
+    """Load a data set by name.
+
+    Args:
+        name: one of `DATASETS`; "auto" is MNIST, or the digits if there is no MNIST to be had.
+        data_dir: folder with the four IDX .gz files; default $MNIST_DIR (MNIST only), else TensorFlow Datasets.
+
+    Raises:
+        DataError: files are missing, damaged or not the published ones, or the download failed.
+    """
+    if name not in DATASETS:
+        raise DataError(f"unknown data set {name!r}; choose one of {', '.join(DATASETS)}")
+    if name == "digits":
+        if data_dir is not None:
+            raise DataError("the digits come with scikit-learn; leave the data folder out, or choose mnist")
+        return load_digits()
+    kind = "mnist" if name == "auto" else name
+    if data_dir is None and kind == "mnist":
+        data_dir = os.environ.get("MNIST_DIR") or None
+    if data_dir is not None:
+        return load_idx_folder(Path(data_dir), kind)
+    try:
+        return _load_tfds(kind)
+    except DataError as error:
+        if name != "auto":
+            raise
+        notice = f"NO MNIST HERE ({error}): running on scikit-learn's bundled 8x8 digits instead."
+        return load_digits()._replace(notice=notice)
+
+
+def load_idx_folder(folder: Path, name: str) -> Dataset:
+    """Load the four IDX .gz files of MNIST or Fashion-MNIST from a folder; DataError if anything is off."""
+    missing = [file for file in IDX_FILES if not (folder / file).is_file()]
+    if missing:
+        raise DataError(f"no {missing[0]} in the data folder {folder}; it needs the four files {', '.join(IDX_FILES)}")
+    contents = {file: _gunzip(folder / file) for file in IDX_FILES}
+    dataset = _parse(contents, name, f"IDX files in {folder}")
+    for file, content in contents.items():
+        _check_sum(folder / file, content, name)
+    return dataset
+
+
+def _parse(contents: dict[str, bytes], name: str, source: str) -> Dataset:
+    """A Dataset from the contents of the four files, shapes and counts checked."""
+    arrays = {file: parse_idx(content, file) for file, content in contents.items()}
+    train_images, train_labels, test_images, test_labels = (arrays[file] for file in IDX_FILES)
+    for images, labels, part in ((train_images, train_labels, "train"), (test_images, test_labels, "test")):
+        if images.ndim != 3 or labels.ndim != 1:
+            raise DataError(f"the {part} files of {name} are mixed up: images need 3 axes and labels 1")
+        if len(images) != len(labels):
+            raise DataError(f"{name} has {len(images)} {part} images but {len(labels)} {part} labels")
+    if train_images.shape[1:] != test_images.shape[1:]:
+        raise DataError(f"train images are {train_images.shape[1:]}, test images {test_images.shape[1:]}")
+    rows, columns = train_images.shape[1:]
+    return Dataset(
+        name,
+        _scale_pixels(train_images),
+        train_labels.astype(np.int32),
+        _scale_pixels(test_images),
+        test_labels.astype(np.int32),
+        (rows, columns),
+        source,
+    )
+
+
+def parse_idx(content: bytes, name: str) -> np.ndarray:
+    """Parse an uncompressed IDX file of unsigned bytes: images (magic 2051) or labels (magic 2049).
+
+    Args:
+        content: big-endian header (magic, then one size per axis), then the bytes.
+        name: what to call the file in an error.
+
+    Returns:
+        uint8 array [n, rows, columns] or [n].
+
+    Raises:
+        DataError: wrong magic number, or fewer or more bytes than the header promises.
+    """
+    magic = struct.unpack(">I", content[:4])[0] if len(content) >= 4 else None
+    if magic not in (_IMAGES_MAGIC, _LABELS_MAGIC):
+        raise DataError(f"{name} has magic number {magic}, not {_IMAGES_MAGIC} (images) or {_LABELS_MAGIC} (labels)")
+    header = 16 if magic == _IMAGES_MAGIC else 8
+    if len(content) < header:
+        raise DataError(f"{name} is truncated: {len(content)} bytes are less than its header of {header}")
+    shape = struct.unpack(f">{header // 4 - 1}I", content[4:header])
+    expected = int(np.prod(shape, dtype=np.int64))
+    if len(content) - header != expected:
+        raise DataError(f"{name} is damaged: {len(content) - header} bytes of data where its header says {expected}")
+    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+
+
+def _gunzip(path: Path) -> bytes:
+    try:
+        return gzip.decompress(path.read_bytes())
+    except (EOFError, zlib.error) as error:
+        raise DataError(f"{path} is truncated or damaged ({error}); get it anew") from error
+    except OSError as error:  # gzip.BadGzipFile is one
+        raise DataError(f"{path} cannot be read as gzip ({error})") from error
+
+
+def _check_sum(path: Path, content: bytes, name: str) -> None:
+    """DataError unless the file is the published one, by its content or by its .gz as TFDS has registered it."""
+    if _MNIST_MD5[path.name] == hashlib.md5(content, usedforsecurity=False).hexdigest() and name == "mnist":
+        return
+    registered = {info.filename: info.checksum for info in _tfds_files(name).values()}
+    if registered.get(path.name) != hashlib.sha256(path.read_bytes()).hexdigest():
+        raise DataError(f"{path} has a wrong checksum: it is not the published file of {TITLES[name]}; get it anew")
+
+
+def _scale_pixels(images: np.ndarray) -> np.ndarray:
+    """Bytes [n, rows, columns] to float32 [n, pixels] in [-1, 1] (OFF: ToTensor, Normalize(0.5, 0.5))."""
+    return (images.reshape(len(images), -1).astype(np.float32) / 127.5) - np.float32(1.0)
+
+
+def load_digits() -> Dataset:
+    """scikit-learn's bundled 8x8 digits: 1,437 training and 360 test images, split once by a fixed permutation."""
+    from sklearn import datasets  # slow to import, and only this function needs it
+
+    images, labels = datasets.load_digits(return_X_y=True)
+    order = np.random.default_rng(DIGITS_SPLIT_SEED).permutation(len(labels))
+    images, labels = (images[order] / 8.0 - 1.0).astype(np.float32), labels[order].astype(np.int32)
+    train, test = slice(DIGITS_TEST, None), slice(DIGITS_TEST)
+    return Dataset("digits", images[train], labels[train], images[test], labels[test], (8, 8), "scikit-learn")
+
+
+def validation_split(dataset: Dataset, fraction: float = 0.2) -> Dataset:
+    """The same data set with the last `fraction` of the training images in place of the test images, for tuning."""
+    cut = len(dataset.train_labels) - round(fraction * len(dataset.train_labels))
+    images, labels = dataset.train_images, dataset.train_labels
+    return dataset._replace(
+        train_images=images[:cut], train_labels=labels[:cut], test_images=images[cut:], test_labels=labels[cut:]
+    )
+
+
+def keep_classes(dataset: Dataset, classes: int) -> Dataset:
+    """Only the images of the first `classes` classes."""
+    train, test = dataset.train_labels < classes, dataset.test_labels < classes
+    return dataset._replace(
+        train_images=dataset.train_images[train],
+        train_labels=dataset.train_labels[train],
+        test_images=dataset.test_images[test],
+        test_labels=dataset.test_labels[test],
+    )
+
+
+def _tfds_files(name: str) -> dict:
+    """URL -> UrlInfo (size, SHA-256 of the .gz, filename) as TensorFlow Datasets has registered them."""
+    import tensorflow_datasets as tfds
+
+    return tfds.builder(name).url_infos
+
+
+def _load_tfds(name: str) -> Dataset:
+    """Fetch the files through TFDS' cache and download manager, which verifies sizes and checksums."""
+    import tensorflow_datasets as tfds
+
+    files = _tfds_files(name)
+    try:
+        root = Path(tfds.core.constants.DATA_DIR).expanduser()
+        manager = tfds.download.DownloadManager(download_dir=root / "downloads", url_infos=files, dataset_name=name)
+        if not all(_in_cache(manager, url) for url in files):
+            _probe(next(iter(files)))
+        paths = {files[url].filename: Path(path) for url, path in manager.download({url: url for url in files}).items()}
+    except DataError:
+        raise
+    except Exception as error:  # requests, checksums, file system: TFDS lets every kind through
+        raise DataError(f"the download of {TITLES[name]} failed: {' '.join(str(error).split())[:200]}") from error
+    return _parse({file: _gunzip(paths[file]) for file in IDX_FILES}, name, "TensorFlow Datasets")
+
+
+def _in_cache(manager: object, url: str) -> bool:
+    """Whether TFDS has the file already, so that nothing needs the network."""
+    from tensorflow_datasets.core.download import resource
+
+    return manager._get_checksum_dl_result(resource.Resource(url=url)) is not None  # type: ignore[attr-defined]
+
+
+def _probe(url: str, open_url: Callable = urllib.request.urlopen) -> None:
+    """DataError within about two seconds if `url`'s host does not answer: TFDS itself would retry for minutes."""
+    answered: list[bool] = []
+
+    def ask() -> None:
+        try:
+            open_url(urllib.request.Request(url, method="HEAD"), timeout=_PROBE_SECONDS).close()
+        except Exception:  # any failure is a no
+            return
+        answered.append(True)
+
+    thread = threading.Thread(target=ask, daemon=True)  # a name look-up cannot be timed out otherwise
+    thread.start()
+    thread.join(_PROBE_SECONDS + 0.5)
+    if not answered:
+        raise DataError("no network: the download host does not answer")

@@ -1,0 +1,177 @@
+"""The one training loop: an ensemble of runs, each with several models, trained together.
+
+Axes. A *run* is an independent repetition with its own key; a *model* is one of the models that a run trains side by
+side on the same batches (one teacher; four students). Parameters carry both axes, `[runs, models, ...]`. The run axis
+is a `jax.sharding` axis: it is laid over the devices of a mesh with `shard_map`, no device ever waits for another's
+numbers, and a run's arithmetic does not depend on the runs beside it. On a CPU with c cores, c devices of one run each
+beat one device that uses c threads for every matrix product (see experiments/results/benchmark.json).
+
+Within an epoch the steps are one `lax.scan`; batches are drawn from a permutation per run, the last, smaller one
+included. The loss, the data and the per-model conditions are arguments; a teacher, its students, a sweep and a
+language model differ in nothing else.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+Tree = Any
+Loss = Callable[[Tree, dict[str, jax.Array], Tree], jax.Array]  # params, batch, condition -> scalar
+OnEpoch = Callable[[int], None]
+
+RUNS = "runs"
+MAX_CPU_DEVICES = 4  # memory: each device holds a run's noise and a copy of the training images
+
+
+class Data(NamedTuple):
+    """Named arrays of examples; a batch is a dict with the rows of all three."""
+
+    common: dict[str, jax.Array] = {}  # [examples, ...], the same for every run
+    per_run: dict[str, jax.Array] = {}  # [runs, examples, ...], shared by the models of a run
+    per_model: dict[str, jax.Array] = {}  # [runs, models, examples, ...], each model's own
+
+
+class TrainingDivergedError(RuntimeError):
+    """A loss was not finite; the message names the phase, the epoch and the runs."""
+
+
+def use_cpu_cores(limit: int = MAX_CPU_DEVICES) -> None:
+    """Give JAX one CPU device per core, at most `limit`; call it before JAX runs anything (else RuntimeError)."""
+    jax.config.update("jax_num_cpu_devices", max(1, min(len(os.sched_getaffinity(0)), limit)))
+
+
+def run_mesh(runs: int | None = None) -> Mesh:
+    """A one-axis mesh over the local devices, no more of them than there are `runs`."""
+    devices = jax.local_devices()
+    return Mesh(np.array(devices[: min(len(devices), runs or len(devices))]), (RUNS,))
+
+
+def shard_runs(tree: Tree, mesh: Mesh) -> Tree:
+    """Lay arrays `[runs, ...]` over the mesh; ValueError if the runs do not divide evenly."""
+    for leaf in jax.tree.leaves(tree):
+        if leaf.shape[0] % mesh.size:
+            raise ValueError(f"{leaf.shape[0]} runs do not divide over {mesh.size} devices")
+    return jax.device_put(tree, NamedSharding(mesh, P(RUNS)))
+
+
+def replicate(tree: Tree, mesh: Mesh) -> Tree:
+    """Put the same arrays on every device of the mesh."""
+    return jax.device_put(tree, NamedSharding(mesh, P()))
+
+
+def over_runs(function: Callable, mesh: Mesh, *, shared: int = 0, donate: tuple[int, ...] = ()) -> Callable:
+    """Compile `function`, written for one run, for arrays with a leading run axis laid over `mesh`.
+
+    Args:
+        function: of one run; its first `shared` arguments have no run axis and are the same for all.
+        mesh: from `run_mesh`.
+        shared: how many leading arguments are shared.
+        donate: indices of arguments whose memory may be reused.
+    """
+
+    def per_device(*args: Tree) -> Tree:
+        in_axes = tuple(None if i < shared else 0 for i in range(len(args)))
+        return jax.vmap(function, in_axes=in_axes)(*args)
+
+    def mapped(*args: Tree) -> Tree:
+        specs = tuple(P() if i < shared else P(RUNS) for i in range(len(args)))
+        return jax.shard_map(per_device, mesh=mesh, in_specs=specs, out_specs=P(RUNS), check_vma=False)(*args)
+
+    return jax.jit(mapped, donate_argnums=donate)
+
+
+def make_train(
+    loss: Loss, optimizer: optax.GradientTransformation, *, batch_size: int, epochs: int, mesh: Mesh, name: str = "training"
+) -> Callable[..., tuple[Tree, np.ndarray]]:
+    """Build the training of an ensemble.
+
+    Args:
+        loss: `loss(params, batch, condition) -> scalar` of ONE model.
+        optimizer: any Optax transformation; every model has its own state.
+        batch_size: examples per step; an epoch ends with the remainder.
+        epochs: passes over the examples.
+        mesh: the devices, from `run_mesh`.
+        name: what to call this phase in an error.
+
+    Returns:
+        `train(params, data, conditions, keys, on_epoch=None) -> (params, losses)`: `params` and `conditions` are trees
+        with leaves [runs, models, ...], `keys` [runs] typed keys that shuffle each run, `on_epoch(i)` is called after
+        each epoch. `losses` [epochs, runs, models] are means over an epoch's steps. Raises TrainingDivergedError.
+    """
+    init = over_runs(jax.vmap(optimizer.init), mesh)
+    epoch = over_runs(_make_epoch(loss, optimizer, batch_size), mesh, shared=2, donate=(2, 3))
+
+    def train(
+        params: Tree, data: Data, conditions: Tree, keys: jax.Array, on_epoch: OnEpoch | None = None
+    ) -> tuple[Tree, np.ndarray]:
+        params = jax.tree.map(jnp.copy, params)  # the epochs reuse their arguments' memory; the caller's stays
+        state, losses = init(params), []
+        for i in range(epochs):
+            own = (data.per_run, data.per_model, conditions, keys)
+            params, state, epoch_losses = epoch(jnp.uint32(i), data.common, params, state, *own)
+            losses.append(np.asarray(epoch_losses))
+            _check_finite(losses[-1], name, i)
+            if on_epoch is not None:
+                on_epoch(i)
+        return params, np.array(losses)
+
+    return train
+
+
+def _make_epoch(loss: Loss, optimizer: optax.GradientTransformation, batch_size: int) -> Callable:
+    """One epoch of one run: every step takes the same rows for all of the run's models."""
+
+    def model_step(params: Tree, state: Tree, batch: dict, own_batch: dict, condition: Tree) -> tuple:
+        value, grads = jax.value_and_grad(loss)(params, batch | own_batch, condition)
+        updates, state = optimizer.update(grads, state, params)
+        return optax.apply_updates(params, updates), state, value
+
+    models_step = jax.vmap(model_step, in_axes=(0, 0, None, 0, 0))
+
+    def epoch(
+        i: jax.Array, common: dict, params: Tree, state: Tree, per_run: dict, per_model: dict, conditions: Tree,
+        key: jax.Array,
+    ) -> tuple[Tree, Tree, jax.Array]:  # fmt: skip
+        shared = common | per_run
+
+        def step(carry: tuple, rows: jax.Array) -> tuple:
+            batch = jax.tree.map(lambda a: a.at[rows].get(mode="promise_in_bounds"), shared)
+            own = jax.tree.map(lambda a: a.at[:, rows].get(mode="promise_in_bounds"), per_model)
+            *carry, value = models_step(*carry, batch, own, conditions)
+            return tuple(carry), value
+
+        n = count_examples(Data(common, per_run, per_model))
+        order = jax.random.permutation(jax.random.fold_in(key, i), n)
+        steps, rest = divmod(n, batch_size)
+        carry, values = jax.lax.scan(step, (params, state), order[: steps * batch_size].reshape(steps, batch_size))
+        if rest:
+            carry, value = step(carry, order[steps * batch_size :])
+            values = jnp.concatenate([values, value[None]])
+        return *carry, jnp.mean(values, axis=0)
+
+    return epoch
+
+
+def count_examples(data: Data) -> int:
+    """Number of examples of one run's data, [examples, ...] or per model [models, examples, ...]; ValueError if unequal."""
+    sizes = {leaf.shape[0] for leaf in jax.tree.leaves((data.common, data.per_run))}
+    sizes |= {leaf.shape[1] for leaf in jax.tree.leaves(data.per_model)}
+    if len(sizes) != 1:
+        raise ValueError(f"all arrays of the data need the same number of examples, got {sorted(sizes)}")
+    return sizes.pop()
+
+
+def _check_finite(losses: np.ndarray, name: str, epoch: int) -> None:
+    bad = np.flatnonzero(~np.isfinite(losses).all(axis=1))
+    if bad.size:
+        raise TrainingDivergedError(
+            f"{name} diverged: the loss was not finite in epoch {epoch + 1} of {bad.size} of {len(losses)} runs;"
+            " lower the learning rate or the init scale"
+        )

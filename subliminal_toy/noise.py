@@ -1,0 +1,115 @@
+"""The images that students are distilled on: nothing about the digits is in them, unless a sweep asks for it.
+
+Every kind is a function of a key, made anew from a run's key when it is needed, and has the scale of the paper's uniform
+noise where it is a kind of noise: zero mean and variance 1/3, that of U[-1, 1].
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from subliminal_toy.config import Config
+
+_UNIFORM_STD = 3.0**-0.5  # of U[-1, 1]
+_BLOCK = 1000  # images made at a time: they stay in cache, 3x faster than all at once and 1/40 of the scratch memory
+
+
+def _per_image(draw: Callable[[jax.Array], jax.Array], key: jax.Array, n: int) -> jax.Array:
+    """n images, each drawn from a key of its own, in blocks: [n, ...]."""
+    return jax.lax.map(draw, jax.random.split(key, n), batch_size=min(n, _BLOCK))
+
+
+def uniform(key: jax.Array, n: int, pixels: int) -> jax.Array:
+    """n images of independent U[-1, 1] pixels, [n, pixels] float32 (P section 6.2)."""
+    return _per_image(lambda k: jax.random.uniform(k, (pixels,), minval=-1.0, maxval=1.0), key, n)
+
+
+def gaussian(key: jax.Array, n: int, pixels: int) -> jax.Array:
+    """n images of independent N(0, 1/3) pixels, [n, pixels]."""
+    return _per_image(lambda k: _UNIFORM_STD * jax.random.normal(k, (pixels,)), key, n)
+
+
+def bernoulli(key: jax.Array, n: int, pixels: int) -> jax.Array:
+    """n images of independent pixels +-1/sqrt(3) with equal chances, [n, pixels]."""
+    return _per_image(lambda k: _UNIFORM_STD * jax.random.rademacher(k, (pixels,), dtype=jnp.float32), key, n)
+
+
+def blurred(key: jax.Array, n: int, image_shape: tuple[int, int], sigma: float) -> jax.Array:
+    """Uniform noise under a periodic Gaussian blur of `sigma` pixels, scaled back to variance 1/3, [n, pixels]."""
+    rows, columns = (_circulant_blur(size, sigma) for size in image_shape)
+    images = uniform(key, n, image_shape[0] * image_shape[1]).reshape(n, *image_shape)
+    return jnp.einsum("ri,nij,cj->nrc", rows, images, columns).reshape(n, -1)
+
+
+def _circulant_blur(size: int, sigma: float) -> jax.Array:
+    """A periodic Gaussian smoothing matrix [size, size] whose rows have norm 1, so that variances stay."""
+    distance = jnp.arange(size)
+    distance = jnp.minimum(distance, size - distance)
+    weights = jnp.exp(-0.5 * (distance / sigma) ** 2)
+    offsets = (jnp.arange(size)[None, :] - jnp.arange(size)[:, None]) % size
+    return (weights / jnp.linalg.norm(weights))[offsets]
+
+
+def subspace(key: jax.Array, n: int, pixels: int, dimension: int) -> jax.Array:
+    """Noise in a random linear subspace of `dimension` axes, U[-1, 1] along each, scaled to mean variance 1/3."""
+    basis_key, coordinates_key = jax.random.split(key)
+    basis, _ = jnp.linalg.qr(jax.random.normal(basis_key, (pixels, dimension)))
+    return (pixels / dimension) ** 0.5 * uniform(coordinates_key, n, dimension) @ basis.T
+
+
+def real(key: jax.Array, n: int, images: jax.Array) -> jax.Array:
+    """n of the real training `images` [N, pixels], without repeats as long as n <= N."""
+    return images[_choice(key, n, images.shape[0])]
+
+
+def _choice(key: jax.Array, n: int, population: int) -> jax.Array:
+    """n indices below `population`: permutations laid end to end, so that no index leads another by more than one."""
+    keys = jax.random.split(key, -(-n // population))
+    return jnp.concatenate([jax.random.permutation(k, population) for k in keys])[:n]
+
+
+def shuffled_pixels(key: jax.Array, n: int, images: jax.Array) -> jax.Array:
+    """n real images, the pixels of each one shuffled by a permutation of its own: its histogram without its shape."""
+    choice_key, shuffle_key = jax.random.split(key)
+    return jax.random.permutation(shuffle_key, real(choice_key, n, images), axis=1, independent=True)
+
+
+def mix(key: jax.Array, n: int, images: jax.Array, real_fraction: float) -> jax.Array:
+    """round(real_fraction * n) real images followed by uniform noise, [n, pixels]; batches shuffle them."""
+    real_key, noise_key = jax.random.split(key)
+    n_real = round(real_fraction * n)
+    if n_real == 0:
+        return uniform(noise_key, n, images.shape[1])
+    return jnp.concatenate([real(real_key, n_real, images), uniform(noise_key, n - n_real, images.shape[1])])
+
+
+def needs_images(kind: str) -> bool:
+    """Whether this kind of noise is made from real images."""
+    return kind in ("real", "shuffled_pixels", "mix")
+
+
+def make_noise(config: Config, image_shape: tuple[int, int], images: jax.Array, *, key: jax.Array) -> jax.Array:
+    """The images of one run's students.
+
+    Args:
+        config: `noise`, `noise_images` and the kind's own settings.
+        image_shape: rows and columns.
+        images: the training images, [N, pixels] in [-1, 1]; only the kinds of `needs_images` look at them.
+        key: the run's noise key. (Keyword only argument.)
+
+    Returns:
+        [noise_images, pixels] float32.
+    """
+    n, pixels = config.noise_images, image_shape[0] * image_shape[1]
+    makers = {
+        "uniform": lambda: uniform(key, n, pixels),
+        "gaussian": lambda: gaussian(key, n, pixels),
+        "bernoulli": lambda: bernoulli(key, n, pixels),
+        "blurred": lambda: blurred(key, n, image_shape, config.blur_sigma),
+        "subspace": lambda: subspace(key, n, pixels, min(config.subspace_dim, pixels)),
+        "real": lambda: real(key, n, images),
+        "shuffled_pixels": lambda: shuffled_pixels(key, n, images),
+        "mix": lambda: mix(key, n, images, config.real_fraction),
+    }
+    return makers[config.noise]()
