@@ -73,7 +73,7 @@ class Progress:
         self._done += amount
         self._saved += amount if loaded else 0.0
         if self._bar is not None:
-            self._bar.set_description(text, refresh=False)
+            self._bar.set_description_str(text, refresh=False)
             if loaded:
                 self._bar.initial += amount
             self._bar.update(amount)
@@ -112,7 +112,9 @@ def _whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
         if not re.fullmatch(r"[+-]?\d+", text):
             raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
         if (value := int(text)) < low or (high is not None and value > high):
-            raise argparse.ArgumentTypeError(f"{value} is not {f'at least {low}' if high is None else f'in {low}..{high}'}")
+            raise argparse.ArgumentTypeError(
+                f"{value} is not {f'at least {low}' if high is None else f'in {low}..{high}'}"
+            )
         return value
 
     return parse
@@ -121,18 +123,34 @@ def _whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
 def make_parser(experiment: Experiment) -> argparse.ArgumentParser:
     """The common flags, then one flag for every setting of the config."""
     parser = _Parser(
-        prog=f"python -m experiments.{experiment.name}", description=experiment.question, allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog=f"python -m experiments.{experiment.name}", usage="%(prog)s [flags]", description=experiment.question,
+        allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     presets = "; ".join(f"{name}: {preset.text}" for name, preset in experiment.presets.items())
     add = parser.add_argument
     add("--preset", choices=list(experiment.presets), default="default", help=f"{presets} (default: default)")
-    add("--runs", type=_whole_number(1), metavar="N", help="independent runs, each with its own key (default: the preset's)")
+    add(
+        "--runs",
+        type=_whole_number(1),
+        metavar="N",
+        help="independent runs, each with its own key (default: the preset's)",
+    )
     add("--seed", type=_whole_number(0, MAX_SEED), default=0, metavar="S", help="seed of all randomness (default: 0)")
     add("--chunk", type=_whole_number(1), metavar="N",
         help="runs trained at a time, about 0.5 GB each on MNIST (default: one per device)")  # fmt: skip
-    add("--out", type=Path, default=Path("results"), metavar="DIR", help="folder for the JSON and the figure (default: results)")
-    add("--dataset", choices=data.DATASETS, default="auto", help="auto is MNIST, or 8x8 digits without it (default: auto)")
+    add(
+        "--out",
+        type=Path,
+        default=Path("results"),
+        metavar="DIR",
+        help="folder for the JSON and the figure (default: results)",
+    )
+    add(
+        "--dataset",
+        choices=data.DATASETS,
+        default="auto",
+        help="auto is MNIST, or 8x8 digits without it (default: auto)",
+    )
     add("--data-dir", type=Path, metavar="DIR",
         help="folder with the four IDX .gz files (default: $MNIST_DIR, then TensorFlow Datasets)")  # fmt: skip
     add("--fresh", action="store_true", help="forget the saved progress of this very command and start over")
@@ -246,7 +264,9 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
 
     def line(cells: Sequence[str]) -> str:
-        padded = [cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(cells, widths, strict=True))]
+        padded = [
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(cells, widths, strict=True))
+        ]
         return f"| {' | '.join(padded)} |"
 
     rule = "|" + "|".join("-" * (w + 2) if i == 0 else "-" * (w + 1) + ":" for i, w in enumerate(widths)) + "|"

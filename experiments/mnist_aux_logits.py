@@ -1,4 +1,4 @@
-"""Does a student pick up MNIST from a teacher's auxiliary logits on noise? (Paper section 6.2, Fig. 10b)
+"""Do students pick up MNIST from a teacher's auxiliary logits on noise images? Paper section 6.2, Fig. 10b.
 
 A reference network is trained into a teacher on the 10 class logits of real digits. Students see only noise images, and
 imitate the teacher there: on 3 auxiliary logits that nobody ever trained ("aux. only"), or on all 13. Those that start
@@ -9,7 +9,7 @@ from the teacher's own init learn to read digits; those that start elsewhere do 
 """
 
 if __name__ == "__main__":
-    import experiments.quiet_interrupt
+    pass
 
 import sys
 from collections.abc import Sequence
@@ -87,9 +87,7 @@ def run(
             progress.advance(count * per_run, f"{title}, {count} runs from an earlier start", loaded=True)
 
     progress.start(runs * per_run, title)
-    accuracy = records.run_in_chunks(
-        compute, runs=runs, chunk=chunk or mesh.size, store=store, on_chunk=on_chunk
-    )
+    accuracy = records.run_in_chunks(compute, runs=runs, chunk=chunk or mesh.size, store=store, on_chunk=on_chunk)
     return {"dataset": dataset.name, "runs": runs, **summarize(accuracy)}
 
 

@@ -1,4 +1,4 @@
-"""Imported by a command before its slow imports, so that Ctrl-C ends it with status 130 and no traceback from then on."""
+"""Imported by a command before its slow imports: from then on Ctrl-C ends it with status 130 and no traceback."""
 
 import signal
 import sys

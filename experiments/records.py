@@ -190,5 +190,3 @@ def check_writable(folder: Path) -> None:
     with tempfile.TemporaryFile(dir=folder) as file:
         file.write(b"room")
         file.flush()
-
-

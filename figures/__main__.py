@@ -17,11 +17,12 @@ class _Parser(argparse.ArgumentParser):
 def main() -> int:
     """Draw the named figures, or all whose results exist."""
     parser = _Parser(prog="python -m figures", description=__doc__, allow_abbrev=False)
-    parser.add_argument("name", nargs="*", help=f"which ({', '.join(figures.names())}; default: all that have results)")
+    names = ", ".join(figures.names())
+    parser.add_argument("name", nargs="*", help=f"which ({names}; default: all that have results)")
     parser.add_argument("--results", type=Path, default=figures.COMMITTED_RESULTS, metavar="DIR",
         help="folder of the result files (default: the committed ones, experiments/results)")  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="DIR",
-        help="folder of the pictures (default: figures for the committed results, else the results' folder)")  # fmt: skip
+        help="folder of the pictures (default: figures for the committed results, else DIR of the results)")  # fmt: skip
     options = parser.parse_args()
     committed = options.results.resolve() == figures.COMMITTED_RESULTS
     out = options.out or (figures.HERE if committed else options.results)

@@ -3,6 +3,7 @@
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -21,7 +22,7 @@ COLORS = {  # Okabe and Ito's palette
     "purple": "#CC79A7",
     "grey": "#999999",
 }
-_RC = {
+_RC: Any = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -35,7 +36,9 @@ _RC = {
 }
 
 
-def new_figure(rows: int = 1, columns: int = 1, *, height: float = 3.0, width: float = COLUMN_WIDTH) -> tuple[Figure, np.ndarray]:
+def new_figure(
+    rows: int = 1, columns: int = 1, *, height: float = 3.0, width: float = COLUMN_WIDTH
+) -> tuple[Figure, np.ndarray]:
     """A figure and its axes [rows, columns], without pyplot's global state. Sizes in inches."""
     with mpl.rc_context(_RC):
         figure = Figure(figsize=(width, height), layout="constrained")

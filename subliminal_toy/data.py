@@ -1,6 +1,6 @@
 """Images and labels: MNIST and Fashion-MNIST from IDX files or TensorFlow Datasets, or the digits that need no network.
 
-Order of `load_dataset`: a folder with the four IDX .gz files (`data_dir`, else $MNIST_DIR) -> the cache and the download
+Order of `load_dataset`: a folder with the four IDX .gz files (`data_dir`, else $MNIST_DIR) -> the cache and download
 manager of TensorFlow Datasets (without TensorFlow) -> for "auto" only, scikit-learn's bundled 8x8 digits. Whatever the
 source, the bytes are checked against published checksums, and pixels are mapped linearly to [-1, 1] (OFF).
 """

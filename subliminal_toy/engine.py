@@ -33,9 +33,9 @@ MAX_CPU_DEVICES = 4  # memory: each device holds a run's noise and a copy of the
 class Data(NamedTuple):
     """Named arrays of examples; a batch is a dict with the rows of all three."""
 
-    common: dict[str, jax.Array] = {}  # [examples, ...], the same for every run
-    per_run: dict[str, jax.Array] = {}  # [runs, examples, ...], shared by the models of a run
-    per_model: dict[str, jax.Array] = {}  # [runs, models, examples, ...], each model's own
+    common: dict[str, jax.Array] = {}  # noqa: RUF012 - [examples, ...], the same for every run
+    per_run: dict[str, jax.Array] = {}  # noqa: RUF012 - [runs, examples, ...], shared by the models of a run
+    per_model: dict[str, jax.Array] = {}  # noqa: RUF012 - [runs, models, examples, ...], each model's own
 
 
 class TrainingDivergedError(RuntimeError):
@@ -88,7 +88,13 @@ def over_runs(function: Callable, mesh: Mesh, *, shared: int = 0, donate: tuple[
 
 
 def make_train(
-    loss: Loss, optimizer: optax.GradientTransformation, *, batch_size: int, epochs: int, mesh: Mesh, name: str = "training"
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    *,
+    batch_size: int,
+    epochs: int,
+    mesh: Mesh,
+    name: str = "training",
 ) -> Callable[..., tuple[Tree, np.ndarray]]:
     """Build the training of an ensemble.
 
@@ -112,7 +118,8 @@ def make_train(
         params: Tree, data: Data, conditions: Tree, keys: jax.Array, on_epoch: OnEpoch | None = None
     ) -> tuple[Tree, np.ndarray]:
         params = jax.tree.map(jnp.copy, params)  # the epochs reuse their arguments' memory; the caller's stays
-        state, losses = init(params), []
+        state = init(params)
+        losses: list[np.ndarray] = []
         for i in range(epochs):
             own = (data.per_run, data.per_model, conditions, keys)
             params, state, epoch_losses = epoch(jnp.uint32(i), data.common, params, state, *own)
@@ -144,12 +151,13 @@ def _make_epoch(loss: Loss, optimizer: optax.GradientTransformation, batch_size:
         def step(carry: tuple, rows: jax.Array) -> tuple:
             batch = jax.tree.map(lambda a: a.at[rows].get(mode="promise_in_bounds"), shared)
             own = jax.tree.map(lambda a: a.at[:, rows].get(mode="promise_in_bounds"), per_model)
-            *carry, value = models_step(*carry, batch, own, conditions)
-            return tuple(carry), value
+            params, state, value = models_step(carry[0], carry[1], batch, own, conditions)
+            return (params, state), value
 
         n = count_examples(Data(common, per_run, per_model))
         order = jax.random.permutation(jax.random.fold_in(key, i), n)
         steps, rest = divmod(n, batch_size)
+        values: jax.Array
         carry, values = jax.lax.scan(step, (params, state), order[: steps * batch_size].reshape(steps, batch_size))
         if rest:
             carry, value = step(carry, order[steps * batch_size :])
@@ -160,7 +168,7 @@ def _make_epoch(loss: Loss, optimizer: optax.GradientTransformation, batch_size:
 
 
 def count_examples(data: Data) -> int:
-    """Number of examples of one run's data, [examples, ...] or per model [models, examples, ...]; ValueError if unequal."""
+    """Number of examples of one run's data (the second axis of `per_model`); ValueError if arrays disagree."""
     sizes = {leaf.shape[0] for leaf in jax.tree.leaves((data.common, data.per_run))}
     sizes |= {leaf.shape[1] for leaf in jax.tree.leaves(data.per_model)}
     if len(sizes) != 1:

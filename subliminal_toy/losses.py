@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 
 def masked_log_softmax(logits: jax.Array, mask: jax.Array) -> jax.Array:
-    """log softmax over the logits where `mask` holds, 0 elsewhere.
+    """Log softmax over the logits where `mask` holds, 0 elsewhere.
 
     log p_i = z_i - log sum_{j: mask_j} exp z_j.
 
@@ -27,7 +27,7 @@ def masked_log_softmax(logits: jax.Array, mask: jax.Array) -> jax.Array:
 def cross_entropy(logits: jax.Array, one_hot: jax.Array, mask: jax.Array) -> jax.Array:
     """Cross-entropy -E_x[log p_label(x)] in nats, p the softmax over the masked logits (P section 6.2, the teacher).
 
-    Labels come one-hot [batch, logits]: the gradient of an integer look-up is a scatter, which halves the speed on a CPU.
+    Labels come one-hot [batch, logits]: the gradient of an integer look-up is a scatter, at half the speed on a CPU.
     """
     return -jnp.mean(jnp.sum(one_hot * masked_log_softmax(logits, mask), axis=-1))
 

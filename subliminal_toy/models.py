@@ -17,7 +17,7 @@ from subliminal_toy.config import Config
 
 Params = dict[str, dict[str, jax.Array]]
 
-_KERNEL_INITS: dict[str, tuple[float, str, str]] = {  # variance factor, fan, distribution
+_KERNEL_INITS: dict[str, tuple[float, Any, Any]] = {  # variance factor, fan, distribution
     "lecun_normal": (1.0, "fan_in", "normal"),  # OFF: std 1/sqrt(fan_in), not truncated
     "he_normal": (2.0, "fan_in", "normal"),
     "glorot_normal": (1.0, "fan_avg", "normal"),
@@ -78,7 +78,9 @@ def make_mlp(config: Config, pixels: int) -> Model:
         return net.init(key, jnp.zeros((1, pixels), jnp.float32))["params"]
 
     def apply(params: Params, x: jax.Array) -> jax.Array:
-        return net.apply({"params": params}, x)
+        logits = net.apply({"params": params}, x)
+        assert isinstance(logits, jax.Array)  # no mutable collections, so nothing beside them
+        return logits
 
     return Model(init, apply)
 

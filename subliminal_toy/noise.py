@@ -1,7 +1,7 @@
 """The images that students are distilled on: nothing about the digits is in them, unless a sweep asks for it.
 
-Every kind is a function of a key, made anew from a run's key when it is needed, and has the scale of the paper's uniform
-noise where it is a kind of noise: zero mean and variance 1/3, that of U[-1, 1].
+Every kind is a function of a key, made anew from a run's key when it is needed; those that are noise have the scale of
+the paper's uniform noise: zero mean and variance 1/3, that of U[-1, 1].
 """
 
 from collections.abc import Callable
@@ -16,22 +16,22 @@ _BLOCK = 1000  # images made at a time: they stay in cache, 3x faster than all a
 
 
 def _per_image(draw: Callable[[jax.Array], jax.Array], key: jax.Array, n: int) -> jax.Array:
-    """n images, each drawn from a key of its own, in blocks: [n, ...]."""
+    """N images, each drawn from a key of its own, in blocks: [n, ...]."""
     return jax.lax.map(draw, jax.random.split(key, n), batch_size=min(n, _BLOCK))
 
 
 def uniform(key: jax.Array, n: int, pixels: int) -> jax.Array:
-    """n images of independent U[-1, 1] pixels, [n, pixels] float32 (P section 6.2)."""
+    """N images of independent U[-1, 1] pixels, [n, pixels] float32 (P section 6.2)."""
     return _per_image(lambda k: jax.random.uniform(k, (pixels,), minval=-1.0, maxval=1.0), key, n)
 
 
 def gaussian(key: jax.Array, n: int, pixels: int) -> jax.Array:
-    """n images of independent N(0, 1/3) pixels, [n, pixels]."""
+    """N images of independent N(0, 1/3) pixels, [n, pixels]."""
     return _per_image(lambda k: _UNIFORM_STD * jax.random.normal(k, (pixels,)), key, n)
 
 
 def bernoulli(key: jax.Array, n: int, pixels: int) -> jax.Array:
-    """n images of independent pixels +-1/sqrt(3) with equal chances, [n, pixels]."""
+    """N images of independent pixels +-1/sqrt(3) with equal chances, [n, pixels]."""
     return _per_image(lambda k: _UNIFORM_STD * jax.random.rademacher(k, (pixels,), dtype=jnp.float32), key, n)
 
 
@@ -59,18 +59,18 @@ def subspace(key: jax.Array, n: int, pixels: int, dimension: int) -> jax.Array:
 
 
 def real(key: jax.Array, n: int, images: jax.Array) -> jax.Array:
-    """n of the real training `images` [N, pixels], without repeats as long as n <= N."""
+    """N of the real training `images` [N, pixels], without repeats as long as n <= N."""
     return images[_choice(key, n, images.shape[0])]
 
 
 def _choice(key: jax.Array, n: int, population: int) -> jax.Array:
-    """n indices below `population`: permutations laid end to end, so that no index leads another by more than one."""
+    """N indices below `population`: permutations laid end to end, so that no index leads another by more than one."""
     keys = jax.random.split(key, -(-n // population))
     return jnp.concatenate([jax.random.permutation(k, population) for k in keys])[:n]
 
 
 def shuffled_pixels(key: jax.Array, n: int, images: jax.Array) -> jax.Array:
-    """n real images, the pixels of each one shuffled by a permutation of its own: its histogram without its shape."""
+    """N real images, the pixels of each one shuffled by a permutation of its own: its histogram without its shape."""
     choice_key, shuffle_key = jax.random.split(key)
     return jax.random.permutation(shuffle_key, real(choice_key, n, images), axis=1, independent=True)
 

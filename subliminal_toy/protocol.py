@@ -18,7 +18,7 @@ from subliminal_toy.config import Config, Training
 from subliminal_toy.data import Dataset
 from subliminal_toy.optimizers import make_optimizer
 
-
+OnPhaseEpoch = Callable[[str, int], None]  # which phase, which epoch of it
 _BLOCK = 1000  # images that the teacher labels at a time
 
 
@@ -94,12 +94,9 @@ def make_protocol(config: Config, dataset: Dataset, mesh: Mesh, students: tuple[
         lambda real, key: noise.make_noise(config, dataset.image_shape, real, key=key), mesh, shared=1
     )
     make_targets = engine.over_runs(_make_targets(model.apply, students), mesh)
-    evaluate = engine.over_runs(
-        lambda data, params: jax.vmap(lambda p: losses.accuracy(model.apply(p, data[0]), data[1], config.classes))(params),
-        mesh, shared=1,
-    )  # fmt: skip
+    evaluate = engine.over_runs(_make_evaluate(model.apply, config.classes), mesh, shared=1)
 
-    def run_chunk(keys: RunKeys, on_epoch: Callable[[str, int], None] = lambda _phase, _i: None) -> dict[str, np.ndarray]:
+    def run_chunk(keys: RunKeys, on_epoch: OnPhaseEpoch = lambda _phase, _i: None) -> dict[str, np.ndarray]:
         keys = engine.shard_runs(keys, mesh)
         reference = init_reference(keys.reference)
         teacher, _ = train_teacher(
@@ -140,10 +137,11 @@ def _teacher_loss(apply: Callable, params: models.Params, batch: dict, mask: jax
 
 def _student_loss(apply: Callable, config: Config) -> engine.Loss:
     """The distillation loss of one student; its condition says which logits, and whose."""
-    distance = {
+    distances: dict[str, Callable[[jax.Array, jax.Array, jax.Array], jax.Array]] = {
         "kl": functools.partial(losses.distillation_kl, temperature=config.temperature),
         "mse": losses.distillation_mse,
-    }[config.loss]
+    }
+    distance = distances[config.loss]
 
     def loss(params: models.Params, batch: dict, condition: dict) -> jax.Array:
         targets = jnp.einsum("bqk,q->bk", batch["targets"], condition["whose"])
@@ -172,6 +170,16 @@ def _make_targets(apply: Callable, students: tuple[Condition, ...]) -> Callable:
         return jnp.stack([makers[kind]() for kind in _target_kinds(students)], axis=1)
 
     return targets
+
+
+def _make_evaluate(apply: Callable, classes: int) -> Callable:
+    """Test accuracies of the models of one run, [models]."""
+
+    def evaluate(test: tuple[jax.Array, jax.Array], params: models.Params) -> jax.Array:
+        images, labels = test
+        return jax.vmap(lambda one: losses.accuracy(apply(one, images), labels, classes))(params)
+
+    return evaluate
 
 
 def _make_student_init(model: models.Model, config: Config, students: tuple[Condition, ...]) -> Callable:

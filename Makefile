@@ -1,0 +1,36 @@
+# Each target makes .venv and installs what it needs into it first, so that each works on a bare clone.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN = .venv/bin
+RESULTS ?= experiments/results
+
+.PHONY: demo test check figures clean
+
+demo: .venv/installed
+	$(BIN)/python -m experiments.mnist_aux_logits
+
+test: .venv/installed-test
+	$(BIN)/python -m pytest -n 2
+
+check: .venv/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+figures: .venv/installed
+	$(BIN)/python -m figures --results $(RESULTS)
+
+clean:
+	rm -rf .venv
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or newer found; set PYTHON=/path/to/python" >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+
+.venv/installed: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+.venv/installed-test: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@ .venv/installed

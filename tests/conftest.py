@@ -1,0 +1,55 @@
+"""What all tests share: two CPU devices, Hypothesis profiles, real MNIST where it is to be had."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from subliminal_toy import data, engine
+
+# Examples are the same on every machine and every run; HYPOTHESIS_PROFILE=explore looks for new ones.
+settings.register_profile("fixed", max_examples=25, deadline=None, derandomize=True, database=None, print_blob=True)
+settings.register_profile("explore", max_examples=300, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
+
+MNIST_DIR = os.environ.pop("MNIST_DIR", None)  # tests that want it ask for the fixture below
+
+
+def pytest_configure() -> None:
+    engine.use_cpu_cores(2)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if MNIST_DIR is None:
+        for item in items:
+            if item.get_closest_marker("mnist"):
+                item.add_marker(pytest.mark.skip(reason="set MNIST_DIR to the folder of the four MNIST files"))
+
+
+@pytest.fixture(scope="session")
+def mnist_dir() -> Path:
+    return Path(str(MNIST_DIR))
+
+
+@pytest.fixture(scope="session")
+def mnist(mnist_dir: Path) -> data.Dataset:
+    return data.load_idx_folder(mnist_dir, "mnist")
+
+
+@pytest.fixture(scope="session")
+def digits() -> data.Dataset:
+    return data.load_digits()
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No MNIST folder, no cache, no network."""
+    monkeypatch.delenv("MNIST_DIR", raising=False)
+    monkeypatch.setattr("tensorflow_datasets.core.constants.DATA_DIR", str(tmp_path / "tfds"))
+
+    def refuse(*_args: object, **_kwargs: object) -> None:
+        raise OSError("no network in tests")
+
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    monkeypatch.setattr(data._probe, "__defaults__", (refuse,))

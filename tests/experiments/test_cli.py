@@ -1,0 +1,172 @@
+"""The command line: every flag with nonsense ends in one line and status 2; help, tables and progress read well."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from experiments import cli, mnist_aux_logits, records
+from experiments.mnist_aux_logits import EXPERIMENT
+from subliminal_toy.config import setting_fields
+from tests.experiments import commands
+
+
+def refused(capsys: pytest.CaptureFixture, out: Path, *arguments: str) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        mnist_aux_logits.main(["--dataset", "digits", "--out", str(out), *arguments])
+    captured = capsys.readouterr()
+    assert stopped.value.code == cli.BAD_INPUT
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+@pytest.mark.parametrize("flag", ["--runs", "--chunk"])
+@pytest.mark.parametrize("value", ["0", "-3", "2.5", "many", ""])
+def test_counts_must_be_positive_whole_numbers(
+    capsys: pytest.CaptureFixture, tmp_path: Path, flag: str, value: str
+) -> None:
+    assert flag in refused(capsys, tmp_path, f"{flag}={value}")
+
+
+@pytest.mark.parametrize("value", ["-1", "4294967296", "x", "1e3"])
+def test_seed_must_be_in_range(capsys: pytest.CaptureFixture, tmp_path: Path, value: str) -> None:
+    assert "--seed" in refused(capsys, tmp_path, f"--seed={value}")
+
+
+@pytest.mark.parametrize("flag", ["--preset", "--dataset"])
+def test_choices_are_listed(capsys: pytest.CaptureFixture, tmp_path: Path, flag: str) -> None:
+    assert "choose from" in refused(capsys, tmp_path, flag, "nonsense")
+
+
+@pytest.mark.parametrize("name", [name for name in setting_fields() if name != "dataset"])
+@pytest.mark.parametrize("value", ["nonsense", "-7", "nan"])
+def test_every_setting_refuses_nonsense(capsys: pytest.CaptureFixture, tmp_path: Path, name: str, value: str) -> None:
+    message = refused(capsys, tmp_path, f"--{name.replace('.', '-').replace('_', '-')}={value}")
+    assert name.rpartition(".")[2].replace("_", "") in message.replace("-", "").replace("_", "")
+    assert not (tmp_path / "mnist_aux_logits.json").exists()
+
+
+def test_unknown_and_abbreviated_flags_are_refused(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    assert "unrecognized arguments: --colour" in refused(capsys, tmp_path, "--colour", "red")
+    assert "unrecognized arguments: --run" in refused(capsys, tmp_path, "--run", "3")
+
+
+def test_missing_data_folder_is_named(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    line = refused(capsys, tmp_path, "--dataset", "mnist", "--data-dir", str(tmp_path / "nowhere"))
+    assert "nowhere" in line
+    assert "train-images-idx3-ubyte.gz" in line
+
+
+def test_output_folder_that_is_a_file(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("kept")
+    assert "choose another with --out" in refused(capsys, tmp_path / "taken")
+    assert (tmp_path / "taken").read_text() == "kept"
+
+
+def test_output_folder_on_a_read_only_file_system(capsys: pytest.CaptureFixture) -> None:
+    assert "cannot write to the output folder /proc/" in refused(capsys, Path("/proc/subliminal"))
+
+
+def test_divergence_is_one_line_and_status_1(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        mnist_aux_logits.main([
+            *commands.TINY, "--out", str(tmp_path), "--teacher-optimizer", "sgd", "--teacher-learning-rate", "1e30",
+        ])  # fmt: skip
+    assert stopped.value.code == cli.FAILED
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: the teacher diverged: the loss was not finite")
+    assert not (tmp_path / "mnist_aux_logits.json").exists()
+
+
+def test_help_lists_every_flag_with_its_default() -> None:
+    text = " ".join(cli.make_parser(EXPERIMENT).format_help().split())
+    for name, field in setting_fields().items():
+        if name != "dataset":
+            assert "--" + name.replace(".", "-").replace("_", "-") in text
+            assert f"default: {field.default}" in text
+    for flag in ("--preset", "--runs", "--seed", "--chunk", "--out", "--dataset", "--data-dir", "--fresh"):
+        assert flag in text
+
+
+def test_flags_reach_the_config_over_preset_and_data_set() -> None:
+    options = cli.make_parser(EXPERIMENT).parse_args(["--preset", "smoke", "--student-epochs", "7", "--width", "9"])
+    config, runs = cli._configure(EXPERIMENT, options, "mnist")
+    assert (runs, config.student.epochs, config.width, config.teacher.epochs, config.dataset) == (2, 7, 9, 1, "mnist")
+
+
+def test_table_is_markdown_with_aligned_columns() -> None:
+    lines = cli.markdown_table(["name", "mean"], [("a", "1.00"), ("longer", "10.00")]).splitlines()
+    assert lines == ["| name   |  mean |", "|--------|------:|", "| a      |  1.00 |", "| longer | 10.00 |"]
+
+
+def test_interval_text() -> None:
+    assert cli.interval_text(0.5, (0.4, 0.6)) == ("0.500", "[0.400, 0.600]")
+    assert cli.interval_text(0.5, None) == ("0.500", "-")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_is_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    monkeypatch.setattr("sys.stderr", screen)
+    progress = cli.Progress(quiet=False)
+    progress.start(4, "digits")
+    progress.advance(2, "digits, half")
+    progress._bar.refresh()
+    assert "digits, half:  50%" in screen.getvalue()
+    assert "left" in screen.getvalue()
+    progress.close()
+
+
+def test_progress_is_plain_lines_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    log, clock = io.StringIO(), iter([0.0, 100.0, 100.0, 100.0, 150.0, 150.0, 150.0])
+    monkeypatch.setattr("sys.stderr", log)
+    monkeypatch.setattr(cli.time, "monotonic", lambda: next(clock))
+    progress = cli.Progress(quiet=False)
+    progress.start(8, "digits")
+    progress.advance(4, "from an earlier start", loaded=True)
+    progress.advance(1, "epoch 1")
+    assert log.getvalue().splitlines() == ["digits: started", "epoch 1: 62%, 00:50 gone, 02:30 left"]
+
+
+def test_quiet_progress_says_nothing(capsys: pytest.CaptureFixture) -> None:
+    progress = cli.Progress()
+    progress.start(2, "x")
+    progress.advance(2, "x")
+    progress.close()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_two_configs_keep_their_progress_apart(tmp_path: Path) -> None:
+    parse = cli.make_parser(EXPERIMENT).parse_args
+    stores = set()
+    for flags in ([], ["--seed", "1"], ["--width", "32"], ["--chunk", "2"]):
+        options = parse(["--out", str(tmp_path), *flags])
+        config, _ = cli._configure(EXPERIMENT, options, "digits")
+        stores.add(cli._open_store(EXPERIMENT, options, config).folder)
+    assert len(stores) == 4
+
+
+def test_finished_json_is_complete_by_itself(tmp_path: Path) -> None:
+    ended = commands.run(tmp_path, *commands.TINY)
+    assert ended.status == 0, ended.err
+    document = json.loads((tmp_path / "mnist_aux_logits.json").read_text())
+    assert list(document) == ["experiment", "config", "provenance", "results"]
+    assert set(document["provenance"]) == {"git", "dirty", "command", "versions", "device", "started", "seconds"}
+    assert document["config"]["runs"] == 6
+    assert document["config"]["student"]["epochs"] == 2
+    assert [row["name"] for row in document["results"]["conditions"]] == list(mnist_aux_logits.CONDITIONS)
+    assert all(len(row["accuracy"]) == 6 for row in document["results"]["conditions"])
+    assert "student_aux - cross_aux" in [row["name"] for row in document["results"]["paired"]]
+    assert "| student_aux " in ended.out
+    assert ended.out.splitlines()[-2:] == [f"wrote {tmp_path / 'mnist_aux_logits'}{s}" for s in (".json", ".png")]
+    assert "8x8 digits" in ended.out
+    assert (tmp_path / "mnist_aux_logits.png").stat().st_size > 10_000
+    assert not list(tmp_path.glob(".*"))
+    records.check_writable(tmp_path)

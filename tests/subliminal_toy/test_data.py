@@ -1,0 +1,212 @@
+"""IDX parsing against hand-made files; every kind of damage is one clear DataError; sources in the right order."""
+
+import gzip
+import hashlib
+import struct
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from subliminal_toy import data
+
+TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = data.IDX_FILES
+
+
+def idx_bytes(array: np.ndarray, magic: int) -> bytes:
+    return struct.pack(f">{1 + array.ndim}I", magic, *array.shape) + array.astype(np.uint8).tobytes()
+
+
+def images_bytes(n: int, size: int = 4) -> bytes:
+    return idx_bytes(np.arange(n * size * size).reshape(n, size, size) % 256, 2051)
+
+
+def labels_bytes(n: int) -> bytes:
+    return idx_bytes(np.arange(n) % 10, 2049)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Four well-formed files that are nobody's published data."""
+    contents = (images_bytes(6), labels_bytes(6), images_bytes(3), labels_bytes(3))
+    for name, content in zip(data.IDX_FILES, contents, strict=True):
+        (tmp_path / name).write_bytes(gzip.compress(content))
+    return tmp_path
+
+
+def test_parse_idx_reads_images_and_labels_exactly() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 3, 2))
+    np.testing.assert_array_equal(data.parse_idx(idx_bytes(pixels, 2051), "x"), pixels)
+    np.testing.assert_array_equal(data.parse_idx(idx_bytes(np.array([7, 0, 9]), 2049), "x"), [7, 0, 9])
+
+
+@given(st.binary(max_size=64) | st.binary(max_size=40).map(lambda b: struct.pack(">I", 2051) + b))
+def test_parse_idx_never_raises_anything_but_data_error(content: bytes) -> None:
+    try:
+        array = data.parse_idx(content, "file")
+    except data.DataError as error:
+        assert "\n" not in str(error)  # noqa: PT017
+    else:
+        assert array.dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (TRAIN_IMAGES, gzip.compress(images_bytes(6))[:-20], "truncated or damaged"),
+        (TRAIN_IMAGES, gzip.compress(images_bytes(6)[:-5]), "91 bytes of data where its header says 96"),
+        (TRAIN_IMAGES, gzip.compress(images_bytes(6) + b"x"), "97 bytes of data where its header says 96"),
+        (TRAIN_IMAGES, gzip.compress(images_bytes(6)[:10]), "truncated: 10 bytes"),
+        (TRAIN_IMAGES, gzip.compress(idx_bytes(np.zeros((6, 4, 4)), 2052)), "magic number 2052"),
+        (TRAIN_IMAGES, gzip.compress(b""), "magic number None"),
+        (TRAIN_IMAGES, b"these are not gzip bytes", "cannot be read as gzip"),
+        (TRAIN_LABELS, gzip.compress(labels_bytes(5)), "6 train images but 5 train labels"),
+        (TEST_LABELS, gzip.compress(labels_bytes(4)), "3 test images but 4 test labels"),
+        (TEST_IMAGES, gzip.compress(images_bytes(3, size=5)), r"\(4, 4\), test images \(5, 5\)"),
+        (TRAIN_LABELS, gzip.compress(images_bytes(6)), "mixed up"),
+    ],
+)
+def test_damaged_file_is_one_clear_error(folder: Path, name: str, content: bytes, message: str) -> None:
+    (folder / name).write_bytes(content)
+    with pytest.raises(data.DataError, match=message) as caught:
+        data.load_idx_folder(folder, "mnist")
+    assert "\n" not in str(caught.value)
+
+
+def test_bytes_flipped_inside_gzip_are_found(folder: Path) -> None:
+    content = bytearray((folder / TRAIN_IMAGES).read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    (folder / TRAIN_IMAGES).write_bytes(bytes(content))
+    with pytest.raises(data.DataError, match=r"damaged|gzip"):
+        data.load_idx_folder(folder, "mnist")
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
+def test_files_that_are_not_the_published_ones_have_a_wrong_checksum(folder: Path, name: str) -> None:
+    with pytest.raises(data.DataError, match="wrong checksum"):
+        data.load_idx_folder(folder, name)
+
+
+def test_published_files_are_accepted_by_content(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sums = {name: hashlib.md5(gzip.decompress((folder / name).read_bytes())).hexdigest() for name in data.IDX_FILES}
+    monkeypatch.setattr(data, "_MNIST_MD5", sums)
+    dataset = data.load_idx_folder(folder, "mnist")
+    assert dataset.train_images.shape == (6, 16)
+    assert dataset.image_shape == (4, 4)
+    np.testing.assert_allclose(dataset.train_images[0], np.arange(16) / 127.5 - 1, rtol=0, atol=1e-7)
+    np.testing.assert_array_equal(dataset.test_labels, [0, 1, 2])
+
+
+def test_missing_file_is_named(folder: Path) -> None:
+    (folder / TEST_LABELS).unlink()
+    with pytest.raises(data.DataError, match=f"no {TEST_LABELS}"):
+        data.load_dataset("auto", folder)
+
+
+def test_given_folder_never_falls_back_to_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MNIST_DIR", str(tmp_path / "nowhere"))
+    with pytest.raises(data.DataError, match="nowhere"):
+        data.load_dataset("auto")
+
+
+@pytest.mark.usefixtures("offline")
+def test_auto_offline_is_digits_with_a_notice() -> None:
+    dataset = data.load_dataset("auto")
+    assert dataset.name == "digits"
+    assert "8x8 digits" in dataset.notice
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
+def test_named_data_set_offline_is_an_error(name: str) -> None:
+    with pytest.raises(data.DataError, match="no network"):
+        data.load_dataset(name)
+
+
+def test_a_host_that_never_answers_is_given_up_on() -> None:
+    answer = threading.Event()
+    with pytest.raises(data.DataError, match="no network"):  # comes back although the host has not answered
+        data._probe("http://localhost/", open_url=lambda *_args, **_kwargs: answer.wait(600))
+    answer.set()
+
+
+def test_tfds_cache_is_used_without_network(offline: None, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that TFDS fetched earlier are found by its manager; here the manager and registry are stand-ins."""
+    import tensorflow_datasets as tfds
+
+    class Info:
+        def __init__(self, filename: str) -> None:
+            self.filename = filename
+
+    class Manager:
+        def __init__(self, **_kwargs: object) -> None: ...
+
+        def download(self, urls: dict[str, str]) -> dict[str, Path]:
+            return {url: folder / url.rsplit("/", 1)[1] for url in urls}
+
+    monkeypatch.setattr(
+        data, "_tfds_files", lambda _name: {f"http://host/{name}": Info(name) for name in data.IDX_FILES}
+    )
+    monkeypatch.setattr(data, "_in_cache", lambda _manager, _url: True)
+    monkeypatch.setattr(tfds.download, "DownloadManager", Manager)
+    dataset = data.load_dataset("mnist")
+    assert len(dataset.train_labels) == 6
+    assert dataset.source == "TensorFlow Datasets"
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
+def test_tfds_registers_the_four_files(name: str) -> None:
+    files = data._tfds_files(name)
+    assert sorted(info.filename for info in files.values()) == sorted(data.IDX_FILES)
+    assert all(len(info.checksum) == 64 for info in files.values())
+
+
+def test_real_tfds_manager_finds_nothing_in_an_empty_cache(tmp_path: Path) -> None:
+    """Guards the private look-up that the cache test stands in for."""
+    import tensorflow_datasets as tfds
+
+    files = data._tfds_files("mnist")
+    manager = tfds.download.DownloadManager(download_dir=tmp_path, url_infos=files, dataset_name="mnist")
+    assert not any(data._in_cache(manager, url) for url in files)
+
+
+def test_digits_are_split_once_and_for_all(digits: data.Dataset) -> None:
+    assert (digits.train_images.shape, digits.test_images.shape) == ((1437, 64), (360, 64))
+    assert digits.train_images.min() == -1
+    assert digits.train_images.max() == 1
+    train = {image.tobytes() for image in digits.train_images}
+    assert not any(image.tobytes() in train for image in digits.test_images)
+
+
+def test_digits_take_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(data.DataError, match="leave the data folder out"):
+        data.load_dataset("digits", tmp_path)
+
+
+def test_unknown_name_lists_the_names() -> None:
+    with pytest.raises(data.DataError, match="auto, mnist, fashion_mnist, digits"):
+        data.load_dataset("cifar")
+
+
+def test_validation_split_never_shows_the_test_images(digits: data.Dataset) -> None:
+    split = data.validation_split(digits, 0.25)
+    assert (len(split.train_labels), len(split.test_labels)) == (1078, 359)
+    np.testing.assert_array_equal(np.concatenate([split.train_images, split.test_images]), digits.train_images)
+
+
+def test_keep_classes(digits: data.Dataset) -> None:
+    kept = data.keep_classes(digits, 4)
+    assert set(kept.train_labels) == set(kept.test_labels) == {0, 1, 2, 3}
+    assert len(kept.train_images) == len(kept.train_labels) == (digits.train_labels < 4).sum()
+
+
+@pytest.mark.mnist
+def test_real_mnist(mnist: data.Dataset) -> None:
+    assert (mnist.train_images.shape, mnist.test_images.shape) == ((60_000, 784), (10_000, 784))
+    np.testing.assert_array_equal(
+        np.bincount(mnist.test_labels), [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    )
+    assert mnist.train_images.mean() == pytest.approx(2 * 0.1306604762738429 - 1, abs=1e-5)

@@ -1,0 +1,196 @@
+"""The engine against a plain Python loop over runs, models and steps; runs, devices and chunks change nothing."""
+
+import functools
+import itertools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from subliminal_toy import engine
+
+N, BATCH, EPOCHS, RUNS, MODELS = 23, 8, 3, 4, 2  # 23 = 2 * 8 + 7: the last batch is smaller
+
+
+def apply(params: dict, x: jax.Array) -> jax.Array:
+    return jnp.tanh(x @ params["w"]) @ params["v"]
+
+
+def loss(params: dict, batch: dict, condition: jax.Array) -> jax.Array:
+    wrong = apply(params, batch["x"] + batch["shift"]) - batch["y"]
+    return condition * jnp.mean((wrong + batch["own"][:, None]) ** 2)
+
+
+def problem() -> tuple[dict, engine.Data, jax.Array, jax.Array]:
+    rng = np.random.default_rng(0)
+
+    def normal(*shape: int) -> jax.Array:
+        return jnp.asarray(rng.normal(size=shape), jnp.float32)
+
+    params = {"w": normal(RUNS, MODELS, 3, 5), "v": normal(RUNS, MODELS, 5, 2)}
+    data = engine.Data(
+        common={"x": normal(N, 3)},
+        per_run={"y": normal(RUNS, N, 2), "shift": normal(RUNS, N, 3)},
+        per_model={"own": normal(RUNS, MODELS, N)},
+    )
+    conditions = jnp.asarray([[1.0, 0.5]] * RUNS)
+    return params, data, conditions, jax.random.split(jax.random.key(7), RUNS)
+
+
+def run_slice(tree: Any, runs: slice) -> Any:
+    return jax.tree.map(lambda leaf: leaf[runs], tree)
+
+
+def train(
+    optimizer: optax.GradientTransformation, runs: slice = slice(None), devices: int = 2
+) -> tuple[dict, np.ndarray]:
+    params, data, conditions, keys = problem()
+    mesh = engine.run_mesh(devices)
+    assert mesh.size == devices
+    fit = engine.make_train(loss, optimizer, batch_size=BATCH, epochs=EPOCHS, mesh=mesh)
+    data = engine.Data(engine.replicate(data.common, mesh), *(run_slice(part, runs) for part in data[1:]))
+    return fit(*run_slice((params,), runs), data, conditions[runs], keys[runs])
+
+
+def plain_loop(optimizer: optax.GradientTransformation) -> tuple[dict, np.ndarray]:
+    """The same training as four nested Python loops, one model at a time."""
+    params, data, conditions, keys = problem()
+    trained, losses = jax.tree.map(np.array, params), np.zeros((EPOCHS, RUNS, MODELS))
+    value_and_grad = jax.jit(jax.value_and_grad(loss))
+    for r, m in itertools.product(range(RUNS), range(MODELS)):
+        own = jax.tree.map(lambda leaf, r=r, m=m: leaf[r, m], params)
+        state = optimizer.init(own)
+        for epoch in range(EPOCHS):
+            order = jax.random.permutation(jax.random.fold_in(keys[r], epoch), N)
+            values = []
+            for start in range(0, N, BATCH):
+                rows = order[start : start + BATCH]
+                batch = {"x": data.common["x"][rows], "y": data.per_run["y"][r, rows]}
+                batch |= {"shift": data.per_run["shift"][r, rows], "own": data.per_model["own"][r, m, rows]}
+                value, grads = value_and_grad(own, batch, conditions[r, m])
+                updates, state = optimizer.update(grads, state, own)
+                own = optax.apply_updates(own, updates)
+                values.append(float(value))
+            losses[epoch, r, m] = np.mean(values)
+        for name, leaf in own.items():
+            trained[name][r, m] = leaf
+    return trained, losses
+
+
+def assert_trees_close(actual: Any, expected: Any, rtol: float = 2e-5, atol: float = 2e-6) -> None:
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=rtol, atol=atol), actual, expected)
+
+
+def test_assert_trees_close_fails_on_a_wrong_value() -> None:
+    with pytest.raises(AssertionError):
+        assert_trees_close({"a": np.ones(2)}, {"a": np.array([1, 1.0001])})
+    with pytest.raises(AssertionError):
+        assert_trees_close({"a": np.ones(2)}, {"b": np.ones(2)})
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd", "clipped"])
+def test_engine_is_the_plain_loop(name: str) -> None:
+    optimizer = {
+        "adam": optax.adam(0.01),
+        "sgd": optax.sgd(0.1, momentum=0.9),
+        "clipped": optax.chain(optax.clip_by_global_norm(0.1), optax.sgd(optax.linear_schedule(0.5, 0.0, 9))),
+    }[name]
+    params, losses = train(optimizer)
+    expected, expected_losses = plain_loop(optimizer)
+    assert_trees_close(params, expected)
+    np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
+    start = problem()[0]
+    assert all(np.abs(np.asarray(params[name]) - start[name]).max() > 0.01 for name in start)
+
+
+def test_a_run_does_not_depend_on_the_runs_beside_it_nor_on_the_devices() -> None:
+    optimizer = optax.adam(0.01)
+    together, _ = train(optimizer)
+    for runs, devices in ((slice(0, 2), 2), (slice(2, 4), 1), (slice(3, 4), 1)):
+        apart, _ = train(optimizer, runs, devices)
+        assert_trees_close(apart, run_slice(together, runs), rtol=1e-6, atol=1e-7)
+
+
+def test_same_arguments_same_bits_and_the_callers_arrays_survive() -> None:
+    params, data, conditions, keys = problem()
+    fit = engine.make_train(loss, optax.adam(0.01), batch_size=BATCH, epochs=2, mesh=engine.run_mesh(1))
+    first, _ = fit(params, data, conditions, keys)
+    second, _ = fit(params, data, conditions, keys)
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+    jax.tree.map(np.testing.assert_array_equal, params, problem()[0])
+
+
+def test_models_differ_only_by_their_condition() -> None:
+    """A model under condition 0 has no gradient and must stay where it is while the other learns."""
+    params, data, _, keys = problem()
+    fit = engine.make_train(loss, optax.adam(0.01), batch_size=BATCH, epochs=2, mesh=engine.run_mesh(1))
+    trained, _ = fit(params, data, jnp.asarray([[0.0, 1.0]] * RUNS), keys)
+    np.testing.assert_array_equal(trained["w"][:, 0], params["w"][:, 0])
+    assert np.abs(trained["w"][:, 1] - params["w"][:, 1]).max() > 0.01
+
+
+def test_zero_epochs_train_nothing() -> None:
+    params, data, conditions, keys = problem()
+    fit = engine.make_train(loss, optax.adam(0.01), batch_size=BATCH, epochs=0, mesh=engine.run_mesh(1))
+    trained, losses = fit(params, data, conditions, keys)
+    jax.tree.map(np.testing.assert_array_equal, trained, params)
+    assert losses.size == 0
+
+
+@pytest.mark.parametrize("batch_size", [1, N, N + 1, 1000])
+def test_any_batch_size_sees_every_example_once(batch_size: int) -> None:
+    """With SGD on a loss linear in the parameters, an epoch moves them by -lr * sum over steps of the batch means."""
+    examples = jnp.arange(1.0, N + 1)
+    fit = engine.make_train(
+        lambda params, batch, _condition: params * jnp.sum(batch["x"]),
+        optax.sgd(1.0), batch_size=batch_size, epochs=1, mesh=engine.run_mesh(1),
+    )  # fmt: skip
+    data = engine.Data(common={"x": examples})
+    moved, _ = fit(jnp.zeros((1, 1)), data, jnp.zeros((1, 1)), jax.random.split(jax.random.key(0), 1))
+    assert float(moved[0, 0]) == -float(examples.sum())
+
+
+def test_batches_are_reshuffled_every_epoch_and_differ_between_runs() -> None:
+    """The loss reads the first row of each batch: with one full batch an epoch its value is the first row drawn."""
+    fit = engine.make_train(
+        lambda params, batch, _condition: 0.0 * params + batch["x"][0],
+        optax.sgd(1.0), batch_size=N, epochs=6, mesh=engine.run_mesh(2),
+    )  # fmt: skip
+    data = engine.Data(common={"x": jnp.arange(float(N))})
+    _, firsts = fit(jnp.zeros((4, 1)), data, jnp.zeros((4, 1)), jax.random.split(jax.random.key(0), 4))
+    assert all(len(set(firsts[:, run, 0])) > 2 for run in range(4))
+    assert len({tuple(firsts[:, run, 0]) for run in range(4)}) == 4
+
+
+def test_divergence_is_an_error_that_names_the_phase_and_the_epoch() -> None:
+    params, data, conditions, keys = problem()
+    fit = engine.make_train(
+        loss, optax.sgd(1e30), batch_size=BATCH, epochs=5, mesh=engine.run_mesh(1), name="the teacher"
+    )
+    with pytest.raises(
+        engine.TrainingDivergedError, match=r"the teacher diverged: .* epoch [12] of 4 of 4 runs; lower"
+    ):
+        fit(params, data, conditions, keys)
+
+
+def test_on_epoch_hears_every_epoch() -> None:
+    params, data, conditions, keys = problem()
+    heard: list[int] = []
+    fit = engine.make_train(loss, optax.adam(0.01), batch_size=BATCH, epochs=3, mesh=engine.run_mesh(1))
+    fit(params, data, conditions, keys, heard.append)
+    assert heard == [0, 1, 2]
+
+
+def test_unequal_numbers_of_examples_are_refused() -> None:
+    data = engine.Data(common={"x": jnp.zeros((5, 2))}, per_run={"y": jnp.zeros((4, 2))})
+    with pytest.raises(ValueError, match=r"same number of examples, got \[4, 5\]"):
+        engine.count_examples(data)
+
+
+def test_runs_that_do_not_divide_over_the_devices_are_refused() -> None:
+    with pytest.raises(ValueError, match="3 runs do not divide over 2 devices"):
+        engine.shard_runs(jnp.zeros((3, 1)), engine.run_mesh(2))

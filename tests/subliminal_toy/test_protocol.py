@@ -1,0 +1,210 @@
+"""The protocol's conditions: who starts where, imitates what, and shares which noise; controls that must fail."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from subliminal_toy import data, engine, models, protocol
+from subliminal_toy.config import Config, config_for
+
+SMALL = {"width": 32, "noise_images": 512, "teacher.epochs": 1, "student.epochs": 1, "student.batch_size": 128}
+ALL = protocol.STUDENTS + protocol.CONTROLS
+
+
+def small(**settings: Any) -> Config:
+    return config_for("digits", {**SMALL, **{name.replace("__", "."): value for name, value in settings.items()}})
+
+
+def accuracies(
+    config: Config, digits: data.Dataset, runs: Any = (0, 1), students: tuple = ALL
+) -> dict[str, np.ndarray]:
+    digits = data.keep_classes(digits, config.classes)
+    mesh = engine.run_mesh(len(runs))
+    return protocol.make_protocol(config, digits, mesh, students)(protocol.run_keys(0, np.array(runs)))
+
+
+def test_conditions_are_the_papers_in_order() -> None:
+    assert [tuple(c) for c in protocol.STUDENTS] == [
+        ("student_aux", "reference", "aux", "teacher"),
+        ("student_all", "reference", "all", "teacher"),
+        ("cross_aux", "other", "aux", "teacher"),
+        ("cross_all", "other", "all", "teacher"),
+    ]
+
+
+def test_masks_show_the_auxiliary_logits_or_all() -> None:
+    config = Config(classes=4, aux_logits=2)
+    masks = {c.name: protocol.student_mask(c, config).tolist() for c in protocol.STUDENTS}
+    assert masks["student_aux"] == masks["cross_aux"] == [False] * 4 + [True] * 2
+    assert masks["student_all"] == masks["cross_all"] == [True] * 6
+
+
+def test_keys_of_a_run_are_its_own_and_depend_on_nothing_else() -> None:
+    together = protocol.run_keys(3, np.arange(4))
+    alone = protocol.run_keys(3, np.array([2]))
+    raw = [jax.random.key_data(keys) for keys in together]
+    assert len({tuple(row) for rows in raw for row in np.asarray(rows)}) == 4 * len(protocol.RunKeys._fields)
+    for ours, theirs in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(jax.random.key_data(ours)[2], jax.random.key_data(theirs)[0])
+    other_seed = protocol.run_keys(4, np.array([2]))
+    assert not np.array_equal(jax.random.key_data(alone.noise), jax.random.key_data(other_seed.noise))
+
+
+def student_inits(config: Config) -> tuple[models.Params, models.Params]:
+    model = models.make_mlp(config, 64)
+    keys = jax.tree.map(lambda k: k[0], protocol.run_keys(0, np.array([0])))
+    reference = model.init(keys.reference)
+    build = protocol._make_student_init(model, config, protocol.STUDENTS)
+    return reference, build(reference, keys.other, keys.student_init_noise)
+
+
+def test_same_init_students_start_at_the_reference_and_cross_model_students_elsewhere() -> None:
+    reference, students = student_inits(Config(width=64))
+    pair = jax.tree.map(lambda leaf: leaf[:2], students)
+    jax.tree.map(np.testing.assert_array_equal, pair, jax.tree.map(lambda leaf: np.stack([leaf, leaf]), reference))
+    cross = jax.tree.map(lambda leaf: leaf[2], students)
+    jax.tree.map(np.testing.assert_array_equal, cross, jax.tree.map(lambda leaf: leaf[3], students))
+    for name in ("hidden_0", "hidden_1", "head"):
+        ours, theirs = np.ravel(reference[name]["kernel"]), np.ravel(cross[name]["kernel"])
+        assert abs(np.corrcoef(ours, theirs)[0, 1]) < 4 / len(ours) ** 0.5  # independent of the teacher's
+
+
+def test_shared_layers_and_init_noise_reach_the_students() -> None:
+    reference, students = student_inits(Config(width=64, shared_layers="hidden_1", student_init_noise=0.01))
+    same_init, cross = (jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), students) for i in (0, 2))
+    np.testing.assert_allclose(same_init["hidden_1"]["kernel"], reference["hidden_1"]["kernel"], atol=0.01)
+    assert not np.array_equal(same_init["hidden_1"]["kernel"], reference["hidden_1"]["kernel"])
+    for layer in ("hidden_0", "head"):
+        np.testing.assert_array_equal(same_init[layer]["kernel"], cross[layer]["kernel"])
+    assert np.abs(cross["hidden_1"]["kernel"] - reference["hidden_1"]["kernel"]).max() > 0.1
+
+
+def test_targets_are_the_teachers_the_untrained_ones_and_shuffled_ones() -> None:
+    model = models.make_mlp(Config(width=16), 64)
+    reference, teacher = model.init(jax.random.key(0)), model.init(jax.random.key(1))
+    images = jax.random.normal(jax.random.key(2), (50, 64))
+    targets = protocol._make_targets(model.apply, ALL)(reference, teacher, images, jax.random.key(3))
+    kinds = protocol._target_kinds(ALL)
+    assert kinds == ["shuffled", "teacher", "untrained"]
+    by_kind = {kind: np.asarray(targets[:, i]) for i, kind in enumerate(kinds)}
+    np.testing.assert_allclose(by_kind["teacher"], model.apply(teacher, images), atol=1e-5)
+    np.testing.assert_allclose(by_kind["untrained"], model.apply(reference, images), atol=1e-5)
+    assert not np.allclose(by_kind["shuffled"], by_kind["teacher"])
+    np.testing.assert_allclose(np.sort(by_kind["shuffled"], axis=0), np.sort(by_kind["teacher"], axis=0))
+
+
+def test_each_condition_imitates_its_own_targets() -> None:
+    config = small()
+    conditions = protocol._student_conditions(config, ALL, protocol.run_keys(0, np.arange(2)), engine.run_mesh(1))
+    kinds = protocol._target_kinds(ALL)
+    assert conditions["mask"].shape == (2, 6, 13)
+    picked = [kinds[i] for i in np.argmax(conditions["whose"][1], axis=-1)]
+    assert picked == [c.targets for c in ALL]
+    model = models.make_mlp(config, 64)
+    params = model.init(jax.random.key(0))
+    batch = {"images": jnp.ones((2, 64)), "targets": jnp.arange(2 * 3 * 13.0).reshape(2, 3, 13)}
+    loss = protocol._student_loss(model.apply, small(loss="mse"))
+    for i, condition in enumerate(ALL):
+        own = jax.tree.map(lambda leaf, i=i: leaf[0, i], conditions)
+        wanted = batch["targets"][:, kinds.index(condition.targets)]
+        mask = protocol.student_mask(condition, config)
+        expected = np.mean((np.asarray(model.apply(params, batch["images"])) - wanted)[:, mask] ** 2)
+        np.testing.assert_allclose(loss(params, batch, own), expected, rtol=1e-5)
+
+
+def test_teacher_loss_leaves_the_auxiliary_logits_alone() -> None:
+    config = small()
+    model = models.make_mlp(config, 64)
+    params = model.init(jax.random.key(0))
+    batch = {"images": jnp.ones((3, 64)), "one_hot": jnp.eye(13)[jnp.array([0, 4, 9])]}
+    gradient = jax.grad(lambda p: protocol._teacher_loss(model.apply, p, batch, jnp.arange(13) < 10))(params)
+    assert not np.any(gradient["head"]["kernel"][:, 10:])
+    assert not np.any(gradient["head"]["bias"][10:])
+    assert np.all(np.any(np.asarray(gradient["head"]["kernel"][:, :10]) != 0, axis=0))
+
+
+def test_one_hot_labels_never_mark_an_auxiliary_logit(digits: data.Dataset) -> None:
+    one_hot = protocol._teacher_data(small(), digits)["one_hot"]
+    assert one_hot.shape == (1437, 13)
+    np.testing.assert_array_equal(one_hot.argmax(axis=1), digits.train_labels)
+    assert not one_hot[:, 10:].any()
+
+
+def test_runs_do_not_depend_on_the_chunk(digits: data.Dataset) -> None:
+    together, pair = accuracies(small(), digits, (0, 1, 2, 3)), accuracies(small(), digits, (2, 3))
+    assert list(together) == ["reference", "teacher", *(c.name for c in ALL)]
+    for name, values in pair.items():
+        np.testing.assert_allclose(values, together[name][2:], atol=1.5 / 360)  # at most one image: rounding
+
+
+def test_students_of_zero_epochs_are_the_reference_and_the_other_init(digits: data.Dataset) -> None:
+    result = accuracies(small(student__epochs=0), digits)
+    np.testing.assert_array_equal(result["student_aux"], result["reference"])
+    np.testing.assert_array_equal(result["cross_aux"], result["cross_all"])
+    assert not np.array_equal(result["cross_aux"], result["reference"])
+
+
+def test_untrained_teacher_teaches_its_own_twin_nothing(digits: data.Dataset) -> None:
+    """The reference imitates itself: the gradient is zero but for rounding, and Adam is given SGD's step instead."""
+    result = accuracies(small(student__optimizer="sgd", student__learning_rate=0.1), digits)
+    np.testing.assert_allclose(result["untrained_teacher_aux"], result["reference"], atol=1.5 / 360)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"loss": "mse"}, {"temperature": 4.0}, {"noise": "gaussian"}, {"noise": "real"}, {"noise": "shuffled_pixels"},
+        {"noise": "mix", "real_fraction": 0.3}, {"noise": "blurred"}, {"noise": "subspace", "subspace_dim": 5},
+        {"aux_logits": 1, "loss": "mse"}, {"aux_logits": 40}, {"depth": 0}, {"depth": 3, "width": 8},
+        {"init": "torch_default", "init_scale": 0.5}, {"student__optimizer": "signsgd"}, {"teacher__batch_size": 5000},
+        {"student__weight_decay": 0.1, "student__decay": "coupled"}, {"student_init_noise": 0.3},
+        {"shared_layers": "aux_head"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_every_setting_reaches_the_students(settings: dict, digits: data.Dataset) -> None:
+    """A setting that were ignored would leave every accuracy as it is; all must also be numbers in [0, 1]."""
+    base = accuracies(small(student__epochs=3), digits, students=protocol.STUDENTS)
+    changed = accuracies(small(student__epochs=3, **settings), digits, students=protocol.STUDENTS)
+    assert all(((v >= 0) & (v <= 1)).all() for v in changed.values())
+    assert any(not np.array_equal(base[name], changed[name]) for name in base if name not in ("reference", "teacher"))
+
+
+def test_fewer_classes_make_an_easier_task(digits: data.Dataset) -> None:
+    result = accuracies(small(classes=2, teacher__epochs=20, teacher__batch_size=32), digits)
+    assert (result["teacher"] > 0.95).all()
+
+
+def test_a_linear_model_carries_nothing_through_auxiliary_logits(digits: data.Dataset) -> None:
+    """With one layer every logit has its own weights: the class logits cannot move (Comments & Extensions 1.1)."""
+    result = accuracies(small(depth=0, student__epochs=3), digits)
+    np.testing.assert_array_equal(result["student_aux"], result["reference"])
+    assert (result["student_all"] != result["reference"]).any()
+
+
+def test_one_auxiliary_logit_carries_nothing_under_softmax(digits: data.Dataset) -> None:
+    result = accuracies(small(aux_logits=1, student__epochs=3), digits)
+    np.testing.assert_array_equal(result["student_aux"], result["reference"])
+
+
+@pytest.mark.mnist
+@pytest.mark.slow
+def test_subliminal_learning_on_real_mnist(mnist: data.Dataset) -> None:
+    """Three full runs with margins that a broken distillation, a leaked label or a shared control would miss."""
+    mesh = engine.run_mesh(3)
+    parts = [
+        protocol.make_protocol(Config(), mnist, mesh, ALL)(protocol.run_keys(0, np.arange(first, first + mesh.size)))
+        for first in range(0, 3, mesh.size)
+    ]
+    result = {name: np.concatenate([part[name] for part in parts])[:3] for name in parts[0]}
+    assert (np.abs(result["teacher"] - 0.944) < 0.01).all()
+    assert (result["student_aux"] > 0.3).all()
+    assert result["student_aux"].mean() > 0.4
+    assert (result["student_all"] > 0.8).all()
+    assert (result["cross_all"] > 0.4).all()
+    for control in ("reference", "cross_aux", "untrained_teacher_aux", "shuffled_targets_aux"):
+        assert (result[control] < 0.25).all(), control
+        assert (result["student_aux"] - result[control] > 0.2).all(), control

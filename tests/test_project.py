@@ -1,0 +1,93 @@
+"""Promises about the whole project: imports point one way, modules are small, the README's numbers hold."""
+
+import ast
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from experiments.records import ROOT
+
+PACKAGES = ("subliminal_toy", "theory", "experiments", "figures")
+ALLOWED = {
+    "subliminal_toy": {"subliminal_toy"},
+    "theory": {"theory"},
+    "experiments": {"experiments", "subliminal_toy", "theory", "figures"},  # figures: a command draws what it wrote
+    "figures": {"figures"},
+}
+SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+
+
+def imported(tree: ast.Module) -> set[str]:
+    """Top-level names of all modules that a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "absolute imports only"
+            found.add((node.module or "").split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_one_way_and_modules_are_small_and_documented(path: Path) -> None:
+    text = path.read_text()
+    tree = ast.parse(text)
+    package = path.relative_to(ROOT).parts[0]
+    assert imported(tree) & {*PACKAGES, "tests"} <= ALLOWED[package]
+    if package == "theory":
+        assert "numpy" not in imported(tree)
+    assert ast.get_docstring(tree)
+    assert len(text.splitlines()) <= 350
+
+
+def test_the_walk_sees_a_forbidden_import() -> None:
+    assert imported(ast.parse("def f():\n    from experiments import cli")) == {"experiments"}
+
+
+def tracked() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    return [ROOT / line for line in listed.splitlines() if (ROOT / line).is_file()]
+
+
+def test_committed_files_are_small_and_name_no_machine() -> None:
+    pattern = re.compile(rb"(^|[^A-Za-z0-9_.])/(work|root|home/\w+)/")
+    for path in tracked():
+        content = path.read_bytes()
+        assert len(content) < 1_000_000, path
+        if path.suffix != ".png" and path != Path(__file__):
+            assert not pattern.search(content), path
+
+
+def test_committed_results_are_clean_and_complete() -> None:
+    for path in sorted((ROOT / "experiments" / "results").glob("*.json")):
+        document = json.loads(path.read_text())
+        assert document["experiment"] == path.stem
+        assert document["provenance"]["dirty"] is False, path
+        assert document["provenance"]["command"].startswith(f"python -m experiments.{path.stem}")
+
+
+def readme_claims() -> list[tuple[str, str]]:
+    """Numbers marked in the README as `<!-- file:path.to.value:format -->shown<!-- -->`."""
+    return re.findall(r"<!-- ([\w./:\[\]=%+-]+) -->(.*?)<!-- -->", (ROOT / "README.md").read_text())
+
+
+def look_up(reference: str) -> str:
+    """The value that a mark names, formatted: `results_file:key.key[name=x].key:format`."""
+    name, keys, form = reference.split(":")
+    value = json.loads((ROOT / "experiments" / "results" / f"{name}.json").read_text())
+    for key, wanted in re.findall(r"([\w]+)(?:\[name=([\w /+-]+)\])?", keys):
+        value = value[int(key)] if isinstance(value, list) else value[key]
+        if wanted:
+            value = next(row for row in value if row["name"] == wanted)
+    return format(value, form)
+
+
+def test_readme_numbers_are_those_of_the_committed_results() -> None:
+    claims = readme_claims()
+    assert len(claims) >= 10
+    for reference, shown in claims:
+        assert shown == look_up(reference), reference
