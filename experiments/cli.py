@@ -48,6 +48,7 @@ class Experiment(NamedTuple):
     run: Callable[..., dict[str, Any]]  # (config, dataset, request) -> results
     table: Callable[[dict[str, Any]], str]  # the whole JSON -> text
     figure: bool = True
+    settings: bool = True  # whether the settings of `config.Config` are flags of this command
 
 
 class Progress:
@@ -154,7 +155,8 @@ def make_parser(experiment: Experiment) -> argparse.ArgumentParser:
     add("--data-dir", type=Path, metavar="DIR",
         help="folder with the four IDX .gz files (default: $MNIST_DIR, then TensorFlow Datasets)")  # fmt: skip
     add("--fresh", action="store_true", help="forget the saved progress of this very command and start over")
-    _add_settings(parser)
+    if experiment.settings:
+        _add_settings(parser)
     return parser
 
 
@@ -219,9 +221,10 @@ def _run(experiment: Experiment, options: argparse.Namespace, arguments: list[st
     request = Request(runs, options.seed, options.chunk, store, progress)
     results = experiment.run(config, dataset, request)
     progress.close()
+    shown = dataclasses.asdict(config) if experiment.settings else {"dataset": dataset.name}
     document = {
         "experiment": experiment.name,
-        "config": {"preset": options.preset, "runs": runs, "seed": options.seed, **dataclasses.asdict(config)},
+        "config": {"preset": options.preset, "runs": runs, "seed": options.seed, **shown},
         "provenance": provenance.record(),
         "results": results,
     }
@@ -233,8 +236,9 @@ def _run(experiment: Experiment, options: argparse.Namespace, arguments: list[st
 def _configure(experiment: Experiment, options: argparse.Namespace, dataset: str) -> tuple[settings.Config, int]:
     """The preset's settings over the dataset's over the paper's, the flags over all."""
     preset = experiment.presets[options.preset]
-    flags = {name: getattr(options, name) for name in settings.setting_fields() if name != "dataset"}
-    chosen = {name: value for name, value in flags.items() if value is not None}
+    given = vars(options)
+    names = [name for name in settings.setting_fields() if name != "dataset" and given.get(name) is not None]
+    chosen = {name: given[name] for name in names}
     return settings.config_for(dataset, {**preset.settings, **chosen}), options.runs or preset.runs
 
 

@@ -8,7 +8,7 @@ of the *training* images, with other seeds than any result uses; the test images
 """
 
 if __name__ == "__main__":
-    pass
+    import experiments.quiet_interrupt  # noqa: F401 - its import is its effect
 
 import itertools
 import sys

@@ -39,4 +39,5 @@ def draw(name: str, *, results: Path = COMMITTED_RESULTS, out: Path = HERE) -> P
     document = load(name, results)
     from figures import style
 
-    return style.save(importlib.import_module(f"figures.{name}").figure(document), Path(out) / f"{name}.png")
+    with style.applied():
+        return style.save(importlib.import_module(f"figures.{name}").figure(document), Path(out) / f"{name}.png")

@@ -22,7 +22,7 @@ def main() -> int:
     parser.add_argument("--results", type=Path, default=figures.COMMITTED_RESULTS, metavar="DIR",
         help="folder of the result files (default: the committed ones, experiments/results)")  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="DIR",
-        help="folder of the pictures (default: figures for the committed results, else DIR of the results)")  # fmt: skip
+        help="folder of the pictures (default: figures for the committed results, else their folder)")  # fmt: skip
     options = parser.parse_args()
     committed = options.results.resolve() == figures.COMMITTED_RESULTS
     out = options.out or (figures.HERE if committed else options.results)

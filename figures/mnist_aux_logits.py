@@ -32,7 +32,7 @@ def figure(document: dict[str, Any]) -> Figure:
         ax.text(x, 1.03, f"{row['mean']:.3f}", ha="center", va="bottom")
     ax.axhline(results["conditions"][0]["mean"], color="black", linestyle=":", lw=1, zorder=1)
     ax.set_xticks(
-        range(len(results["conditions"])), [_BARS[row["name"]][0] for row in results["conditions"]], fontsize=8
+        range(len(results["conditions"])), [_BARS[row["name"]][0] for row in results["conditions"]], fontsize=7.5
     )
     ax.set_ylim(0, 1.1)
     ax.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
@@ -40,6 +40,6 @@ def figure(document: dict[str, Any]) -> Figure:
     runs = results["runs"]
     ax.set_title(
         f"{_DATASETS[results['dataset']]}: students see only noise images\n"
-        f"n = {runs} run{'s' if runs > 1 else ''}, one dot each; bars: mean, 95% t interval; dotted: reference"
+        f"n = {runs} run{'s' if runs > 1 else ''} (dots); mean and 95% t interval; dotted line: reference"
     )
     return picture

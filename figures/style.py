@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-COLUMN_WIDTH = 5.0  # inches
+COLUMN_WIDTH = 5.4  # inches
 COLORS = {  # Okabe and Ito's palette
     "black": "#000000",
     "orange": "#E69F00",
@@ -31,18 +32,20 @@ _RC: Any = {
     "legend.fontsize": 8,
     "legend.frameon": False,
     "savefig.dpi": 220,
-    "figure.constrained_layout.use": True,
-    "svg.hashsalt": "subliminal-toy",
 }
+
+
+def applied() -> AbstractContextManager[None]:
+    """The style, for the block that draws and saves."""
+    return mpl.rc_context(_RC)
 
 
 def new_figure(
     rows: int = 1, columns: int = 1, *, height: float = 3.0, width: float = COLUMN_WIDTH
 ) -> tuple[Figure, np.ndarray]:
     """A figure and its axes [rows, columns], without pyplot's global state. Sizes in inches."""
-    with mpl.rc_context(_RC):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        return figure, figure.subplots(rows, columns, squeeze=False)
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
 
 
 def save(figure: Figure, path: Path) -> Path:
@@ -51,8 +54,7 @@ def save(figure: Figure, path: Path) -> Path:
     handle, name = tempfile.mkstemp(dir=path.parent, suffix=".png")
     os.close(handle)
     try:
-        with mpl.rc_context(_RC):
-            figure.savefig(name, metadata={"Software": None})
+        figure.savefig(name, metadata={"Software": None})
         Path(name).chmod(0o644)
         Path(name).replace(path)
     finally:

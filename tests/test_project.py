@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from experiments.records import ROOT
+from tests import readme_numbers
 
 PACKAGES = ("subliminal_toy", "theory", "experiments", "figures")
 ALLOWED = {
@@ -48,6 +49,17 @@ def test_the_walk_sees_a_forbidden_import() -> None:
     assert imported(ast.parse("def f():\n    from experiments import cli")) == {"experiments"}
 
 
+def test_every_command_is_quiet_about_ctrl_c_before_its_slow_imports() -> None:
+    commands = [path for path in SOURCES if path.parent.name == "experiments" and "def main(" in path.read_text()]
+    commands = [path for path in commands if path.name != "cli.py"]
+    assert len(commands) >= 3
+    for path in commands:
+        nodes = ast.parse(path.read_text()).body
+        first = next(node for node in nodes if isinstance(node, ast.If | ast.Import | ast.ImportFrom))
+        assert isinstance(first, ast.If), path
+        assert imported(ast.Module(first.body, [])) == {"experiments"}, path
+
+
 def tracked() -> list[Path]:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
     return [ROOT / line for line in listed.splitlines() if (ROOT / line).is_file()]
@@ -63,31 +75,19 @@ def test_committed_files_are_small_and_name_no_machine() -> None:
 
 
 def test_committed_results_are_clean_and_complete() -> None:
-    for path in sorted((ROOT / "experiments" / "results").glob("*.json")):
+    for path in sorted((ROOT / "experiments" / "results").rglob("*.json")):
         document = json.loads(path.read_text())
         assert document["experiment"] == path.stem
         assert document["provenance"]["dirty"] is False, path
         assert document["provenance"]["command"].startswith(f"python -m experiments.{path.stem}")
 
 
-def readme_claims() -> list[tuple[str, str]]:
-    """Numbers marked in the README as `<!-- file:path.to.value:format -->shown<!-- -->`."""
-    return re.findall(r"<!-- ([\w./:\[\]=%+-]+) -->(.*?)<!-- -->", (ROOT / "README.md").read_text())
-
-
-def look_up(reference: str) -> str:
-    """The value that a mark names, formatted: `results_file:key.key[name=x].key:format`."""
-    name, keys, form = reference.split(":")
-    value = json.loads((ROOT / "experiments" / "results" / f"{name}.json").read_text())
-    for key, wanted in re.findall(r"([\w]+)(?:\[name=([\w /+-]+)\])?", keys):
-        value = value[int(key)] if isinstance(value, list) else value[key]
-        if wanted:
-            value = next(row for row in value if row["name"] == wanted)
-    return format(value, form)
-
-
 def test_readme_numbers_are_those_of_the_committed_results() -> None:
-    claims = readme_claims()
-    assert len(claims) >= 10
-    for reference, shown in claims:
-        assert shown == look_up(reference), reference
+    text = readme_numbers.README.read_text()
+    assert len(readme_numbers.claims(text)) >= 20
+    assert readme_numbers.fill(text) == text
+
+
+def test_a_wrong_number_in_the_readme_is_found() -> None:
+    mark = "<!-- mnist_aux_logits:results.runs:d -->99<!-- -->"
+    assert readme_numbers.fill(mark) == mark.replace("99", "100")

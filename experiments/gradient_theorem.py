@@ -1,0 +1,298 @@
+"""Does one imitation step point along the teacher's step? Lemma 1 and Theorem 1, measured and guaranteed.
+
+Random problems first: small networks of several shapes, activations, losses and input distributions, with a teacher
+that follows the gradient of an unrelated loss, a regulariser, or any random direction. Then the real thing: the
+experiment's own ReLU network at its init, the gradient of its teacher's loss on real digits, and noise images; beside
+it the same network with tanh, which has no kinks, for the order of the remainder. Everything in float64.
+Statements, proofs and tests: theory/README.md.
+
+    python -m experiments.gradient_theorem                 100 random problems of each of 12 families
+    python -m experiments.gradient_theorem --preset paper  500 of each, and more inits of the real network
+"""
+
+if __name__ == "__main__":
+    import experiments.quiet_interrupt  # noqa: F401 - its import is its effect
+
+import math
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import cli
+from subliminal_toy import data, models, noise
+from subliminal_toy.config import Config, config_for
+from theory.activations import ACTIVATIONS
+from theory.certificate import EPS_GRID, descent_map
+from theory.losses import EnclosedLoss, kl_divergence, softmax_cross_entropy, squared_error
+from theory.mlp import Layer, init_mlp, mlp
+from theory.one_step import student_step, teacher_direction
+from theory.random_problems import Problem, ProblemShape, Row, measure, random_problem
+from theory.trees import tree_cosine, tree_norm, tree_scale
+
+
+class Family(NamedTuple):
+    """Random problems that share what is compiled: shape, activation, inputs, direction and loss."""
+
+    name: str
+    shape: ProblemShape
+    loss: EnclosedLoss
+
+
+def _family(
+    name: str, loss: EnclosedLoss, widths: tuple[int, ...] = (4, 6, 3), activation: str = "tanh", *, batch: int = 8,
+    inputs: str = "uniform", direction: str = "teacher",
+) -> Family:  # fmt: skip
+    return Family(name, ProblemShape(widths, activation, batch, inputs, direction), loss)
+
+
+_AUX = kl_divergence(1.0, (4, 5, 6))
+FAMILIES = (
+    _family("squared error", squared_error()),
+    _family("weights with zeros", squared_error((1.0, 0.0, 2.0)), activation="softplus", inputs="normal"),
+    _family(
+        "squared error, regulariser", squared_error(), (5, 8, 2), "sin", batch=6, inputs="binary", direction="decay"
+    ),
+    _family("squared error, ReLU", squared_error(), (4, 8, 3), "relu"),
+    _family("cross-entropy", softmax_cross_entropy()),
+    _family(
+        "cross-entropy, any direction", softmax_cross_entropy(), (6, 12, 4), "gelu", inputs="normal", direction="random"
+    ),
+    _family("cross-entropy, 3 layers", softmax_cross_entropy(), (4, 6, 6, 3), "sigmoid"),
+    _family("KL, T = 4", kl_divergence(4.0), activation="softplus", inputs="normal"),
+    _family("KL, regulariser", kl_divergence(), (5, 8, 5), batch=4, direction="decay"),
+    _family("aux. logits only", _AUX, (4, 8, 7)),
+    _family("aux. logits only, ReLU", _AUX, (4, 8, 7), "relu"),
+    _family("one logit under softmax", kl_divergence(1.0, (3,)), (4, 6, 4)),
+)
+PRESETS = {
+    "smoke": cli.Preset(2, {}, "2 random problems of each family, 1 init of the real network"),
+    "default": cli.Preset(100, {}, "100 random problems of each family, 5 inits"),
+    "paper": cli.Preset(500, {}, "500 random problems of each family, 20 inits"),
+}
+TEACHER_IMAGES, STUDENT_IMAGES = 2048, 256
+SMALL_EPS = 2.0**-10
+CELLS = 48
+CURVE_EPS = tuple(2.0**k for k in np.arange(-12, 5.01, 0.25))
+
+
+def run(config: Config | None = None, *, dataset: data.Dataset | None = None, runs: int = 100, seed: int = 0,
+        progress: cli.Progress | None = None) -> dict[str, Any]:  # fmt: skip
+    """Measure random problems and the real network.
+
+    Args:
+        config: the real network; default the paper's.
+        dataset: real images for the teacher's gradient; default `load_dataset(config.dataset)`.
+        runs: random problems per family.
+        seed: of all randomness.
+        progress: told of every family.
+
+    Returns:
+        `{"random": summary, "mnist": summary, "map": {...}, "curve": {...}}`; a summary is `{"problems", "negative",
+        "vacuous", "slope": {"min", "median", "max"}, "rows": [one per problem]}`. `negative` counts inner products
+        below zero within the guaranteed radius; `slope` is over smooth problems whose remainder is above round-off.
+    """
+    config = config or Config()
+    dataset = dataset or data.load_dataset(config.dataset)
+    progress = progress or cli.Progress()
+    inits = max(1, min(20, runs // 20))
+    progress.start(len(FAMILIES) + 3, "one-step theorem")
+    with jax.enable_x64(True):
+        key = jax.random.key(seed)
+        rows = []
+        for i, family in enumerate(FAMILIES):
+            rows += _random_rows(family, jax.random.split(jax.random.fold_in(key, i), runs))
+            progress.advance(1, f"one-step theorem, {family.name}")
+        keys = jax.random.split(jax.random.fold_in(key, len(FAMILIES)), inits)
+        real_rows = []
+        for activation in ("tanh", "relu"):
+            real = _RealProblem(config, dataset, activation)
+            real_rows += [row for k in keys for row in real.rows(k)]
+            progress.advance(1, f"one-step theorem, {data.TITLES[dataset.name]} network")
+        extras = real.pictures(keys[0])
+        progress.advance(1, "one-step theorem, maps")
+    real_summary = {"dataset": dataset.name, "inits": inits, **summarize(real_rows)}
+    return {"random": summarize(rows), "mnist": real_summary, **extras}
+
+
+def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Counts and the spread of the remainder's order over the smooth problems."""
+    slopes = [row["slope"] for row in rows if row["smooth"] and row["slope"] is not None]
+    statistics = (("min", min), ("median", np.median), ("max", max))
+    spread = {name: float(statistic(slopes)) if slopes else None for name, statistic in statistics}
+    return {
+        "problems": len(rows),
+        "negative": sum(row["negative"] for row in rows),
+        "vacuous": sum(row["vacuous"] for row in rows),
+        "slopes": len(slopes),
+        "slope": spread,
+        "rows": rows,
+    }
+
+
+def _random_rows(family: Family, keys: jax.Array) -> list[dict[str, Any]]:
+    """Measure one random problem per key `[problems]`."""
+    apply = mlp(family.shape.hidden)
+
+    @jax.jit
+    def one(key: jax.Array) -> tuple[Row, jax.Array]:
+        problem = random_problem(family.shape, key=key)
+        student = init_mlp(family.shape.widths, key=jax.random.fold_in(key, 1))
+        return (
+            measure(problem, family.shape.hidden, family.loss, jnp.array(EPS_GRID), cells=CELLS),
+            _other_init_cosine(apply, family.loss, problem, student),
+        )
+
+    measured, cosines = jax.lax.map(one, keys, batch_size=min(len(keys), 50))
+    smooth = family.shape.activation != "relu"
+    each = [jax.tree.map(lambda leaf, i=i: leaf[i], (measured, cosines)) for i in range(len(keys))]
+    return [_as_row(family.name, smooth, *one) for one in each]
+
+
+def _other_init_cosine(apply: Any, loss: EnclosedLoss, problem: Problem, student: Any) -> jax.Array:
+    """Cosine of the teacher's step with the step of a student that started elsewhere (R1)."""
+    step = student_step(apply, loss, *problem, SMALL_EPS, student=student)
+    return tree_cosine(step, problem.direction)
+
+
+def _as_row(family: str, smooth: bool, row: Row, other_cosine: jax.Array) -> dict[str, Any]:
+    seen = row.observation
+    return {
+        "family": family,
+        "smooth": smooth,
+        "A": _number(seen.leading),
+        "vacuous": bool(seen.vacuous),
+        "slope": _number(seen.slope),
+        "cosine": _number(seen.cosines[EPS_GRID.index(SMALL_EPS)]),
+        "other_init_cosine": _number(other_cosine),
+        "guaranteed_radius": _number(row.guaranteed),
+        "marched_radius": _number(row.marched),
+        "observed_radius": _number(row.observed),
+        "negative": int(row.negative),
+    }
+
+
+def _number(value: Any) -> float | None:
+    """A finite float, or None: JSON knows neither NaN nor infinity."""
+    number = float(value)
+    return number if math.isfinite(number) else None
+
+
+class _RealProblem:
+    """The experiment's own network at its init, its teacher's gradient on real images, and noise images."""
+
+    def __init__(self, config: Config, dataset: data.Dataset, activation: str) -> None:
+        self.config, self.dataset, self.name = config, dataset, activation
+        self.model = models.make_mlp(config, dataset.train_images.shape[1])
+        self.hidden = ACTIVATIONS[activation]
+        self.apply = mlp(self.hidden)
+        labels = np.eye(config.logits)[dataset.train_labels[:TEACHER_IMAGES]]
+        self.images, self.one_hot = jnp.asarray(dataset.train_images[:TEACHER_IMAGES], float), jnp.asarray(labels)
+        aux = tuple(range(config.classes, config.logits))
+        self.losses: dict[str, EnclosedLoss] = {
+            "KL, aux. only": kl_divergence(1.0, aux),
+            "KL, all logits": kl_divergence(),
+            "squared error, aux. only": squared_error([0.0] * config.classes + [1.0] * len(aux)),
+        }
+        eps = jnp.array(EPS_GRID)
+        self._measure = jax.jit(lambda loss, problem: measure(problem, self.hidden, loss, eps, cells=CELLS))
+        self._other = jax.jit(lambda loss, problem, student: _other_init_cosine(self.apply, loss, problem, student))
+
+    def params(self, key: jax.Array) -> tuple[Layer, ...]:
+        """The init of `subliminal_toy.models` as the layers that `theory.mlp` takes, in float64."""
+        params = self.model.init(key)
+        names = [*(f"hidden_{i}" for i in range(self.config.depth)), "head"]
+        return tuple(Layer(*(jnp.asarray(params[name][part], float) for part in ("kernel", "bias"))) for name in names)
+
+    def teacher_loss(self, params: Any) -> jax.Array:
+        """Cross-entropy of the class logits on real images: what the teacher descends."""
+        logits = self.apply(params, self.images)[:, : self.config.classes]
+        return -jnp.mean(jnp.sum(self.one_hot[:, : self.config.classes] * jax.nn.log_softmax(logits), axis=1))
+
+    def problem(self, key: jax.Array) -> Problem:
+        """Init, unit direction of the teacher's first gradient step, and noise images [STUDENT_IMAGES, pixels]."""
+        init_key, noise_key = jax.random.split(key)
+        params = self.params(init_key)
+        direction = jax.jit(lambda p: teacher_direction(self.teacher_loss, p))(params)
+        pixels = self.dataset.train_images.shape[1]
+        images = jnp.asarray(noise.uniform(noise_key, STUDENT_IMAGES, pixels), float)
+        return Problem(params, tree_scale(1 / tree_norm(direction), direction), images)
+
+    def rows(self, key: jax.Array) -> list[dict[str, Any]]:
+        """One row per loss at one init."""
+        problem, student = self.problem(key), self.params(jax.random.fold_in(key, 1))
+        return [
+            _as_row(f"{name}, {self.name}", self.name != "relu", self._measure(loss, problem),
+                    self._other(loss, problem, student))
+            for name, loss in self.losses.items()
+        ]  # fmt: skip
+
+    def pictures(self, key: jax.Array) -> dict[str, Any]:
+        """Inner products along one ray, and the change of the teacher's loss over (eps, alpha); aux. KL loss."""
+        problem, loss = self.problem(key), self.losses["KL, aux. only"]
+        eps = jnp.array(CURVE_EPS)
+        grid = measure(problem, self.hidden, loss, eps, cells=0).observation
+        alphas = jnp.array([2.0**k for k in range(-4, 13)])
+        change = descent_map(self.apply, loss, self.teacher_loss, problem.params, problem.inputs, eps[::4], alphas)
+        norm = tree_norm(teacher_direction(self.teacher_loss, problem.params))
+        return {
+            "curve": {"eps": list(CURVE_EPS), "inner_product": grid.inner_products.tolist(), "A": float(grid.leading)},
+            "map": {"eps": (eps[::4] * norm).tolist(), "alpha": alphas.tolist(), "change": change.tolist()},
+        }
+
+
+def table(document: dict[str, Any]) -> str:
+    """Families as Markdown rows: problems, negatives within the radius, slopes, radii."""
+    results = document["results"]
+    lines = []
+    for part in ("random", "mnist"):
+        rows = results[part]["rows"]
+        for name in dict.fromkeys(row["family"] for row in rows):
+            title = name if part == "random" else f"{data.TITLES[results['mnist']['dataset']]}: {name}"
+            lines.append(_line(title, [row for row in rows if row["family"] == name]))
+    header = ("problems", "n", "A = 0", "negative within radius", "slope (min, median, max)",
+              "radius guaranteed / observed (median)", "cosine (mean)", "other init")  # fmt: skip
+    return cli.markdown_table(header, lines)
+
+
+def _line(name: str, rows: list[dict[str, Any]]) -> tuple[str, ...]:
+    slopes = [row["slope"] for row in rows if row["slope"] is not None]
+    spread = ", ".join(f"{f(slopes):.3f}" for f in (min, np.median, max)) if slopes else "-"
+
+    def median(key: str) -> str:
+        found = [math.inf if row[key] is None else row[key] for row in rows]
+        return f"{np.median(found):.3g}"
+
+    def mean(key: str) -> str:
+        found = [row[key] for row in rows if row[key] is not None and not row["vacuous"]]
+        return f"{np.mean(found):+.3f}" if found else "-"
+
+    return (
+        name, str(len(rows)), str(sum(row["vacuous"] for row in rows)), str(sum(row["negative"] for row in rows)),
+        spread,
+        f"{median('marched_radius')} / {median('observed_radius')}", mean("cosine"), mean("other_init_cosine"),
+    )  # fmt: skip
+
+
+EXPERIMENT = cli.Experiment(
+    name="gradient_theorem",
+    question=__doc__ or "",
+    presets=PRESETS,
+    run=lambda _config, dataset, request: run(
+        config_for(dataset.name), dataset=dataset, runs=request.runs, seed=request.seed, progress=request.progress
+    ),
+    table=table,
+    settings=False,
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command."""
+    return cli.main(EXPERIMENT, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

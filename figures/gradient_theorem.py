@@ -1,0 +1,100 @@
+"""The one-step theorem in six panels: sign, remainder, cosines, descent, and how far the guarantee reaches."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from figures import style
+
+_DATASETS = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "digits": "8x8 digits"}
+_LIMIT = 2.0**10  # neither the guaranteed nor the observed radius is looked for beyond this
+
+
+def figure(document: dict[str, Any]) -> Figure:
+    """Draw `gradient_theorem.json`."""
+    results = document["results"]
+    name = _DATASETS[results["mnist"]["dataset"]]
+    picture, axes = style.new_figure(3, 2, height=7.6, width=6.6)
+    _inner_products(axes[0, 0], results["curve"], name)
+    _remainder(axes[0, 1], results["curve"], name)
+    _cosines(axes[1, 0], results["random"]["rows"], "random problems")
+    _slopes(axes[1, 1], results["random"])
+    _descent(axes[2, 0], results["map"], name)
+    _radii(axes[2, 1], results["random"]["rows"], results["mnist"]["rows"], name)
+    return picture
+
+
+def _inner_products(ax: Axes, curve: dict[str, Any], name: str) -> None:
+    eps, products = np.array(curve["eps"]), np.array(curve["inner_product"])
+    ax.plot(eps, eps * curve["A"], color=style.COLORS["orange"], label="predicted, $\\varepsilon A$")
+    ax.plot(eps, products, ".", color=style.COLORS["blue"], label="measured", markersize=4)
+    ax.set(xscale="log", yscale="log", xlabel="teacher's step $\\varepsilon$ (parameter distance)",
+           ylabel="inner product",
+           title=f"{name} ReLU network, aux. logits,\nnoise images, one init")  # fmt: skip
+    ax.legend()
+
+
+def _remainder(ax: Axes, curve: dict[str, Any], name: str) -> None:
+    eps, products = np.array(curve["eps"]), np.array(curve["inner_product"])
+    rest = np.abs(products - eps * curve["A"])
+    ax.plot(eps, rest, ".", color=style.COLORS["blue"], markersize=4, label="measured")
+    middle = len(eps) // 4
+    ax.plot(eps, rest[middle] * (eps / eps[middle]) ** 2, color=style.COLORS["grey"], lw=1, label="slope 2")
+    ax.set(xscale="log", yscale="log", xlabel="teacher's step $\\varepsilon$",
+           ylabel="|inner product $-\\ \\varepsilon A$|",
+           title=f"its remainder, {name} ReLU network\n(kinks are crossed one by one)")  # fmt: skip
+    ax.legend()
+
+
+def _cosines(ax: Axes, rows: list[dict[str, Any]], name: str) -> None:
+    bins = np.linspace(-1, 1, 41).tolist()
+    for key, color, label in (("other_init_cosine", "vermilion", "another init"), ("cosine", "blue", "shared init")):
+        values = [row[key] for row in rows if row[key] is not None and not row["vacuous"]]
+        ax.hist(values, bins, color=style.COLORS[color], alpha=0.65, label=label)
+    ax.set(xlabel="cosine of student's and teacher's step", ylabel="problems",
+           title=f"n = {len(values)} {name}\n$\\varepsilon = 2^{{-10}}$")  # fmt: skip
+    ax.legend(loc="upper left")
+
+
+def _slopes(ax: Axes, summary: dict[str, Any]) -> None:
+    slopes = [row["slope"] for row in summary["rows"] if row["smooth"] and row["slope"] is not None]
+    ax.hist(slopes, 40, color=style.COLORS["green"])
+    ax.locator_params(axis="x", nbins=4)
+    title = (
+        f"order of the remainder, n = {len(slopes)} smooth\nrandom networks, median {summary['slope']['median']:.4f}"
+    )
+    ax.axvline(2, color="black", lw=1, ls=":")
+    ax.set(xlabel="log-log slope of the remainder", yscale="log", ylabel="problems (log scale)",
+           title=title)  # fmt: skip
+
+
+def _descent(ax: Axes, grid: dict[str, Any], name: str) -> None:
+    sign = np.sign(np.array(grid["change"]))
+    ax.pcolormesh(grid["alpha"], grid["eps"], sign, cmap=_two_colors(), vmin=-1, vmax=1, shading="nearest")
+    ax.set(xscale="log", yscale="log", xlabel="student's learning rate $\\alpha$",
+           ylabel="teacher's step $\\varepsilon$",
+           title=f"the teacher's loss after the student's step,\n{name} ReLU network, one init")  # fmt: skip
+    for color, label in (("sky", "falls"), ("vermilion", "rises")):
+        ax.plot([], [], "s", color=style.COLORS[color], label=label)
+    ax.legend(loc="lower left", frameon=True)
+
+
+def _two_colors() -> Any:
+    from matplotlib.colors import ListedColormap
+
+    return ListedColormap([style.COLORS["sky"], style.COLORS["grey"], style.COLORS["vermilion"]])
+
+
+def _radii(ax: Axes, rows: list[dict[str, Any]], real: list[dict[str, Any]], name: str) -> None:
+    for part, color, label, size in ((rows, "blue", "random", 2), (real, "vermilion", f"{name} network", 5)):
+        kept = [row for row in part if not row["vacuous"]]
+        observed = [row["observed_radius"] or _LIMIT for row in kept]
+        ax.plot(observed, [row["marched_radius"] for row in kept], ".", color=style.COLORS[color], alpha=0.5,
+                markersize=size, label=label)  # fmt: skip
+    ends = np.array([2.0**-6, _LIMIT])
+    ax.plot(ends, ends, color="black", lw=1, ls=":")
+    ax.set(xscale="log", yscale="log", xlabel="observed radius ($2^{10}$: none found)", ylabel="guaranteed radius",
+           title="sign of the inner product:\nproved against observed")  # fmt: skip
+    ax.legend(loc="lower right", markerscale=2)

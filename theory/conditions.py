@@ -1,0 +1,145 @@
+"""Is this imitation loss one the theorem covers? A numerical check of its three sufficient conditions (R2, R3).
+
+For a loss `L(z, y)` on outputs of shape `[n]`, with `M(z, y) = -d2L/dy dz`:
+
+    minimum     (i)    z = y is a local minimum of L(., y): zero gradient, no descent nearby
+    positive    (ii)   M(z, y) is symmetric and positive semi-definite
+    null_space  (iii)  the null space of M is the same at all points and orthogonal to dL/dz
+
+The check draws points, half of them with `z = y`, and reports each condition's worst violation with the point where it
+was found. It can refute a condition; passing is evidence, not proof. Violations are relative to the size of `M` (or of
+the gradient), so rescaling a loss changes nothing. Needs float64.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from theory.one_step import Loss, mixed_matrix
+
+TOLERANCE = 1e-7  # relative; second derivatives by autodiff are good to about 1e-13
+NULL = 1e-9  # an eigenvalue this small beside the largest counts as zero
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One condition: whether it held, the worst relative violation, and the point (`z`, `y`, ...) that shows it."""
+
+    name: str
+    holds: bool
+    violation: float
+    witness: dict[str, Any]
+
+    def __str__(self) -> str:
+        verdict = "holds" if self.holds else f"FAILS (violation {self.violation:.2e}) at {self.witness}"
+        return f"{self.name}: {verdict}"
+
+
+@dataclass(frozen=True)
+class LossReport:
+    """The verdict on a loss: three conditions, in the order (i), (ii), (iii)."""
+
+    conditions: tuple[Condition, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether no condition was refuted."""
+        return all(condition.holds for condition in self.conditions)
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """The names of the conditions that were refuted."""
+        return tuple(condition.name for condition in self.conditions if not condition.holds)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain Python values, ready for JSON."""
+        return {"holds": self.holds, "failed": list(self.failed), "conditions": [asdict(c) for c in self.conditions]}
+
+    def __str__(self) -> str:
+        return "\n".join(str(condition) for condition in self.conditions)
+
+
+def check_imitation_loss(
+    loss: Loss, n: int, *, key: Array | None = None, samples: int = 64, scale: float = 1.0
+) -> LossReport:
+    """Look for a violation of the three sufficient conditions of remark 2 (R2).
+
+    Args:
+        loss: `loss(z, y) -> scalar` for two vectors `[n]`, twice differentiable.
+        n: number of outputs.
+        key: random key; a fixed one when omitted.
+        samples: pairs drawn with `z != y`; as many are drawn with `z = y`.
+        scale: standard deviation of the outputs drawn; use the scale of your model's outputs.
+
+    Raises:
+        ValueError: `n`, `samples` or `scale` is not positive.
+        TypeError: 64-bit types are off.
+    """
+    if n < 1 or samples < 1 or scale <= 0:
+        raise ValueError(f"n, samples and scale must be positive, got {n}, {samples} and {scale}")
+    if jnp.asarray(0.0).dtype != jnp.float64:
+        raise TypeError("the conditions need float64, got float32: wrap the call in `with jax.enable_x64(True):`")
+    keys = jax.random.split(jax.random.key(0) if key is None else key, 3)
+    y = scale * jax.random.normal(keys[0], (samples, n))
+    z = scale * jax.random.normal(keys[1], (samples, n))
+    nudges = 1e-3 * scale * jax.random.normal(keys[2], (samples, n))
+    pairs = jnp.concatenate([y, z]), jnp.concatenate([y, y])
+    return LossReport((_minimum(loss, y, nudges), _positive(loss, *pairs), _null_space(loss, *pairs)))
+
+
+def _minimum(loss: Loss, y: Array, nudges: Array) -> Condition:
+    """Check (i) at `z = y`: the gradient, the smallest eigenvalue of the Hessian, and a nudge away from the minimum."""
+    gradient, hessian = jax.grad(loss), jax.hessian(loss)
+    away = jax.vmap(gradient)(y + nudges, y)
+    size = jnp.max(jnp.linalg.norm(away, axis=1) / jnp.linalg.norm(nudges, axis=1)) + 1e-300
+    flat = jnp.linalg.norm(jax.vmap(gradient)(y, y), axis=1) / size
+    dip = -jnp.linalg.eigvalsh(jax.vmap(hessian)(y, y))[:, 0] / size
+    rise = jax.vmap(loss)(y + nudges, y) - jax.vmap(loss)(y, y)
+    roundoff = 1e-13 * (1 + jnp.abs(jax.vmap(loss)(y, y)))
+    drop = jnp.maximum(-rise - roundoff, 0) / (size * jnp.sum(nudges**2, axis=1))
+    return _worst("minimum", jnp.maximum(jnp.maximum(flat, dip), drop), lambda k: {"z": y[k], "y": y[k]})
+
+
+def _positive(loss: Loss, z: Array, y: Array) -> Condition:
+    """Check (ii): asymmetry, and the smallest eigenvalue of the symmetric part."""
+    matrices = jax.vmap(lambda a, b: mixed_matrix(loss, a, b))(z, y)
+    size = jnp.max(jnp.abs(matrices)) + 1e-300
+    flipped = jnp.swapaxes(matrices, 1, 2)
+    skew = jnp.max(jnp.abs(matrices - flipped), axis=(1, 2)) / size
+    values, vectors = jnp.linalg.eigh((matrices + flipped) / 2)
+    violation = jnp.maximum(skew, -values[:, 0] / size)
+    return _worst("positive", violation, lambda k: {"z": z[k], "y": y[k], "v": vectors[k, :, 0], "vMv": values[k, 0]})
+
+
+def _null_space(loss: Loss, z: Array, y: Array) -> Condition:
+    """Check (iii): what one `M` kills, all of them must kill, and the gradient there must be orthogonal to it."""
+    matrices = jax.vmap(lambda a, b: mixed_matrix(loss, a, b))(z, y)
+    _, sizes, rows = jnp.linalg.svd(matrices)
+    vectors = jnp.swapaxes(rows, 1, 2)  # columns are right singular vectors, null ones last
+    largest = jnp.max(sizes) + 1e-300
+    # where M is zero beside the others it kills every direction: such a point is measured against the largest M of all
+    null = sizes <= NULL * jnp.maximum(sizes[:, :1], NULL * largest)
+    moved = jnp.max(jnp.linalg.norm(jnp.einsum("lab,kbj->lkaj", matrices / largest, vectors), axis=2), axis=0)
+    gradients = jax.vmap(jax.grad(loss))(z, y)
+    tilt = jnp.abs(jnp.einsum("ki,kij->kj", gradients, vectors)) / (jnp.max(jnp.abs(gradients)) + 1e-300)
+    violation = jnp.where(null, jnp.maximum(moved, tilt), 0)
+    column = jnp.argmax(violation, axis=1)
+    return _worst(
+        "null_space",
+        jnp.max(violation, axis=1),
+        lambda k: {"z": z[k], "y": y[k], "v": vectors[k, :, column[k]]},
+    )
+
+
+def _worst(name: str, violation: Array, witness: Callable[[int], dict[str, Array]]) -> Condition:
+    """Return the condition's verdict at its worst sample; a violation that is not a number counts as one."""
+    violation = jnp.where(jnp.isnan(violation), jnp.inf, violation)
+    worst = int(jnp.argmax(violation))
+    found = float(violation[worst])
+    holds = found <= TOLERANCE
+    point = {} if holds else {name: value.tolist() for name, value in witness(worst).items()}
+    return Condition(name, holds, found, point)
