@@ -1,0 +1,322 @@
+"""What the benchmark's worker processes measure, each in a process of its own: `run_one(Work(...))`.
+
+JAX is imported where it is used: PyTorch's processes start here, too, and shall not pay for it.
+"""
+
+import dataclasses
+import functools
+import itertools
+import resource
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+from subliminal_toy import data
+from subliminal_toy.config import Config, with_settings
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What a worker process is asked to do; travels as JSON."""
+
+    worker: str  # a name in WORKERS
+    runs: int = 1
+    seed: int = 0
+    pixels: str = "mnist"  # or "random"
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)  # over the published ones
+    design: dict[str, Any] = dataclasses.field(default_factory=dict)  # a row of DESIGNS
+
+    @property
+    def config(self) -> Config:
+        """The settings of the experiment."""
+        return with_settings(Config(), self.settings)
+
+
+def step_products(config: Config, pixels: int) -> list[tuple[tuple[int, int], tuple[int, int], str]]:
+    """The large matrix products of one model's step: shapes of both factors, and "t" where one is to be transposed."""
+    batch, sizes = config.student.batch_size, [pixels, *[config.width] * config.depth]
+    products = []
+    for i, (d_in, d_out) in enumerate(itertools.pairwise(sizes)):
+        products += [((batch, d_in), (d_in, d_out), "nn"), ((batch, d_in), (batch, d_out), "tn")]
+        products += [((batch, d_out), (d_in, d_out), "nt")] if i else []
+    return products
+
+
+def flops_per_sample(config: Config, pixels: int) -> int:
+    """Necessary FLOPs of forward and backward pass; the first layer's input needs no gradient.
+
+    Example:
+        >>> flops_per_sample(Config(), 784)
+        1216000
+    """
+    sizes = [pixels, *[config.width] * config.depth, config.logits]
+    layers = [2 * d_in * d_out for d_in, d_out in itertools.pairwise(sizes)]
+    return 3 * sum(layers) - layers[0]
+
+
+def product_flops(products: Sequence[tuple[tuple[int, int], tuple[int, int], str]]) -> int:
+    """FLOPs of `step_products`."""
+    return sum(2 * a[0] * a[1] * (b[0] if how[1] == "t" else b[1]) for a, b, how in products)
+
+
+def _arrays(pixels: str) -> data.Dataset:
+    """MNIST, or random arrays of its shape: the speed does not depend on the pixels."""
+    if pixels == "mnist":
+        return data.load_dataset("mnist")
+    rng = np.random.default_rng(0)
+    images = [2 * rng.random((n, 784), np.float32) - 1 for n in (60_000, 10_000)]
+    labels = [rng.integers(10, size=len(part), dtype=np.int32) for part in images]
+    return data.Dataset("mnist", images[0], labels[0], images[1], labels[1], (28, 28), "random")
+
+
+def _peak_bytes() -> int:
+    """This process's peak resident memory (not getrusage's: that is inherited from the parent)."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _train_jax(work: Work) -> dict[str, Any]:
+    """This project's experiment; tracing and compiling are timed apart."""
+    import jax
+
+    from experiments import cli, mnist_aux_logits
+    from subliminal_toy import engine
+
+    engine.use_cpu_cores()
+    dataset, marks = _arrays(work.pixels), [("", 0.0)]
+    compiling: list[tuple[float, float]] = []
+    epochs: dict[str, list[float]] = {"teacher": [], "students": []}
+
+    def on_duration(event: str, duration_secs: float, **_: Any) -> None:
+        if event.startswith("/jax/core/compile/"):
+            compiling.append((time.perf_counter() - duration_secs, time.perf_counter()))
+
+    class Clock(cli.Progress):
+        def advance(self, amount: float, text: str, *, loaded: bool = False) -> None:  # noqa: ARG002
+            phase = text.split(", ")[-2]
+            if phase == marks[-1][0]:  # not a phase's first epoch, which compiles
+                epochs[phase].append((time.perf_counter() - marks[-1][1]) / amount)
+            marks.append((phase, time.perf_counter()))
+
+    jax.monitoring.register_event_duration_secs_listener(on_duration)
+    began = time.perf_counter()
+    results = mnist_aux_logits.run(work.config, runs=work.runs, seed=work.seed, dataset=dataset, progress=Clock())
+    seconds, compile_seconds = time.perf_counter() - began, covered(compiling)
+    return {
+        "training_seconds": seconds - compile_seconds, "compile_seconds": compile_seconds,
+        "teacher_epoch_seconds": epochs["teacher"], "student_epoch_seconds": epochs["students"],
+        "accuracy": {row["name"]: row["mean"] for row in results["conditions"]},
+    }  # fmt: skip
+
+
+def covered(intervals: Sequence[tuple[float, float]]) -> float:
+    """Total length of the union of intervals (start, end)."""
+    total, reached = 0.0, -np.inf
+    for start, end in sorted(intervals):
+        total += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return float(total)
+
+
+def _train_torch(work: Work) -> dict[str, Any]:
+    from experiments import torch_peers
+
+    dataset = _arrays(work.pixels)
+    began = time.perf_counter()
+    outcome = torch_peers.PEERS[work.worker](work.config, dataset, runs=work.runs, seed=work.seed)
+    return {
+        "training_seconds": time.perf_counter() - began, "compile_seconds": 0.0,
+        "teacher_epoch_seconds": outcome.teacher_epochs, "student_epoch_seconds": outcome.student_epochs,
+        "accuracy": {name: float(np.mean(column)) for name, column in outcome.accuracy.items()},
+    }  # fmt: skip
+
+
+def _gemm_torch(work: Work) -> dict[str, float]:
+    from experiments import torch_gemm
+
+    products = step_products(work.config, 784)
+    return {name: product_flops(products) / s / 1e9 for name, s in torch_gemm.gemm_seconds(products).items()}
+
+
+def _gemm_jax(work: Work) -> dict[str, float]:
+    """GFLOP/s of the step's products, eight of each in a call, so that starting a call costs nothing beside them."""
+    jax, engine, mesh = _jax_devices(work)
+    products, seconds = step_products(work.config, 784), 0.0
+    for *shapes, how in products:
+        factors = [jax.random.normal(jax.random.key(i), (mesh.size, 8, *shape)) for i, shape in enumerate(shapes)]
+
+        def multiply(lefts: list, rights: list, how: str = how) -> list:
+            turned = [[m.T if t == "t" else m for m in side] for t, side in zip(how, (lefts, rights), strict=True)]
+            return [a @ b for a, b in zip(*turned, strict=True)]
+
+        sides = [[engine.shard_runs(side[:, i], mesh) for i in range(8)] for side in factors]
+        seconds += _best_seconds(engine.over_runs(multiply, mesh), *sides) / 8 / mesh.size
+    name = "one device per core" if mesh.size > 1 else "one device, all threads"
+    return {name: product_flops(products) / seconds / 1e9}
+
+
+def _jax_devices(work: Work) -> tuple[Any, Any, Any]:
+    """JAX, the engine and a mesh of `devices` devices of the CPU, by default the engine's choice."""
+    import jax
+
+    from subliminal_toy import engine
+
+    if "devices" in work.design:
+        jax.config.update("jax_num_cpu_devices", work.design["devices"])
+    else:
+        engine.use_cpu_cores()
+    return jax, engine, engine.run_mesh()
+
+
+def _best_seconds(function: Callable, *args: Any, calls: int = 5) -> float:
+    """The shortest of a few calls; the first one, which compiles, is not timed."""
+    import jax
+
+    jax.block_until_ready(function(*args))
+    times = []
+    for _ in range(calls):
+        began = time.perf_counter()
+        jax.block_until_ready(function(*args))
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def _profile(work: Work) -> dict[str, float]:
+    """Seconds per run of what is not the matrix products of training, part by part, at the real shapes."""
+    jax, engine, mesh = _jax_devices(work)
+    import jax.numpy as jnp
+
+    from subliminal_toy import losses, models, noise
+    from subliminal_toy.optimizers import make_optimizer
+
+    config, dataset = work.config, _arrays(work.pixels)
+    model, optimizer = models.make_mlp(config, 784), make_optimizer(config.student)
+    keys = engine.shard_runs(jax.random.split(jax.random.key(work.seed), mesh.size), mesh)
+    params = engine.over_runs(lambda key: jax.vmap(model.init)(jax.random.split(key, 4)), mesh)(keys)
+    one = engine.over_runs(model.init, mesh)(keys)
+    images, test = (
+        engine.replicate(part, mesh) for part in (dataset.train_images, (dataset.test_images, dataset.test_labels))
+    )
+    make_noise = engine.over_runs(lambda key: noise.make_noise(config, (28, 28), jnp.zeros((1, 784)), key=key), mesh)
+    steps = -(-config.noise_images // config.student.batch_size)
+
+    def label(net: Any, x: Any) -> Any:
+        return jax.lax.map(functools.partial(model.apply, net), x, batch_size=1000)
+
+    def gather(x: Any, key: Any) -> Any:
+        rows = jax.random.permutation(key, len(x))[: len(x) // 1024 * 1024].reshape(-1, 1024)
+        return jax.lax.scan(lambda _, i: (x.at[i].get(mode="promise_in_bounds"), None), x[:1024], rows)[0]
+
+    def optimize(net: Any) -> Any:
+        update = jax.vmap(optimizer.update)
+
+        def step(carry: Any, _: None) -> tuple:
+            updates, state = update(net, *carry[1:], carry[0])
+            return (jax.tree.map(jnp.add, carry[0], updates), state), None
+
+        return jax.lax.scan(step, (net, jax.vmap(optimizer.init)(net)), length=steps)[0]
+
+    def test_all(x: Any, y: Any, net: Any) -> Any:
+        return jax.vmap(lambda p: losses.accuracy(model.apply(p, x), y, config.classes))(net)
+
+    inputs = make_noise(keys)
+    parts = {
+        "noise": (1, make_noise, keys),
+        "targets": (1, engine.over_runs(label, mesh), one, inputs),
+        "gather, teacher": (config.teacher.epochs, engine.over_runs(gather, mesh, shared=1), images, keys),
+        "gather, students": (config.student.epochs, engine.over_runs(gather, mesh), inputs, keys),
+        "optimizer": (config.student.epochs + config.teacher.epochs / 4, engine.over_runs(optimize, mesh), params),
+        "evaluation": (6 / 4, engine.over_runs(test_all, mesh, shared=2), *test, params),
+    }
+    return {name: times * _best_seconds(*call) / mesh.size for name, (times, *call) in parts.items()}
+
+
+def _epochs_jax(work: Work) -> dict[str, list[float]]:
+    """Seconds of a student's epoch, per model, in a design: the engine's own or another."""
+    jax, engine, mesh = _jax_devices(work)
+    import optax
+
+    from subliminal_toy import models, protocol
+    from subliminal_toy.optimizers import make_optimizer
+
+    config, design = work.config, work.design
+    model, optimizer = models.make_mlp(config, 784), make_optimizer(config.student)
+    loss = protocol._student_loss(model.apply, config)
+    keys = protocol.run_keys(work.seed, np.arange(mesh.size * design.get("chunk", 1)))
+    conditions = protocol._student_conditions(config, protocol.STUDENTS, keys, mesh)
+    keys = engine.shard_runs(keys, mesh)
+    params = engine.over_runs(lambda key: jax.vmap(model.init)(jax.random.split(key, 4)), mesh)(keys.other)
+    if "models" in design:  # one model to the engine, four inside
+        params, conditions = jax.tree.map(lambda leaf: leaf[:, None], (params, conditions))
+        loss = {"looped": looped_loss, "wide": wide_loss}[design["models"]](loss)
+    inputs = engine.over_runs(lambda key: jax.random.uniform(key, (config.noise_images, 784), minval=-1.0), mesh)(
+        keys.noise
+    )
+    targets = engine.over_runs(lambda key: jax.random.normal(key, (config.noise_images, 1, config.logits)), mesh)(
+        keys.noise
+    )
+    marks: list[float] = []
+    with mock.patch.object(jax.lax, "scan", functools.partial(jax.lax.scan, unroll=design.get("unroll", 1))):
+        train = engine.make_train(
+            loss, optax.flatten(optimizer) if design.get("flatten") else optimizer,
+            batch_size=config.student.batch_size, epochs=config.student.epochs, mesh=mesh,
+        )  # fmt: skip
+        data_ = engine.Data(per_run={"images": inputs, "targets": targets})
+        train(params, data_, conditions, keys.student_order, lambda _: marks.append(time.perf_counter()))
+    return {"seconds": (np.diff(marks) / (4 * len(keys.other))).tolist()}
+
+
+def looped_loss(loss: Callable) -> Callable:
+    """The sum of the losses of models [models, ...], one after the other instead of in a vmap."""
+    import jax
+
+    def total(params: Any, batch: dict, conditions: Any) -> Any:
+        number = len(jax.tree.leaves(params)[0])
+        rows = [jax.tree.map(lambda leaf, m=m: leaf[m], (params, conditions)) for m in range(number)]
+        return sum(loss(p, batch, c) for p, c in rows)
+
+    return total
+
+
+def wide_loss(_: Callable) -> Callable:
+    """The sum of the KL losses of models [models, ...]; their first layers are one product, units come before batch."""
+    import jax
+    import jax.numpy as jnp
+
+    from subliminal_toy import losses
+
+    def total(params: Any, batch: dict, conditions: Any) -> Any:
+        first, *deeper = [*(params[f"hidden_{i}"] for i in range(len(params) - 1)), params["head"]]
+        kernel = first["kernel"]
+        h = jnp.einsum("sio,bi->sob", kernel, batch["images"]) + first["bias"][..., None]
+        for layer in deeper:
+            h = jnp.einsum("sio,sib->sob", layer["kernel"], jax.nn.relu(h)) + layer["bias"][..., None]
+        targets = jnp.einsum("bqk,sq->sbk", batch["targets"], conditions["whose"])
+        return jnp.sum(jax.vmap(losses.distillation_kl)(h.mT, targets, conditions["mask"]))
+
+    return total
+
+
+def _epochs_torch(work: Work) -> dict[str, list[float]]:
+    from experiments import torch_peers
+
+    epochs = work.config.student.epochs
+    return {"seconds": torch_peers.student_epochs(work.config, 784, torch_peers.Design(**work.design), epochs)}
+
+
+WORKERS: dict[str, Callable[[Work], dict[str, Any]]] = {
+    "jax": _train_jax, "torch_authors": _train_torch, "torch_expert": _train_torch, "gemm_jax": _gemm_jax,
+    "gemm_torch": _gemm_torch, "profile": _profile, "epochs_jax": _epochs_jax, "epochs_torch": _epochs_torch,
+}  # fmt: skip
+
+
+def run_one(work: Work) -> dict[str, Any]:
+    """Do the work in this process; adds its peak memory in bytes."""
+    return {**WORKERS[work.worker](work), "peak_bytes": _peak_bytes()}
