@@ -25,6 +25,7 @@ import numpy as np
 from experiments import cli
 from subliminal_toy import data, models, noise
 from subliminal_toy.config import Config, config_for
+from subliminal_toy.statistics import t_interval
 from theory.activations import ACTIVATIONS
 from theory.certificate import EPS_GRID, descent_map
 from theory.losses import EnclosedLoss, kl_divergence, softmax_cross_entropy, squared_error
@@ -129,8 +130,18 @@ def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "vacuous": sum(row["vacuous"] for row in rows),
         "slopes": len(slopes),
         "slope": spread,
+        "cosines": [_cosines(name, rows) for name in dict.fromkeys(row["family"] for row in rows)],
         "rows": rows,
     }
+
+
+def _cosines(family: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Mean cosines over a family's problems with 95% t intervals, for the shared init and for another one."""
+    own = [row for row in rows if row["family"] == family and not row["vacuous"]]
+    if not own:
+        return {"name": family, "shared": None, "other": None}
+    columns = {"shared": "cosine", "other": "other_init_cosine"}
+    return {"name": family} | {name: t_interval([row[key] for row in own])._asdict() for name, key in columns.items()}
 
 
 def _random_rows(family: Family, keys: jax.Array) -> list[dict[str, Any]]:
@@ -252,13 +263,14 @@ def table(document: dict[str, Any]) -> str:
         rows = results[part]["rows"]
         for name in dict.fromkeys(row["family"] for row in rows):
             title = name if part == "random" else f"{data.TITLES[results['mnist']['dataset']]}: {name}"
-            lines.append(_line(title, [row for row in rows if row["family"] == name]))
+            cosines = next(row for row in results[part]["cosines"] if row["name"] == name)
+            lines.append(_line(title, [row for row in rows if row["family"] == name], cosines))
     header = ("problems", "n", "A = 0", "negative within radius", "slope (min, median, max)",
-              "radius guaranteed / observed (median)", "cosine (mean)", "other init")  # fmt: skip
+              "radius guaranteed / observed (median)", "cosine", "cosine, other init")  # fmt: skip
     return cli.markdown_table(header, lines)
 
 
-def _line(name: str, rows: list[dict[str, Any]]) -> tuple[str, ...]:
+def _line(name: str, rows: list[dict[str, Any]], cosines: dict[str, Any]) -> tuple[str, ...]:
     slopes = [row["slope"] for row in rows if row["slope"] is not None]
     spread = ", ".join(f"{f(slopes):.3f}" for f in (min, np.median, max)) if slopes else "-"
 
@@ -266,14 +278,13 @@ def _line(name: str, rows: list[dict[str, Any]]) -> tuple[str, ...]:
         found = [math.inf if row[key] is None else row[key] for row in rows]
         return f"{np.median(found):.3g}"
 
-    def mean(key: str) -> str:
-        found = [row[key] for row in rows if row[key] is not None and not row["vacuous"]]
-        return f"{np.mean(found):+.3f}" if found else "-"
+    def interval(key: str) -> str:
+        return " ".join(cli.interval_text(cosines[key]["mean"], cosines[key]["ci95"])) if cosines[key] else "-"
 
     return (
         name, str(len(rows)), str(sum(row["vacuous"] for row in rows)), str(sum(row["negative"] for row in rows)),
         spread,
-        f"{median('marched_radius')} / {median('observed_radius')}", mean("cosine"), mean("other_init_cosine"),
+        f"{median('marched_radius')} / {median('observed_radius')}", interval("shared"), interval("other"),
     )  # fmt: skip
 
 

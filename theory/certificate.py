@@ -209,7 +209,7 @@ def certify(
         first_ascent_alpha=ascents,
         guaranteed_radius=radius,
         negative_within_radius=int(jnp.sum((seen.inner_products < -seen.noise) & (grid <= (radius or 0.0)))),
-        conditions=check_imitation_loss(loss, at.outputs.shape[1]),
+        conditions=check_imitation_loss(loss, at.outputs.shape[1], samples=_samples(at.outputs.shape[1])),
     )
 
 
@@ -252,6 +252,11 @@ def _lines(c: Certificate) -> list[str]:
         f"  guaranteed non-negative  {radius}",
         f"  assumptions on the loss  {failed}",
     ]
+
+
+def _samples(n: int) -> int:
+    """Return how many points the loss is checked at: 64, or fewer where the `n x n` matrices would not fit."""
+    return max(2, min(64, 2**21 // n**2))
 
 
 def _finite(value: float) -> float | None:

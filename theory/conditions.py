@@ -11,9 +11,8 @@ was found. It can refute a condition; passing is evidence, not proof. Violations
 the gradient), so rescaling a loss changes nothing. Needs float64.
 """
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +22,16 @@ from theory.one_step import Loss, mixed_matrix
 
 TOLERANCE = 1e-7  # relative; second derivatives by autodiff are good to about 1e-13
 NULL = 1e-9  # an eigenvalue this small beside the largest counts as zero
+
+
+NAMES = ("minimum", "positive", "null_space")
+
+
+class Finding(NamedTuple):
+    """A condition's relative violation at each sample `[samples]`, and the points that go with it."""
+
+    violation: Array
+    points: dict[str, Array]
 
 
 @dataclass(frozen=True)
@@ -87,12 +96,19 @@ def check_imitation_loss(
     y = scale * jax.random.normal(keys[0], (samples, n))
     z = scale * jax.random.normal(keys[1], (samples, n))
     nudges = 1e-3 * scale * jax.random.normal(keys[2], (samples, n))
+    findings = jax.jit(lambda *points: _findings(loss, *points))(y, z, nudges)
+    return LossReport(tuple(_verdict(name, finding) for name, finding in zip(NAMES, findings, strict=True)))
+
+
+def _findings(loss: Loss, y: Array, z: Array, nudges: Array) -> tuple[Finding, ...]:
+    """Measure all three conditions, (i) at `z = y` and the others at as many pairs again with `z != y`."""
     pairs = jnp.concatenate([y, z]), jnp.concatenate([y, y])
-    return LossReport((_minimum(loss, y, nudges), _positive(loss, *pairs), _null_space(loss, *pairs)))
+    matrices = jax.vmap(lambda a, b: mixed_matrix(loss, a, b))(*pairs)
+    return _minimum(loss, y, nudges), _positive(matrices, *pairs), _null_space(loss, matrices, *pairs)
 
 
-def _minimum(loss: Loss, y: Array, nudges: Array) -> Condition:
-    """Check (i) at `z = y`: the gradient, the smallest eigenvalue of the Hessian, and a nudge away from the minimum."""
+def _minimum(loss: Loss, y: Array, nudges: Array) -> Finding:
+    """Measure (i) at `z = y`: the gradient, the smallest eigenvalue of the Hessian, and a nudge off the minimum."""
     gradient, hessian = jax.grad(loss), jax.hessian(loss)
     away = jax.vmap(gradient)(y + nudges, y)
     size = jnp.max(jnp.linalg.norm(away, axis=1) / jnp.linalg.norm(nudges, axis=1)) + 1e-300
@@ -101,45 +117,42 @@ def _minimum(loss: Loss, y: Array, nudges: Array) -> Condition:
     rise = jax.vmap(loss)(y + nudges, y) - jax.vmap(loss)(y, y)
     roundoff = 1e-13 * (1 + jnp.abs(jax.vmap(loss)(y, y)))
     drop = jnp.maximum(-rise - roundoff, 0) / (size * jnp.sum(nudges**2, axis=1))
-    return _worst("minimum", jnp.maximum(jnp.maximum(flat, dip), drop), lambda k: {"z": y[k], "y": y[k]})
+    return Finding(jnp.maximum(jnp.maximum(flat, dip), drop), {"z": y, "y": y})
 
 
-def _positive(loss: Loss, z: Array, y: Array) -> Condition:
-    """Check (ii): asymmetry, and the smallest eigenvalue of the symmetric part."""
-    matrices = jax.vmap(lambda a, b: mixed_matrix(loss, a, b))(z, y)
+def _positive(matrices: Array, z: Array, y: Array) -> Finding:
+    """Measure (ii): asymmetry, and the smallest eigenvalue of the symmetric part."""
     size = jnp.max(jnp.abs(matrices)) + 1e-300
     flipped = jnp.swapaxes(matrices, 1, 2)
     skew = jnp.max(jnp.abs(matrices - flipped), axis=(1, 2)) / size
     values, vectors = jnp.linalg.eigh((matrices + flipped) / 2)
     violation = jnp.maximum(skew, -values[:, 0] / size)
-    return _worst("positive", violation, lambda k: {"z": z[k], "y": y[k], "v": vectors[k, :, 0], "vMv": values[k, 0]})
+    return Finding(violation, {"z": z, "y": y, "v": vectors[:, :, 0], "vMv": values[:, 0]})
 
 
-def _null_space(loss: Loss, z: Array, y: Array) -> Condition:
-    """Check (iii): what one `M` kills, all of them must kill, and the gradient there must be orthogonal to it."""
-    matrices = jax.vmap(lambda a, b: mixed_matrix(loss, a, b))(z, y)
+def _null_space(loss: Loss, matrices: Array, z: Array, y: Array) -> Finding:
+    """Measure (iii): what one `M` kills, all of them must kill, and the gradient there must be orthogonal to it."""
     _, sizes, rows = jnp.linalg.svd(matrices)
     vectors = jnp.swapaxes(rows, 1, 2)  # columns are right singular vectors, null ones last
     largest = jnp.max(sizes) + 1e-300
     # where M is zero beside the others it kills every direction: such a point is measured against the largest M of all
     null = sizes <= NULL * jnp.maximum(sizes[:, :1], NULL * largest)
-    moved = jnp.max(jnp.linalg.norm(jnp.einsum("lab,kbj->lkaj", matrices / largest, vectors), axis=2), axis=0)
+    scaled = matrices / largest
+    together = jnp.einsum("lab,lac->bc", scaled, scaled) / len(matrices)  # the mean of M'M: kills what all M kill
+    moved = jnp.sqrt(jnp.abs(jnp.einsum("kbj,bc,kcj->kj", vectors, together, vectors)))
     gradients = jax.vmap(jax.grad(loss))(z, y)
     tilt = jnp.abs(jnp.einsum("ki,kij->kj", gradients, vectors)) / (jnp.max(jnp.abs(gradients)) + 1e-300)
     violation = jnp.where(null, jnp.maximum(moved, tilt), 0)
     column = jnp.argmax(violation, axis=1)
-    return _worst(
-        "null_space",
-        jnp.max(violation, axis=1),
-        lambda k: {"z": z[k], "y": y[k], "v": vectors[k, :, column[k]]},
-    )
+    worst = jnp.take_along_axis(vectors, column[:, None, None], axis=2)[:, :, 0]
+    return Finding(jnp.max(violation, axis=1), {"z": z, "y": y, "v": worst})
 
 
-def _worst(name: str, violation: Array, witness: Callable[[int], dict[str, Array]]) -> Condition:
+def _verdict(name: str, finding: Finding) -> Condition:
     """Return the condition's verdict at its worst sample; a violation that is not a number counts as one."""
-    violation = jnp.where(jnp.isnan(violation), jnp.inf, violation)
+    violation = jnp.where(jnp.isnan(finding.violation), jnp.inf, finding.violation)
     worst = int(jnp.argmax(violation))
     found = float(violation[worst])
     holds = found <= TOLERANCE
-    point = {} if holds else {name: value.tolist() for name, value in witness(worst).items()}
-    return Condition(name, holds, found, point)
+    witness = {} if holds else {key: value[worst].tolist() for key, value in finding.points.items()}
+    return Condition(name, holds, found, witness)

@@ -132,10 +132,10 @@ MUTANTS = (
         "closed_form",
     ),
     Mutant(
-        "softmax-bound-drops-variance",
+        "softmax-bound-drops-square",
         "losses.py",
-        "spread)\n",
-        "Interval(0 * q.lo, 0 * q.lo))\n",
+        "Interval(square(first).lo + second.lo, square(first).hi + second.hi)",
+        "second",
         "test_radius.py",
         "b3_enclosures_shrink",
     ),

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.theory.problems import CASES, core_cases, few, make_loss, model, problem, seeds, temperatures, weight_sets
+from tests.theory.problems import CASES, few, make_loss, model, problem, seeds, temperatures, weight_sets
 from theory import (
     check_imitation_loss,
     inner_product,
@@ -23,7 +23,7 @@ from theory import (
 from theory.one_step import mixed_matrix
 
 
-@few
+@settings(few, max_examples=5)
 @given(case=st.sampled_from((CASES[0], CASES[2], CASES[3])), weights=weight_sets, temperature=temperatures)
 def test_r2_the_four_losses_meet_all_conditions(case, weights, temperature):
     report = check_imitation_loss(make_loss(case, weights, temperature), case.shape.widths[-1])
@@ -93,7 +93,7 @@ def test_r2_witness_really_violates_its_condition():
     assert v @ matrix @ v < 0
 
 
-@pytest.mark.parametrize("factor", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("factor", [1e-6, 1e6])
 def test_r2_verdict_ignores_the_scale_of_the_loss(factor):
     assert check_imitation_loss(lambda z, y: factor * jnp.sum((z - y) ** 2), 3).holds
     assert not check_imitation_loss(lambda z, y: factor * _bent(z, y), 2).holds
@@ -107,7 +107,7 @@ def test_r2_checker_refuses_nonsense():
 
 
 @few
-@given(case=core_cases, seed=seeds)
+@given(case=st.sampled_from(CASES[:2]), seed=seeds)
 def test_r2_a_loss_of_ones_own_obeys_the_lemma(case, seed):
     leading, product = _under_bregman(case.shape, problem(case.shape, seed), 2.0**-12)
     assert leading > 0
@@ -133,7 +133,7 @@ def _under_bregman(shape, drawn, eps):
 @pytest.mark.parametrize(
     "loss", [squared_error([0.0, 1.0, 2.0]), softmax_cross_entropy(0.7), kl_divergence(2.0, (0, 2))]
 )
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0])
 def test_r3_mixed_derivative_is_the_hessian_at_the_minimum(loss, seed):
     y = jax.random.normal(jax.random.key(seed), (3,))
     hessian = jax.hessian(loss)(y, y)
@@ -153,17 +153,25 @@ def test_r3_quartic_shows_it_needs_only_the_minimum():
 @given(k=st.integers(2, 14))
 def test_c3_bent_null_space_turns_the_inner_product_negative(k):
     """f(theta) = (theta, 2 theta^2) at 0, d = 1: phi = eps^3 (4 - 8), with A = 0 and a loss minimal at z = y."""
+    eps = 2.0**-k
+    leading, product = _bent_product(eps)
+    assert leading == 0
+    np.testing.assert_allclose(product, -4 * eps**3, rtol=1e-12)
+
+
+@jax.jit
+def _bent_product(eps):
     apply = lambda p, x: jnp.stack([p * x, 2 * (p * x) ** 2], axis=1)  # noqa: E731
-    one, eps = jnp.ones(1), 2.0**-k
-    theta, d = jnp.asarray(0.0), jnp.asarray(1.0)
-    assert leading_coefficient(_bent, ray(apply, theta, d, one)) == 0
-    np.testing.assert_allclose(inner_product(apply, _bent, theta, d, one, eps), -4 * eps**3, rtol=1e-12)
+    at = (jnp.zeros(()), jnp.ones(()), jnp.ones(1))
+    return leading_coefficient(_bent, ray(apply, *at)), inner_product(apply, _bent, *at, eps)
 
 
 @pytest.mark.parametrize("loss", [_negated, _mirrored], ids=["negated", "mirrored"])
-@pytest.mark.parametrize("case", CASES[:2], ids=lambda c: c.shape.activation)
+@pytest.mark.parametrize("case", CASES[1:2], ids=lambda c: c.shape.activation)
 def test_c3_losses_without_a_minimum_give_negative_inner_products(case, loss):
     drawn, apply = problem(case.shape, 3), model(case)
-    assert leading_coefficient(loss, ray(apply, *drawn)) < 0
-    if loss is _negated:
-        assert inner_product(apply, loss, *drawn, 2.0**-10) < 0
+    measure = lambda d: (leading_coefficient(loss, ray(apply, *d)), inner_product(apply, loss, *d, 2.0**-10))  # noqa: E731
+    leading, product = jax.jit(measure)(drawn)
+    assert leading < 0
+    if loss is _negated:  # the mirrored loss has a gradient at eps = 0, whatever its sign
+        assert product < 0

@@ -75,9 +75,9 @@ def test_c1_two_linear_layers_do_carry(seed):
 
 
 @few
-@given(seed=seeds, eps=st.integers(-4, 10).map(lambda k: 2.0**-k), divergence=st.booleans())
-def test_c2_one_auxiliary_logit_carries_nothing_under_softmax_but_does_under_squared_error(seed, eps, divergence):
-    single = (kl_divergence if divergence else softmax_cross_entropy)(1.0, (3,))
+@given(seed=seeds, eps=st.integers(-4, 10).map(lambda k: 2.0**-k))
+def test_c2_one_auxiliary_logit_carries_nothing_under_softmax_but_does_under_squared_error(seed, eps):
+    single = kl_divergence(1.0, (3,))
     product, _, _, _, seen = _measure((4, 6, CLASSES + 1), "tanh", single, seed, eps)
     assert product == 0.0
     assert seen.vacuous
@@ -91,7 +91,8 @@ def test_c2_softmax_ignores_what_all_logits_share():
     apply, params, _, inputs = _split_problem((4, 6, CLASSES), "tanh", 0)
     shift = jax.tree.map(jnp.zeros_like, params)
     shift = (*shift[:-1], shift[-1]._replace(bias=jnp.ones(CLASSES)))
-    seen = observe(apply, softmax_cross_entropy(), params, shift, inputs, jnp.asarray([2.0**-8, 1.0]))
+    see = jax.jit(lambda *at: observe(apply, softmax_cross_entropy(), *at, jnp.asarray([2.0**-8, 1.0])))
+    seen = see(params, shift, inputs)
     assert seen.vacuous
     np.testing.assert_allclose(seen.inner_products, jnp.zeros(2), atol=1e-15)
 

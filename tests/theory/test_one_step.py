@@ -195,7 +195,7 @@ def _teacher(kind, case, seed):
 
 @fixed
 @given(
-    case=core_cases,
+    case=st.sampled_from(CASES[:2]),
     seed=seeds,
     kind=st.sampled_from(("unrelated", "decay")),
     alpha=st.integers(0, 4).map(lambda k: 2.0**-k),
