@@ -15,6 +15,7 @@ and the first derivative with the mean value theorem: `s(t)` lies in `s(start) +
 `stop -> start` the enclosures shrink to the exact derivatives.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -44,17 +45,13 @@ def init_mlp(widths: Sequence[int], *, key: Array, scale: float = 1.0, bias_scal
     """
     if len(widths) < 2 or min(widths) < 1:
         raise ValueError(f"widths must be at least two positive sizes, got {tuple(widths)}")
-    keys = jax.random.split(key, len(widths) - 1)
-    return tuple(
-        _init_layer(n, m, key=k, scale=scale, bias_scale=bias_scale)
-        for n, m, k in zip(widths[:-1], widths[1:], keys, strict=True)
-    )
-
-
-def _init_layer(n_in: int, n_out: int, *, key: Array, scale: float, bias_scale: float) -> Layer:
-    for_weight, for_bias = jax.random.split(key)
-    weight = jax.random.normal(for_weight, (n_in, n_out)) * (scale / n_in**0.5)
-    return Layer(weight, jax.random.normal(for_bias, (n_out,)) * bias_scale)
+    shapes = list(itertools.pairwise(widths))
+    drawn = jax.random.normal(key, (sum(n * m + m for n, m in shapes),))  # all at once: a draw takes long to compile
+    layers = []
+    for n, m in shapes:
+        weight, bias, drawn = drawn[: n * m], drawn[n * m : n * m + m], drawn[n * m + m :]
+        layers.append(Layer(weight.reshape(n, m) * (scale / n**0.5), bias * bias_scale))
+    return tuple(layers)
 
 
 def mlp(activation: Activation) -> Apply:
