@@ -88,12 +88,14 @@ def _two_colors() -> Any:
 
 
 def _radii(ax: Axes, rows: list[dict[str, Any]], real: list[dict[str, Any]], name: str) -> None:
+    lowest = _LIMIT
     for part, color, label, size in ((rows, "blue", "random", 2), (real, "vermilion", f"{name} network", 5)):
         kept = [row for row in part if not row["vacuous"]]
         observed = [row["observed_radius"] or _LIMIT for row in kept]
-        ax.plot(observed, [row["marched_radius"] for row in kept], ".", color=style.COLORS[color], alpha=0.5,
-                markersize=size, label=label)  # fmt: skip
-    ends = np.array([2.0**-6, _LIMIT])
+        proved = [row["marched_radius"] for row in kept]
+        ax.plot(observed, proved, ".", color=style.COLORS[color], alpha=0.5, markersize=size, label=label)
+        lowest = min(lowest, *observed, *proved)
+    ends = np.array([lowest, _LIMIT])
     ax.plot(ends, ends, color="black", lw=1, ls=":")
     ax.set(xscale="log", yscale="log", xlabel="observed radius ($2^{10}$: none found)", ylabel="guaranteed radius",
            title="sign of the inner product:\nproved against observed")  # fmt: skip
