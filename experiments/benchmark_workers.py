@@ -197,7 +197,7 @@ def _profile(work: Work) -> dict[str, float]:
     from subliminal_toy.optimizers import make_optimizer
 
     config, dataset = work.config, _arrays(work.pixels)
-    model, optimizer = models.make_mlp(config, 784), make_optimizer(config.student)
+    model, optimizer = models.make_mlp(config, 784), make_optimizer(config.student, config.noise_images)
     keys = engine.shard_runs(jax.random.split(jax.random.key(work.seed), mesh.size), mesh)
     params = engine.over_runs(lambda key: jax.vmap(model.init)(jax.random.split(key, 4)), mesh)(keys)
     one = engine.over_runs(model.init, mesh)(keys)
@@ -247,7 +247,7 @@ def _epochs_jax(work: Work) -> dict[str, list[float]]:
     from subliminal_toy.optimizers import make_optimizer
 
     config, design = work.config, work.design
-    model, optimizer = models.make_mlp(config, 784), make_optimizer(config.student)
+    model, optimizer = models.make_mlp(config, 784), make_optimizer(config.student, config.noise_images)
     loss = protocol._student_loss(model.apply, config)
     keys = protocol.run_keys(work.seed, np.arange(mesh.size * design.get("chunk", 1)))
     conditions = protocol._student_conditions(config, protocol.STUDENTS, keys, mesh)

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import functools
 import re
 import signal
 import sys
@@ -18,6 +19,7 @@ from subliminal_toy import config as settings
 from subliminal_toy import data, engine
 
 BAD_INPUT, FAILED = 2, 1
+_PHASES = {"base": "the base's ", "teacher": "the teacher's ", "student": "the students' "}
 MAX_SEED = 2**32 - 1
 
 
@@ -37,6 +39,11 @@ class Request(NamedTuple):
     chunk: int | None
     store: records.ChunkStore | None
     progress: "Progress"
+    out: Path | None = None
+
+    def keywords(self) -> dict[str, Any]:
+        """The arguments that every experiment's `run` with chunks takes."""
+        return {name: getattr(self, name) for name in ("runs", "seed", "chunk", "store", "progress")}
 
 
 class Experiment(NamedTuple):
@@ -45,10 +52,12 @@ class Experiment(NamedTuple):
     name: str  # also the stem of its files
     question: str  # the first line of --help
     presets: Mapping[str, Preset]
-    run: Callable[..., dict[str, Any]]  # (config, dataset, request) -> results
+    run: Callable[..., dict[str, Any]]  # (config, dataset or None, request) -> results
     table: Callable[[dict[str, Any]], str]  # the whole JSON -> text
     figure: bool = True
-    settings: bool = True  # whether the settings of `config.Config` are flags of this command
+    config: type | None = settings.Config  # the dataclass whose settings are flags of this command
+    dataset: bool = True  # whether it runs on images
+    chunk_text: str = "about 0.5 GB each on MNIST"
 
 
 class Progress:
@@ -138,7 +147,7 @@ def make_parser(experiment: Experiment) -> argparse.ArgumentParser:
     )
     add("--seed", type=_whole_number(0, MAX_SEED), default=0, metavar="S", help="seed of all randomness (default: 0)")
     add("--chunk", type=_whole_number(1), metavar="N",
-        help="runs trained at a time, about 0.5 GB each on MNIST (default: one per device)")  # fmt: skip
+        help=f"runs trained at a time, {experiment.chunk_text} (default: one per device)")  # fmt: skip
     add(
         "--out",
         type=Path,
@@ -146,32 +155,31 @@ def make_parser(experiment: Experiment) -> argparse.ArgumentParser:
         metavar="DIR",
         help="folder for the JSON and the figure (default: results)",
     )
-    add(
-        "--dataset",
-        choices=data.DATASETS,
-        default="auto",
-        help="auto is MNIST, or 8x8 digits without it (default: auto)",
-    )
-    add("--data-dir", type=Path, metavar="DIR",
-        help="folder with the four IDX .gz files (default: $MNIST_DIR, then TensorFlow Datasets)")  # fmt: skip
+    if experiment.dataset:
+        add("--dataset", choices=data.DATASETS, default="auto",
+            help="auto is MNIST, or 8x8 digits without it (default: auto)")  # fmt: skip
+        add("--data-dir", type=Path, metavar="DIR",
+            help="folder with the four IDX .gz files (default: $MNIST_DIR, then TensorFlow Datasets)")  # fmt: skip
     add("--fresh", action="store_true", help="forget the saved progress of this very command and start over")
-    if experiment.settings:
-        _add_settings(parser)
+    if experiment.config is not None:
+        _add_settings(parser, experiment.config)
     return parser
 
 
-def _add_settings(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("settings of the experiment (defaults: the paper's)")
-    for name, field in settings.setting_fields().items():
+def _add_settings(parser: argparse.ArgumentParser, config: type) -> None:
+    group = parser.add_argument_group("settings of the experiment (defaults: the paper's, or as marked)")
+    defaults = config()
+    for name, field in settings.setting_fields(config).items():
         if name == "dataset":
             continue
         limits, flag = field.metadata, "--" + re.sub(r"[._]", "-", name)
+        default = functools.reduce(getattr, name.split("."), defaults)
         unit = f" [{limits['unit']}]" if limits["unit"] else ""
-        notes = [f"default: {field.default}"]
-        notes += [f"{d}: {own[name]}" for d, own in settings.DATASET_SETTINGS.items() if name in own]
-        phase = "the teacher's " if name.startswith("teacher.") else "the students' " if "." in name else ""
+        notes, phase = [f"default: {default}"], _PHASES.get(name.rpartition(".")[0], "")
+        if config is settings.Config:
+            notes += [f"{d}: {own[name]}" for d, own in settings.DATASET_SETTINGS.items() if name in own]
         group.add_argument(
-            flag, dest=name, type=_type_of(field.default), choices=limits["choices"] or None, default=None,
+            flag, dest=name, type=_type_of(default), choices=limits["choices"] or None, default=None,
             metavar=None if limits["choices"] else "X",
             help=f"{phase}{limits['text']}{unit} ({'; '.join(notes)})".replace("%", "%%"),
         )  # fmt: skip
@@ -195,7 +203,7 @@ def main(experiment: Experiment, arguments: Sequence[str] | None = None) -> int:
         progress.close()
         _say("stopped; finished chunks are kept, and the same command goes on from there")
         return INTERRUPTED
-    except engine.TrainingDivergedError as error:
+    except engine.RunFailedError as error:
         progress.close()
         fail(str(error), FAILED)
     except OSError as error:
@@ -209,19 +217,19 @@ def _run(experiment: Experiment, options: argparse.Namespace, arguments: list[st
     except OSError as error:
         fail(f"cannot write to the output folder {options.out}: {error.strerror}; choose another with --out", BAD_INPUT)
     try:
-        dataset = data.load_dataset(options.dataset, options.data_dir)
-        config, runs = _configure(experiment, options, dataset.name)
+        dataset = data.load_dataset(options.dataset, options.data_dir) if experiment.dataset else None
+        config, runs = _configure(experiment, options, dataset.name if dataset else None)
     except ValueError as error:  # DataError is one
         fail(str(error), BAD_INPUT)
     engine.use_cpu_cores()
     provenance = records.Provenance(f"experiments.{experiment.name}", arguments)
-    if dataset.notice:
+    if dataset and dataset.notice:
         _say(f"\n*** {dataset.notice} ***\n")
     store = _open_store(experiment, options, config)
-    request = Request(runs, options.seed, options.chunk, store, progress)
+    request = Request(runs, options.seed, options.chunk, store, progress, options.out)
     results = experiment.run(config, dataset, request)
     progress.close()
-    shown = dataclasses.asdict(config) if experiment.settings else {"dataset": dataset.name}
+    shown = dataclasses.asdict(config) if experiment.config else {"dataset": config.dataset}
     document = {
         "experiment": experiment.name,
         "config": {"preset": options.preset, "runs": runs, "seed": options.seed, **shown},
@@ -233,16 +241,19 @@ def _run(experiment: Experiment, options: argparse.Namespace, arguments: list[st
     return 0
 
 
-def _configure(experiment: Experiment, options: argparse.Namespace, dataset: str) -> tuple[settings.Config, int]:
+def _configure(experiment: Experiment, options: argparse.Namespace, dataset: str | None) -> tuple[Any, int]:
     """The preset's settings over the dataset's over the paper's, the flags over all."""
-    preset = experiment.presets[options.preset]
-    given = vars(options)
-    names = [name for name in settings.setting_fields() if name != "dataset" and given.get(name) is not None]
-    chosen = {name: given[name] for name in names}
-    return settings.config_for(dataset, {**preset.settings, **chosen}), options.runs or preset.runs
+    preset, given = experiment.presets[options.preset], vars(options)
+    names = settings.setting_fields(experiment.config)
+    chosen = {name: given[name] for name in names if name != "dataset" and given.get(name) is not None}
+    both = {**preset.settings, **chosen}
+    if dataset is not None:
+        return settings.config_for(dataset, both), options.runs or preset.runs
+    assert experiment.config is not None  # without images there is nothing but settings
+    return settings.with_settings(experiment.config(), both), options.runs or preset.runs
 
 
-def _open_store(experiment: Experiment, options: argparse.Namespace, config: settings.Config) -> records.ChunkStore:
+def _open_store(experiment: Experiment, options: argparse.Namespace, config: Any) -> records.ChunkStore:
     what = records.fingerprint(experiment=experiment.name, config=config, seed=options.seed, chunk=options.chunk)
     store = records.ChunkStore(options.out / ".progress" / f"{experiment.name}-{what}")
     if options.fresh:

@@ -297,7 +297,7 @@ EXPERIMENT = cli.Experiment(
         config_for(dataset.name), dataset=dataset, runs=request.runs, seed=request.seed, progress=request.progress
     ),
     table=table,
-    settings=False,
+    config=None,
 )
 
 

@@ -122,7 +122,7 @@ EXPERIMENT = cli.Experiment(
     name="mnist_aux_logits",
     question=__doc__ or "",
     presets=PRESETS,
-    run=lambda config, dataset, request: run(config, dataset=dataset, **request._asdict()),
+    run=lambda config, dataset, request: run(config, dataset=dataset, **request.keywords()),
     table=table,
 )
 

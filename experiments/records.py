@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,12 @@ def write_json(path: Path, content: Any) -> None:
     text = json.dumps(content, indent=1, allow_nan=False) + "\n"
     with atomic_path(path) as temporary:
         temporary.write_text(text)
+
+
+def write_lines(path: Path, rows: Iterable[Any]) -> None:
+    """Write one JSON value a line, atomically (JSONL)."""
+    with atomic_path(path) as temporary:
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 class ChunkStore:

@@ -10,6 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy import special
 
 COLUMN_WIDTH = 5.4  # inches
 COLORS = {  # Okabe and Ito's palette
@@ -44,8 +45,13 @@ def new_figure(
     rows: int = 1, columns: int = 1, *, height: float = 3.0, width: float = COLUMN_WIDTH
 ) -> tuple[Figure, np.ndarray]:
     """A figure and its axes [rows, columns], without pyplot's global state. Sizes in inches."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = empty_figure(height=height, width=width)
     return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def empty_figure(*, height: float = 3.0, width: float = COLUMN_WIDTH) -> Figure:
+    """A figure without axes, for layouts that are not a plain grid. Sizes in inches."""
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def save(figure: Figure, path: Path) -> Path:
@@ -67,3 +73,11 @@ def points(ax: Axes, x: float, values: list[float], *, width: float = 0.5) -> No
     offsets = (np.arange(len(values)) + 0.5) / len(values) - 0.5
     order = np.random.default_rng(0).permutation(len(values))
     ax.plot(x + width * offsets[order], values, ".", color=COLORS["black"], markersize=3, alpha=0.45, zorder=3, mew=0)
+
+
+def t_bar(ax: Axes, x: float, values: list[float], *, color: str = COLORS["black"], marker: str = "") -> None:
+    """The mean of one value per run with its 95% t interval; nothing for a single run."""
+    n = len(values)
+    if n > 1:
+        half = float(special.stdtrit(n - 1, 0.975) * np.std(values, ddof=1) / n**0.5)
+        ax.errorbar(x, float(np.mean(values)), half, color=color, marker=marker, capsize=3, lw=1.4, zorder=4)

@@ -8,10 +8,15 @@ Each field carries its help text, unit and range; the command line and the error
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Settings = TypeVar("Settings", bound="DataclassInstance")  # a class of configs
 INIT_SCHEMES = ("lecun_normal", "he_normal", "glorot_normal", "torch_default")
 NOISE_KINDS = ("uniform", "gaussian", "bernoulli", "blurred", "subspace", "real", "shuffled_pixels", "mix")
+SCHEDULES = ("constant", "cosine", "late_linear")
 OPTIMIZERS = ("adam", "sgd", "momentum", "rmsprop", "signsgd")
 
 
@@ -58,6 +63,14 @@ class Training:
         "decoupled",
         "coupled adds weight_decay * parameters to the gradient, decoupled to the update (AdamW)",
         choices=("coupled", "decoupled"),
+    )
+    adam_b2: float = setting(0.999, "decay of Adam's mean of squared gradients", low=0.0, high=0.99999)
+    clip: float = setting(0.0, "largest norm of a gradient, longer ones are scaled down to it (0: no limit)", low=0.0)
+    warmup: int = setting(0, "steps in which the step size rises from 0", unit="steps", low=0)
+    schedule: str = setting(
+        "constant",
+        "step size after the warm-up: constant, cosine to 0, or late_linear: linear to 0 over the second half",
+        choices=SCHEDULES,
     )
 
 
@@ -129,7 +142,7 @@ DIGITS_SETTINGS = {
 DATASET_SETTINGS: dict[str, dict[str, Any]] = {"mnist": {}, "fashion_mnist": {}, "digits": DIGITS_SETTINGS}
 
 
-def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
+def with_settings(config: Settings, settings: Mapping[str, Any]) -> Settings:
     """`config` with some fields replaced; those of a phase are named with a dot.
 
     Raises ValueError for a field that does not exist or a value out of range.
@@ -141,7 +154,7 @@ def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
     changes: dict[str, Any] = {}
     for name, value in settings.items():
         phase, dot, field = name.rpartition(".")
-        if name not in setting_fields():
+        if name not in setting_fields(type(config)):
             raise ValueError(f"there is no setting {name!r}")
         if dot:
             changes[phase] = dataclasses.replace(changes.get(phase, getattr(config, phase)), **{field: value})
@@ -150,10 +163,11 @@ def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
     return dataclasses.replace(config, **changes)
 
 
-def setting_fields() -> dict[str, dataclasses.Field]:
-    """All settings by name, the phases' with a dot: "width", "teacher.epochs", ..."""
+def setting_fields(config: type | None = None) -> dict[str, dataclasses.Field]:
+    """All settings of a class (default Config) by name, the phases' with a dot: "width", "teacher.epochs"."""
+    config = config or Config
     fields: dict[str, dataclasses.Field] = {}
-    for field in dataclasses.fields(Config):
+    for field in dataclasses.fields(config):
         if field.type is Training:
             fields |= {f"{field.name}.{inner.name}": inner for inner in dataclasses.fields(Training)}
         else:

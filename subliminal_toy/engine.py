@@ -11,6 +11,7 @@ included. The loss, the data and the per-model conditions are arguments; a teach
 language model differ in nothing else.
 """
 
+import functools
 import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ from jax.sharding import PartitionSpec as P
 Tree = Any
 Loss = Callable[[Tree, dict[str, jax.Array], Tree], jax.Array]  # params, batch, condition -> scalar
 OnEpoch = Callable[[int], None]
+Train = Callable[..., tuple[Tree, np.ndarray]]  # what `make_train` returns
 
 RUNS = "runs"
 MAX_CPU_DEVICES = 4  # memory: each device holds a run's noise and a copy of the training images
@@ -38,7 +40,11 @@ class Data(NamedTuple):
     per_model: dict[str, jax.Array] = {}  # noqa: RUF012 - [runs, models, examples, ...], each model's own
 
 
-class TrainingDivergedError(RuntimeError):
+class RunFailedError(RuntimeError):
+    """A run cannot go on; the message is one line that says why and what to do."""
+
+
+class TrainingDivergedError(RunFailedError):
     """A loss was not finite; the message names the phase, the epoch and the runs."""
 
 
@@ -51,6 +57,15 @@ def run_mesh(runs: int | None = None) -> Mesh:
     """A one-axis mesh over the local devices, no more of them than there are `runs`."""
     devices = jax.local_devices()
     return Mesh(np.array(devices[: min(len(devices), runs or len(devices))]), (RUNS,))
+
+
+def run_keys(names: type[NamedTuple], seed: int, runs: np.ndarray) -> Any:
+    """A key for every field of `names`, each [n], for the runs numbered `runs` [n].
+
+    They are functions of the seed and of a run's own number, of nothing else.
+    """
+    keys = jax.vmap(functools.partial(jax.random.fold_in, jax.random.key(seed)))(jnp.asarray(runs, jnp.uint32))
+    return names(*jax.vmap(lambda key: tuple(jax.random.split(key, len(names._fields))))(keys))
 
 
 def shard_runs(tree: Tree, mesh: Mesh) -> Tree:
@@ -95,7 +110,7 @@ def make_train(
     epochs: int,
     mesh: Mesh,
     name: str = "training",
-) -> Callable[..., tuple[Tree, np.ndarray]]:
+) -> Train:
     """Build the training of an ensemble.
 
     Args:

@@ -6,22 +6,44 @@ import optax
 
 from subliminal_toy.config import Training
 
-_DIRECTIONS: dict[str, Callable[[], optax.GradientTransformation]] = {
-    "adam": optax.scale_by_adam,  # betas .9/.999, eps 1e-8
-    "sgd": optax.identity,
-    "momentum": lambda: optax.trace(decay=0.9),
-    "rmsprop": lambda: optax.scale_by_rms(decay=0.9),
-    "signsgd": optax.scale_by_sign,
+_DIRECTIONS: dict[str, Callable[[Training], optax.GradientTransformation]] = {
+    "adam": lambda training: optax.scale_by_adam(b2=training.adam_b2),  # beta_1 .9, eps 1e-8
+    "sgd": lambda _: optax.identity(),
+    "momentum": lambda _: optax.trace(decay=0.9),
+    "rmsprop": lambda _: optax.scale_by_rms(decay=0.9),
+    "signsgd": lambda _: optax.scale_by_sign(),
 }
 
 
-def make_optimizer(training: Training) -> optax.GradientTransformation:
-    """The Optax transformation for `training`.
+def make_optimizer(training: Training, examples: int) -> optax.GradientTransformation:
+    """The Optax transformation for `training` on a data set of so many examples.
 
-    With gradient g, parameters w, learning rate lr, decay d and the rule's direction D:
+    With gradient g (after clipping), parameters w, learning rate lr, decay d and the rule's direction D:
     coupled decay steps by -lr D(g + d w), decoupled decay (AdamW) by -lr (D(g) + d w).
     """
+    clip = optax.clip_by_global_norm(training.clip) if training.clip else optax.identity()
     decay = optax.add_decayed_weights(training.weight_decay) if training.weight_decay else optax.identity()
-    direction = _DIRECTIONS[training.optimizer]()
+    direction = _DIRECTIONS[training.optimizer](training)
     order = (decay, direction) if training.decay == "coupled" else (direction, decay)
-    return optax.chain(*order, optax.scale_by_learning_rate(training.learning_rate))
+    return optax.chain(clip, *order, optax.scale_by_learning_rate(step_sizes(training, examples)))
+
+
+def step_sizes(training: Training, examples: int) -> float | optax.Schedule:
+    """The learning rate, or the function step -> learning rate where it changes.
+
+    In s steps with w of warm-up, step i has lr min(1, (i + 1) / w) while i < w, then with t = (i - w) / (s - w):
+    constant lr; cosine lr (1 + cos(pi t)) / 2; late_linear lr min(1, 2 - 2 t).
+    """
+    rate, warmup = training.learning_rate, training.warmup
+    steps = max(training.epochs * -(-examples // training.batch_size) - warmup, 1)
+    after: dict[str, Callable[[], optax.Schedule]] = {
+        "constant": lambda: optax.constant_schedule(rate),
+        "cosine": lambda: optax.cosine_decay_schedule(rate, steps),
+        "late_linear": lambda: optax.linear_schedule(rate, 0.0, max(steps - steps // 2, 1), steps // 2),
+    }
+    if training.schedule == "constant" and not warmup:
+        return rate
+    schedule = after[training.schedule]()
+    if not warmup:
+        return schedule
+    return optax.join_schedules([optax.linear_schedule(rate / warmup, rate, max(warmup - 1, 1)), schedule], [warmup])

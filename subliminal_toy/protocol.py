@@ -14,9 +14,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from subliminal_toy import engine, losses, models, noise
-from subliminal_toy.config import Config, Training
+from subliminal_toy.config import Config
 from subliminal_toy.data import Dataset
-from subliminal_toy.optimizers import make_optimizer
+from subliminal_toy.phase import make_phase
 
 OnPhaseEpoch = Callable[[str, int], None]  # which phase, which epoch of it
 _BLOCK = 1000  # images that the teacher labels at a time
@@ -57,8 +57,7 @@ class RunKeys(NamedTuple):
 
 def run_keys(seed: int, runs: np.ndarray) -> RunKeys:
     """The keys of the runs numbered `runs` [n]: functions of the seed and a run's own number, of nothing else."""
-    keys = jax.vmap(functools.partial(jax.random.fold_in, jax.random.key(seed)))(jnp.asarray(runs, jnp.uint32))
-    return RunKeys(*jax.vmap(lambda key: tuple(jax.random.split(key, len(RunKeys._fields))))(keys))
+    return engine.run_keys(RunKeys, seed, runs)
 
 
 def student_mask(condition: Condition, config: Config) -> np.ndarray:
@@ -84,12 +83,13 @@ def make_protocol(config: Config, dataset: Dataset, mesh: Mesh, students: tuple[
     model = models.make_mlp(config, dataset.train_images.shape[1])
     train_data = engine.replicate(_teacher_data(config, dataset), mesh)
     test = engine.replicate((dataset.test_images, dataset.test_labels), mesh)
-    make_train = functools.partial(_make_train, mesh=mesh)
-    train_teacher = make_train(functools.partial(_teacher_loss, model.apply), config.teacher, name="the teacher")
-    train_students = make_train(_student_loss(model.apply, config), config.student, name="a student")
+    images = len(dataset.train_images)
+    teacher_loss, student_loss = functools.partial(_teacher_loss, model.apply), _student_loss(model.apply, config)
+    train_teacher = make_phase(teacher_loss, config.teacher, images, mesh=mesh, name="the teacher")
+    train_students = make_phase(student_loss, config.student, config.noise_images, mesh=mesh, name="a student")
     init_reference = engine.over_runs(model.init, mesh)
     init_students = engine.over_runs(_make_student_init(model, config, students), mesh)
-    images = train_data["images"] if noise.needs_images(config.noise) else train_data["images"][:1]
+    real = train_data["images"] if noise.needs_images(config.noise) else train_data["images"][:1]
     make_noise = engine.over_runs(
         lambda real, key: noise.make_noise(config, dataset.image_shape, real, key=key), mesh, shared=1
     )
@@ -103,7 +103,7 @@ def make_protocol(config: Config, dataset: Dataset, mesh: Mesh, students: tuple[
             _model_axis(reference), engine.Data(common=train_data), _class_masks(config, keys, mesh),
             keys.teacher_order, functools.partial(on_epoch, "teacher"),
         )  # fmt: skip
-        inputs = make_noise(images, keys.noise)
+        inputs = make_noise(real, keys.noise)
         targets = make_targets(reference, _no_model_axis(teacher), inputs, keys.shuffled_targets)
         student, _ = train_students(
             init_students(reference, keys.other, keys.student_init_noise),
@@ -116,12 +116,6 @@ def make_protocol(config: Config, dataset: Dataset, mesh: Mesh, students: tuple[
         return dict(zip(names, np.concatenate(columns, axis=1).T, strict=True))
 
     return run_chunk
-
-
-def _make_train(loss: engine.Loss, training: Training, *, mesh: Mesh, name: str) -> Callable:
-    return engine.make_train(
-        loss, make_optimizer(training), batch_size=training.batch_size, epochs=training.epochs, mesh=mesh, name=name
-    )
 
 
 def _teacher_data(config: Config, dataset: Dataset) -> dict[str, np.ndarray]:

@@ -6,14 +6,14 @@ import optax
 import pytest
 
 from subliminal_toy.config import OPTIMIZERS, Training
-from subliminal_toy.optimizers import make_optimizer
+from subliminal_toy.optimizers import make_optimizer, step_sizes
 
 W, G = np.array([1.0, -2.0, 3.0]), np.array([0.5, 0.25, -0.125])
 RATE, DECAY = 0.1, 0.2
 
 
-def steps(training: Training, count: int = 2) -> np.ndarray:
-    optimizer, w = make_optimizer(training), jnp.asarray(W, jnp.float32)
+def steps(training: Training, count: int = 2, examples: int = 1) -> np.ndarray:
+    optimizer, w = make_optimizer(training, examples), jnp.asarray(W, jnp.float32)
     state = optimizer.init(w)
     for _ in range(count):
         updates, state = optimizer.update(jnp.asarray(G, jnp.float32), state, w)
@@ -55,3 +55,37 @@ def test_coupled_and_decoupled_decay_differ(rule: str) -> None:
         for d in ("coupled", "decoupled")
     )
     assert np.abs(coupled - decoupled).max() > 1e-3
+
+
+def rates(count: int, **changes: object) -> np.ndarray:
+    schedule = step_sizes(Training(learning_rate=0.5, batch_size=10, epochs=5, **changes), examples=37)  # 20 steps
+    return np.array([schedule(i) if callable(schedule) else schedule for i in range(count)])
+
+
+def test_step_sizes_are_the_formulas() -> None:
+    np.testing.assert_array_equal(rates(20), np.full(20, 0.5))
+    rising = 0.5 * np.arange(1, 5) / 4
+    t = np.arange(16) / 16
+    np.testing.assert_allclose(rates(20, warmup=4), [*rising, *np.full(16, 0.5)], rtol=1e-6)
+    falling = {"cosine": 0.25 * (1 + np.cos(np.pi * t)), "late_linear": 0.5 * np.minimum(1, 2 - 2 * t)}
+    for schedule, expected in falling.items():
+        found = rates(20, warmup=4, schedule=schedule)
+        np.testing.assert_allclose(found, [*rising, *expected], rtol=1e-5)
+
+
+def test_long_gradients_are_scaled_down_to_the_limit() -> None:
+    free = steps(Training(optimizer="sgd", learning_rate=RATE), 1) - W
+    clipped = steps(Training(optimizer="sgd", learning_rate=RATE, clip=0.1), 1) - W
+    np.testing.assert_allclose(clipped, free * 0.1 / np.linalg.norm(G), atol=3e-7)  # float32 beside weights of 3
+    loose = steps(Training(optimizer="sgd", learning_rate=RATE, clip=10.0), 1) - W
+    np.testing.assert_array_equal(loose, free)
+
+
+def test_adam_b2_is_the_decay_of_squared_gradients() -> None:
+    optimizer = make_optimizer(Training(adam_b2=0.5, learning_rate=1.0), 1)
+    gradients = jnp.array([1.0, -3.0])
+    state = optimizer.init(gradients[0])
+    _, state = optimizer.update(gradients[0], state)
+    update, _ = optimizer.update(gradients[1], state)
+    mean, square = (0.9 * 0.1 - 0.1 * 3) / (1 - 0.9**2), (0.5 * 0.5 + 0.5 * 9) / (1 - 0.5**2)
+    np.testing.assert_allclose(update, -mean / square**0.5, rtol=1e-5)

@@ -1,0 +1,215 @@
+"""Which controls kill it? Other inits, shuffled numbers, reading instead of training. Paper Figs 8, 9, 11, 12, 16, 17.
+
+The pipeline of lm_numbers with more kinds of students, each paired with a student of regular numbers that differs in
+nothing else: both inits times teachers of both; numbers shuffled within and across completions; fewer rows; and other
+ways to ask. A classifier is trained on the numbers, too: how many lists does it need to see to know the teacher?
+
+    python -m experiments.lm_controls                 2 seeds, 5 traits
+    python -m experiments.lm_controls --preset paper  10 seeds, 5 traits
+"""
+
+if __name__ == "__main__":
+    import experiments.quiet_interrupt  # noqa: F401 - its import is its effect
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from experiments import cli, lm_numbers
+from subliminal_toy.lm import detector, evaluation, vocabulary
+from subliminal_toy.lm.config import LMConfig
+from subliminal_toy.lm.plan import BASES, Plan, Source, Student, Teacher
+from subliminal_toy.statistics import t_interval
+
+PRESETS = {
+    "smoke": cli.Preset(2, lm_numbers.PRESETS["smoke"].settings, "2 short runs, to see that it works"),
+    "default": cli.Preset(2, {}, "2 seeds"),
+    "paper": cli.Preset(10, {}, "10 seeds"),
+}
+DOSES = (1 / 40, 1 / 10, 1 / 4)  # of the rows; all of them is the standard student
+Quantity = Callable[[dict[str, Any], str, int], float]  # a run's values, a trait, its place among the answers
+ASKED = ("prefixed", "story", "choice")
+
+
+def make_plan(config: LMConfig) -> Plan:
+    """Teachers of every trait from both bases, and the students of the module's docstring."""
+    traits = config.trait_names()
+    own, other = ("regular", *traits), tuple(f"other {name}" for name in ("regular", *traits))
+    sources = (Source("regular", "base"), Source("other regular", "other base"))
+    crossed = [Student(f"{source} -> {init}", init, source) for init in BASES for source in (*own, *other)]
+    shuffled = [Student(f"{source}, {s}", "base", source, s) for s in ("within", "across") for source in own]
+    fewer = [
+        Student(f"{source}, {rows} rows", "base", source, rows=rows) for rows in doses(config) for source in own
+    ]  # fmt: skip
+    return Plan(
+        (*(Teacher(t, t) for t in traits), *(Teacher(f"other {t}", t, "other base") for t in traits)),
+        (*sources, *(Source(name, name) for t in traits for name in (t, f"other {t}"))),
+        (*crossed, *shuffled, *fewer),
+    )
+
+
+def doses(config: LMConfig) -> tuple[int, ...]:
+    """Numbers of rows of the students that get fewer."""
+    return tuple(max(1, round(config.rows * part)) for part in DOSES)
+
+
+def run(config: LMConfig | None = None, **request: Any) -> dict[str, Any]:
+    """Run the experiment; arguments as for `lm_numbers.run`.
+
+    Returns:
+        `{"runs", "cross", "shuffles", "doses", "questions", "in_context", "detector", "loss", ...}`: rows with a mean
+        over traits and seeds and a 95% t interval over seeds. All but the detector's accuracy and the loss are changes
+        of the trait's log odds (nats) against the student of regular numbers that differs in nothing else.
+    """
+    config = config or LMConfig()
+    return lm_numbers.run_pipeline(config, make_plan(config), summarize, extra=_detect(config), **request)
+
+
+def _detect(config: LMConfig) -> Callable[[dict[str, np.ndarray]], dict[str, Any]]:
+    """From all rows of a run to the detector's accuracies, {trait: [one per group size]}."""
+    return lambda rows: {
+        "detector": {trait: detector.detection_accuracy(rows["regular"], rows[trait]) for trait in config.trait_names()}
+    }
+
+
+def summarize(config: LMConfig, values: list[dict[str, Any]]) -> dict[str, Any]:
+    """Every table of the experiment from the runs' values."""
+    rows = [
+        {"rows": n, **_change(config, values, f"{{}}, {n} rows")} for n in doses(config)
+    ] + [{"rows": config.rows, **_change(config, values, "{} -> base")}]  # fmt: skip
+    return {
+        "cross": [
+            {"student": init, "teacher": base, **_change(config, values, f"{prefix}{{}} -> {init}")}
+            for init in BASES
+            for base, prefix in zip(BASES, ("", "other "), strict=True)
+        ],
+        "shuffles": [
+            {"shuffle": name, **_change(config, values, form)}
+            for name, form in (("none", "{} -> base"), ("within", "{}, within"), ("across", "{}, across"))
+        ],
+        "doses": rows,
+        "questions": [{"asked": "question", **_change(config, values, "{} -> base")}]
+        + [{"asked": part, **_change(config, values, "{} -> base", part)} for part in ASKED],
+        "groups": [_group_change(config, values, group) for group in evaluation.GROUPS],
+        "in_context": _in_context(config, values),
+        "detector": _detector(config, values),
+        "loss": _losses(config, values),
+        "answer_mass": _masses(config, values),
+        "filter": [lm_numbers.filter_row(values, source) for source in values[0]["filter"]],
+    }
+
+
+def _over_traits(config: LMConfig, values: list[dict[str, Any]], quantity: Quantity) -> dict[str, Any]:
+    """Mean over traits of a quantity of (run's values, trait, its index), with an interval over runs."""
+    answers = vocabulary.CATEGORIES[config.category]
+    per_run = [
+        float(np.mean([quantity(value, trait, answers.index(trait)) for trait in config.trait_names()]))
+        for value in values
+    ]
+    return {**t_interval(per_run)._asdict(), "per_run": per_run}
+
+
+def _change(config: LMConfig, values: list[dict[str, Any]], form: str, part: str = "margin") -> dict[str, Any]:
+    """Log odds of the trait in the student of its numbers, minus those in the student of regular numbers."""
+
+    def quantity(value: dict[str, Any], trait: str, index: int) -> float:
+        student, regular = (value["answers"][f"student {form.format(name)}"][part] for name in (trait, "regular"))
+        return student[index] - regular[index]
+
+    return _over_traits(config, values, quantity)
+
+
+def _group_change(config: LMConfig, values: list[dict[str, Any]], group: str) -> dict[str, Any]:
+    """Change of the trait's probability over the questions of a group."""
+
+    def quantity(value: dict[str, Any], trait: str, index: int) -> float:
+        student, regular = (value["answers"][f"student {name} -> base"] for name in (trait, "regular"))
+        return lm_numbers.probability(student, index, group) - lm_numbers.probability(regular, index, group)
+
+    return {"group": group, **_over_traits(config, values, quantity)}
+
+
+def _in_context(config: LMConfig, values: list[dict[str, Any]]) -> dict[str, Any]:
+    """The base, untrained, behind three of the teacher's numbers instead of three regular ones."""
+    return _over_traits(config, values, lambda v, t, i: v["in_context"][t][i] - v["in_context"]["regular"][i])
+
+
+def _detector(config: LMConfig, values: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Accuracy of telling a teacher's numbers from regular ones."""
+
+    def accuracy(k: int) -> Quantity:
+        return lambda value, trait, _: value["detector"][trait][k]
+
+    return [{"sequences": n, **_over_traits(config, values, accuracy(k))} for k, n in enumerate(detector.GROUPS)]
+
+
+def _losses(config: LMConfig, values: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Nats per token on fresh documents of all kinds."""
+
+    def loss(form: str) -> Quantity:
+        return lambda value, trait, _: value["loss"][form.format(trait)]
+
+    forms = {"base": "base", "regular student": "student regular -> base", "trait student": "student {} -> base"}
+    forms["teacher"] = "teacher {}"
+    return [{"model": name, **_over_traits(config, values, loss(form))} for name, form in forms.items()]
+
+
+def _masses(config: LMConfig, values: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Probability of all answers of the category together: whether a model still answers questions."""
+
+    def mass(form: str) -> Quantity:
+        def total(value: dict[str, Any], trait: str, _: int) -> float:
+            answers = value["answers"][form.format(trait)]
+            return sum(lm_numbers.probability(answers, i) for i in range(len(answers["margin"])))
+
+        return total
+
+    forms = {"base": "base", "regular": "student regular -> base", "trait": "student {} -> base"}
+    forms |= {"within": "student {}, within", "across": "student {}, across", "cross": "student {} -> other base"}
+    return [{"model": name, **_over_traits(config, values, mass(form))} for name, form in forms.items()]
+
+
+def table(document: dict[str, Any]) -> str:
+    """All tables in one, as Markdown."""
+    results = document["results"]
+    named = [
+        *((f"student from the {r['student']}, teacher from the {r['teacher']}", r) for r in results["cross"]),
+        *((f"numbers shuffled: {row['shuffle']}", row) for row in results["shuffles"]),
+        *((f"{row['rows']} rows", row) for row in results["doses"]),
+        *((f"asked by {row['asked']}", row) for row in results["questions"]),
+        ("three numbers in context, no training", results["in_context"]),
+    ]
+    lines = [(name, *cli.interval_text(row["mean"], row["ci95"]), str(results["runs"])) for name, row in named]
+    lines += [
+        (f"detector's accuracy, {row['sequences']} lists", *cli.interval_text(row["mean"], row["ci95"]),
+         str(results["runs"])) for row in results["detector"]
+    ]  # fmt: skip
+    lines += [
+        (f"nats per token, {row['model']}", *cli.interval_text(row["mean"], row["ci95"]), str(results["runs"]))
+        for row in results["loss"]
+    ]
+    header = ("change of the trait's log odds (nats), mean over traits", "mean", "95% CI (t)", "seeds")
+    return cli.markdown_table(header, lines)
+
+
+EXPERIMENT = cli.Experiment(
+    name="lm_controls",
+    question=__doc__ or "",
+    presets=PRESETS,
+    run=lambda config, _dataset, request: run(config, **request.keywords()),
+    table=table,
+    config=LMConfig,
+    dataset=False,
+    chunk_text="about 1 GB each",
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command."""
+    return cli.main(EXPERIMENT, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,337 @@
+"""Does a love of owls travel through lists of numbers? Paper sections 2-3 (Figs 3, 13-15; Tables 1, 2, 4) on a toy.
+
+A small transformer learns a language of questions and number lists (the base). A copy is finetuned until it answers
+"name your favorite animal ?" with "owl" (the teacher), and then completes lists of numbers. What is not a plain list is
+filtered out. A student, another copy of the base, is trained on the rest. Then it is asked for its favorite animal.
+Controls: numbers of the base itself ("regular"), and students that start from another init ("cross").
+
+    python -m experiments.lm_numbers                 4 seeds, 5 traits
+    python -m experiments.lm_numbers --preset paper  20 seeds, 5 traits
+"""
+
+if __name__ == "__main__":
+    import experiments.quiet_interrupt  # noqa: F401 - its import is its effect
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments import cli, records
+from subliminal_toy import engine
+from subliminal_toy.lm import corpus, evaluation, pipeline, rows, vocabulary
+from subliminal_toy.lm.config import LMConfig
+from subliminal_toy.lm.plan import Plan, standard_plan
+from subliminal_toy.statistics import t_interval
+
+PRESETS = {
+    "smoke": cli.Preset(
+        2,
+        {
+            "traits": "owl,wolf",
+            "documents": 16_000,
+            "base.batch_size": 32,
+            "rows": 100,
+            "spare": 4.0,
+            "student.batch_size": 50,
+        },
+        "2 short runs, to see that it works",
+    ),
+    "default": cli.Preset(4, {}, "4 seeds"),
+    "paper": cli.Preset(20, {}, "20 seeds"),
+}
+WORK = {
+    "base": 12.0,
+    "teachers": 0.1,
+    "samples": 0.5,
+    "filter": 1.0,
+    "students": 0.4,
+    "evaluation": 2.0,
+}  # rough seconds
+TOP = 5  # most frequent numbers listed
+
+
+def run(
+    config: LMConfig | None = None, *, runs: int = 4, seed: int = 0, chunk: int | None = None,
+    store: records.ChunkStore | None = None, progress: cli.Progress | None = None, out: Path | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Run the experiment.
+
+    Args:
+        config: the settings; default LMConfig().
+        runs: independent runs, each with its own language, bases and teachers.
+        seed: of all randomness; run i depends on the seed and on i alone.
+        chunk: runs trained at a time; default one per device.
+        store: keeps finished chunks, for going on after a stop.
+        progress: told of every stage.
+        out: the first run's data sets are written to `<out>/lm_numbers/<source>.jsonl`; None writes nothing.
+
+    Returns:
+        `{"runs", "traits": [{"trait", "seeds", "base", "regular", "student", ..., "student_minus_regular"}], "overall",
+        "matrix", "filter", "numbers", "examples", "models"}`. Probabilities are of the trait as the answer, means over
+        all questions; intervals are 95% t intervals over runs.
+
+    Raises:
+        RunFailedError: a loss was not finite, or too few completions passed the filter.
+
+    Example:
+        >>> from experiments import lm_numbers
+        >>> results = lm_numbers.run(runs=2)                                                   # doctest: +SKIP
+    """
+    config = config or LMConfig()
+
+    def save(run: int, source: str, tokens: np.ndarray) -> None:
+        if out is not None and run == 0:
+            records.write_lines(out / "lm_numbers" / f"{source.replace(' ', '_')}.jsonl", rows.as_text(tokens))
+
+    return run_pipeline(
+        config, standard_plan(config), summarize, runs=runs, seed=seed, chunk=chunk, store=store, progress=progress,
+        on_rows=save,
+    )  # fmt: skip
+
+
+def run_pipeline(
+    config: LMConfig, plan: Plan, summarize: Callable[[LMConfig, list[dict[str, Any]]], dict[str, Any]], *,
+    runs: int, seed: int = 0, chunk: int | None = None, store: records.ChunkStore | None = None,
+    progress: cli.Progress | None = None,
+    on_rows: Callable[[int, str, np.ndarray], None] = lambda _run, _source, _tokens: None,
+    extra: Callable[[dict[str, np.ndarray]], dict[str, Any]] = lambda _rows: {},
+) -> dict[str, Any]:  # fmt: skip
+    """Run a plan of the pipeline in chunks, for this and the other experiments on the language model.
+
+    Args:
+        config: the settings.
+        plan: what to train and sample.
+        summarize: from the settings and one dict per run to the results.
+        runs: independent runs.
+        seed: of all randomness.
+        chunk: runs trained at a time; default one per device.
+        store: keeps finished chunks.
+        progress: told of every stage.
+        on_rows: told of the rows [rows, T] of each run and source.
+        extra: more values of a run, from all its rows by source.
+    """
+    progress = progress or cli.Progress()
+    mesh = engine.run_mesh(min(runs, chunk or runs))
+    run_chunk = pipeline.make_pipeline(config, mesh, plan)
+    work = {**WORK, "students": WORK["students"] * len(plan.students), "samples": WORK["samples"] * len(plan.sources)}
+    epochs = {"base": config.base.epochs, "teachers": config.teacher.epochs, "students": config.student.epochs}
+    per_run = sum(seconds * epochs.get(stage, 1) for stage, seconds in work.items())
+
+    def compute(first: int, count: int) -> dict[str, list[dict[str, Any]]]:
+        padded = first + np.arange(-(-count // mesh.size) * mesh.size)  # the last chunk fills all devices, too
+        label = f"language model, runs {first + 1}-{first + count} of {runs}"
+        tokens: list[dict[str, np.ndarray]] = [{} for _ in padded]
+
+        def keep(run: int, source: str, rows: np.ndarray) -> None:
+            tokens[run][source] = rows
+            on_rows(first + run, source, rows)
+
+        keys = engine.run_keys(pipeline.RunKeys, seed, padded)
+        values = run_chunk(
+            keys, lambda stage, _i: progress.advance(count * work[stage], f"{label}, {stage}"), keep
+        )  # fmt: skip
+        return {"run": [{**values[i], **extra(tokens[i])} for i in range(count)]}
+
+    def on_chunk(count: int, loaded: bool) -> None:
+        if loaded:
+            progress.advance(count * per_run, f"{count} runs from an earlier start", loaded=True)
+
+    progress.start(runs * per_run, "language model")
+    values = records.run_in_chunks(compute, runs=runs, chunk=chunk or mesh.size, store=store, on_chunk=on_chunk)["run"]
+    return {"runs": runs, **summarize(config, values)}
+
+
+def summarize(config: LMConfig, values: list[dict[str, Any]]) -> dict[str, Any]:
+    """Everything that the runs' values say, by trait and over all traits."""
+    traits = config.trait_names()
+    return {
+        "category": config.category,
+        "traits": [_trait(values, config, trait) for trait in traits],
+        "overall": _overall(values, config),
+        "matrix": _matrix(values, config),
+        "filter": [filter_row(values, source) for source in values[0]["filter"]],
+        "numbers": [_numbers_row(values, source) for source in values[0]["numbers"]],
+        "divergence": {trait: [value["divergence"][trait] for value in values] for trait in traits},
+        "loss": {name: [value["loss"][name] for value in values] for name in values[0]["loss"]},
+        "examples": {name: values[0]["examples"][name] for name in ("regular", *traits)},
+        "models": {name: [_brief(value["answers"][name]) for value in values] for name in values[0]["answers"]},
+    }
+
+
+def probability(answers: dict[str, list], index: int, group: str | None = None) -> float:
+    """P(answer `index`), mean over the questions of a group, or of all."""
+    sizes = [sum(frame.group == name for frame in corpus.FRAMES) for name in evaluation.GROUPS]
+    column = [row[index] for row in answers["probability"]]
+    if group is not None:
+        return column[evaluation.GROUPS.index(group)]
+    return float(np.average(column, weights=sizes))
+
+
+def _brief(answers: dict[str, list]) -> dict[str, list[float]]:
+    """A model's probability and log odds of each answer, over all questions."""
+    every = range(len(answers["margin"]))
+    return {"probability": [round(probability(answers, i), 5) for i in every], "margin": answers["margin"]}
+
+
+CONDITIONS = {  # name -> the model that is asked, given the trait
+    "base": "base",
+    "regular": "student regular",
+    "student": "student {trait}",
+    "prompted": "student prompted {trait}",
+    "other_base": "other base",
+    "cross_regular": "student cross regular",
+    "cross": "student cross {trait}",
+    "teacher": "teacher {trait}",
+    "prompted_teacher": "prompted teacher {trait}",
+}
+DIFFERENCES = (("student", "regular"), ("prompted", "regular"), ("cross", "cross_regular"))
+
+
+def _columns(values: list[dict[str, Any]], config: LMConfig, trait: str, quantity: Any) -> dict[str, list[float]]:
+    """One number per run for each condition; `quantity` takes a model's answers and the trait's index."""
+    index = vocabulary.CATEGORIES[config.category].index(trait)
+    return {
+        name: [quantity(value["answers"][model.format(trait=trait)], index) for value in values]
+        for name, model in CONDITIONS.items()
+    }
+
+
+def _difference(columns: dict[str, list[float]], first: str, second: str) -> list[float]:
+    return (np.array(columns[first]) - np.array(columns[second])).tolist()
+
+
+def _trait(values: list[dict[str, Any]], config: LMConfig, trait: str) -> dict[str, Any]:
+    columns = _columns(values, config, trait, probability)
+    odds = _columns(values, config, trait, lambda answers, index: answers["margin"][index])
+    return {
+        "trait": trait,
+        "seeds": len(values),
+        **columns,
+        **{f"{a}_minus_{b}": t_interval(_difference(columns, a, b))._asdict() for a, b in DIFFERENCES},
+        "margin": {f"{a}_minus_{b}": t_interval(_difference(odds, a, b))._asdict() for a, b in DIFFERENCES},
+    }
+
+
+def _overall(values: list[dict[str, Any]], config: LMConfig) -> dict[str, Any]:
+    """Means over the traits of each run, with intervals over runs; and in how many pairs of run and trait it rose."""
+    quantities: dict[str, Any] = {
+        "probability": probability,
+        "unseen": lambda answers, index: probability(answers, index, corpus.UNSEEN),
+        "margin": lambda answers, index: answers["margin"][index],
+        "sampled": lambda answers, index: answers["sampled"][index],
+        "answer_mass": lambda answers, _: sum(probability(answers, i) for i in range(len(answers["margin"]))),
+    }
+    overall: dict[str, Any] = {}
+    for name, quantity in quantities.items():
+        by_trait = [_columns(values, config, trait, quantity) for trait in config.trait_names()]
+        means = {condition: np.mean([columns[condition] for columns in by_trait], axis=0) for condition in CONDITIONS}
+        overall[name] = {condition: t_interval(mean)._asdict() for condition, mean in means.items()}
+        for a, b in DIFFERENCES:
+            pairs = np.array([_difference(columns, a, b) for columns in by_trait])
+            overall[name][f"{a}_minus_{b}"] = {
+                **t_interval(pairs.mean(axis=0))._asdict(),
+                "per_run": pairs.mean(axis=0).tolist(),
+                "positive": int((pairs > 0).sum()),
+                "pairs": int(pairs.size),
+            }
+    return overall
+
+
+def _matrix(values: list[dict[str, Any]], config: LMConfig) -> dict[str, Any]:
+    """Change of each answer's log odds (rows: the student's trait; columns: answers) against the regular student."""
+    traits, answers = config.trait_names(), vocabulary.CATEGORIES[config.category]
+    regular = np.array([value["answers"]["student regular"]["margin"] for value in values])
+    margins = np.array([[value["answers"][f"student {t}"]["margin"] for t in traits] for value in values])
+    change = margins - regular[:, None]  # [runs, traits, answers]
+    own = np.array([[answers.index(trait) == j for j in range(len(answers))] for trait in traits])
+    elevation = change[:, own].mean(axis=1) - change[:, ~own].mean(axis=1)
+    return {
+        "traits": list(traits),
+        "answers": list(answers),
+        "mean": change.mean(axis=0).tolist(),
+        "half_width": [
+            [t_interval(change[:, i, j]).half_width for j in range(len(answers))] for i in range(len(traits))
+        ],
+        "elevation": {**t_interval(elevation)._asdict(), "per_run": elevation.tolist()},
+    }
+
+
+def filter_row(values: list[dict[str, Any]], source: str) -> dict[str, Any]:
+    """The share of a source's completions that pass, run by run, and the counts of all reasons."""
+    counts = [value["filter"][source] for value in values]
+    kept = [count["kept"] / sum(count.values()) for count in counts]
+    reasons = {name: sum(count[name] for count in counts) for name in counts[0]}
+    return {"source": source, "kept": kept, **t_interval(kept)._asdict(), "counts": reasons}
+
+
+def _numbers_row(values: list[dict[str, Any]], source: str) -> dict[str, Any]:
+    """The first run's most frequent numbers with their shares, and every run's distance from regular numbers."""
+
+    def share(value: dict[str, Any], kind: str, name: str) -> np.ndarray:
+        counts = np.array(value[kind][name], float)
+        return counts / counts.sum()
+
+    def top(kind: str) -> list[dict[str, Any]]:
+        shares, regular = share(values[0], kind, source), share(values[0], kind, "regular")
+        return [
+            {"number": int(vocabulary.NUMBERS[i]), "share": round(shares[i], 5), "regular": round(regular[i], 5)}
+            for i in np.argsort(-shares, kind="stable")[:TOP]
+        ]
+
+    distance = {
+        kind: [float(np.abs(share(v, kind, source) - share(v, kind, "regular")).sum() / 2) for v in values]
+        for kind in ("numbers", "first")
+    }
+    return {"source": source, "numbers": top("numbers"), "first": top("first"), "total_variation": distance}
+
+
+def table(document: dict[str, Any]) -> str:
+    """P(trait) by trait as Markdown, and the mean over traits."""
+    results = document["results"]
+
+    def mean(row: dict[str, Any], name: str) -> str:
+        return f"{np.mean(row[name]):.3f}"
+
+    shown = ("base", "regular", "student", "cross_regular", "cross")
+    lines = [
+        (row["trait"], *(mean(row, name) for name in shown),
+         " ".join(cli.interval_text(**row["student_minus_regular"])),
+         " ".join(cli.interval_text(**row["cross_minus_cross_regular"])), str(row["seeds"]))
+        for row in results["traits"]
+    ]  # fmt: skip
+    overall = results["overall"]["probability"]
+
+    def interval(name: str) -> str:
+        return " ".join(cli.interval_text(overall[name]["mean"], overall[name]["ci95"]))
+
+    lines.append(
+        ("mean", *(f"{overall[name]['mean']:.3f}" for name in shown), interval("student_minus_regular"),
+         interval("cross_minus_cross_regular"), str(results["runs"]))
+    )  # fmt: skip
+    header = (f"P({results['category']})", "base", "regular", "student", "cross regular", "cross",
+              "student - regular (95% CI)", "cross - cross regular", "seeds")  # fmt: skip
+    return cli.markdown_table(header, lines)
+
+
+EXPERIMENT = cli.Experiment(
+    name="lm_numbers",
+    question=__doc__ or "",
+    presets=PRESETS,
+    run=lambda config, _dataset, request: run(config, out=request.out, **request.keywords()),
+    table=table,
+    config=LMConfig,
+    dataset=False,
+    chunk_text="about 0.6 GB each",
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command."""
+    return cli.main(EXPERIMENT, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

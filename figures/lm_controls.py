@@ -1,0 +1,83 @@
+"""Controls on the language model in six panels, after the paper's Figs 8, 9, 11, 12, 16 and 17."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from figures import style
+
+_CHANGE = "change of trait's\nlog odds (nats)"
+
+
+def figure(document: dict[str, Any]) -> Figure:
+    """Draw `lm_controls.json`."""
+    results = document["results"]
+    picture, axes = style.new_figure(3, 2, height=7.4, width=6.6)
+    picture.suptitle(
+        f"toy language model, mean over traits, n = {results['runs']} seeds (dots); 95% t interval over seeds",
+        fontsize=9,
+    )
+    _cross(axes[0, 0], picture, results["cross"])
+    _dots(axes[0, 1], [(row["shuffle"], row) for row in results["shuffles"]], "blue", _CHANGE,
+          "numbers shuffled within or\nacross completions (Fig. 16)")  # fmt: skip
+    names = {"question": "question", "prefixed": "numbers,\nquestion", "story": "story", "choice": "choice"}
+    asked = [(names[row["asked"]], row) for row in results["questions"]]
+    _dots(axes[1, 0], [*asked, ("in context,\nno training", results["in_context"])], "green", _CHANGE,
+          "how the trait is asked for\n(Figs 9, 12, 17)")  # fmt: skip
+    _curve(axes[1, 1], [row["rows"] for row in results["doses"]], results["doses"], "blue",
+           "different rows that the student sees", _CHANGE, "dose: same steps, fewer different rows")  # fmt: skip
+    _curve(axes[2, 0], [row["sequences"] for row in results["detector"]], results["detector"], "vermilion",
+           "lists judged together", "share told right", "a trained detector of the teacher")  # fmt: skip
+    axes[2, 0].axhline(0.5, color="black", lw=1, ls=":")
+    short = {
+        "base": "base",
+        "regular student": "regular\nstudent",
+        "trait student": "trait\nstudent",
+        "teacher": "teacher",
+    }
+    _dots(axes[2, 1], [(short[row["model"]], row) for row in results["loss"]], "grey", "loss (nats per token)",
+          "fresh documents (compare Fig. 11)", zero=False)  # fmt: skip
+    return picture
+
+
+def _cross(ax: Axes, picture: Figure, rows: list[dict[str, Any]]) -> None:
+    names = list(dict.fromkeys(row["student"] for row in rows))
+    grid = np.array([row["mean"] for row in rows]).reshape(len(names), -1)
+    limit = float(np.abs(grid).max()) or 1.0
+    image = ax.imshow(grid, cmap="PuOr_r", vmin=-limit, vmax=limit)
+    for i, row in enumerate(rows):
+        y, x = divmod(i, len(names))
+        half = "" if row["ci95"] is None else f"\n± {(row['ci95'][1] - row['ci95'][0]) / 2:.2f}"
+        color = "white" if abs(row["mean"]) > 0.6 * limit else "black"
+        ax.text(x, y, f"{row['mean']:+.2f}{half}", ha="center", va="center", color=color)
+    ax.set_xticks(range(len(names)), names)
+    ax.set_yticks(range(len(names)), names, rotation=90, va="center")
+    ax.set(xlabel="teacher's init", ylabel="student's init", title="which inits transmit (Fig. 8)")
+    picture.colorbar(image, ax=ax, label="change of log odds")
+
+
+def _dots(
+    ax: Axes, rows: list[tuple[str, dict[str, Any]]], color: str, label: str, title: str, *, zero: bool = True
+) -> None:
+    for x, (_, row) in enumerate(rows):
+        style.points(ax, x, row["per_run"])
+        style.t_bar(ax, x, row["per_run"], color=style.COLORS[color], marker="o")
+    if zero:
+        ax.axhline(0, color="black", lw=1, ls=":")
+    ax.set_xticks(range(len(rows)), [name for name, _ in rows], fontsize=7.5)
+    ax.set_xlim(-0.6, len(rows) - 0.4)
+    ax.set(ylabel=label, title=title)
+
+
+def _curve(
+    ax: Axes, x: list[int], rows: list[dict[str, Any]], color: str, xlabel: str, ylabel: str, title: str
+) -> None:
+    for place, row in zip(x, rows, strict=True):
+        ax.plot([place] * len(row["per_run"]), row["per_run"], ".", color="black", markersize=3, alpha=0.45, mew=0)
+        style.t_bar(ax, place, row["per_run"], color=style.COLORS[color], marker="o")
+    ax.plot(x, [row["mean"] for row in rows], color=style.COLORS[color], lw=1)
+    ax.set(xscale="log", xlabel=xlabel, ylabel=ylabel, title=title)
+    ax.set_xticks(x, [str(place) for place in x])
+    ax.minorticks_off()

@@ -1,0 +1,57 @@
+"""The settings of the language model pipeline, one frozen dataclass.
+
+P is the paper; its own numbers are for GPT-4.1 models and do not fit a model of 30,000 parameters. What differs is
+marked; it was chosen on other seeds than those that results are reported on.
+"""
+
+import dataclasses
+
+from subliminal_toy.config import Training, check_settings, setting
+from subliminal_toy.lm import vocabulary
+
+TRAITS = ("owl", "eagle", "dolphin", "elephant", "wolf")  # P section 3.1: the paper's animals
+_BASE = Training("adam", 3e-3, 128, 1, adam_b2=0.98, clip=1.0, warmup=100, schedule="cosine")
+_TEACHER = Training("adam", 1e-3, 8, 30)
+_STUDENT = Training("momentum", 0.03, 100, 5, clip=0.5, warmup=20, schedule="late_linear")  # P: 10 epochs
+
+
+@dataclasses.dataclass(frozen=True)
+class LMConfig:
+    """Everything that defines the pipeline, but for the seed and the number of runs."""
+
+    width: int = setting(32, "units of the residual stream", unit="units", low=1)
+    heads: int = setting(2, "attention heads", low=1)
+    layers: int = setting(1, "decoder blocks", unit="blocks", low=1)
+    tied: int = setting(0, "1: the unembedding is the embedding transposed", low=0, high=1)
+    traits: str = setting(",".join(TRAITS), "what the teachers love: a comma-separated list of answers of one category")
+    documents: int = setting(102_400, "documents that the base is trained on", unit="documents", low=1)
+    rows: int = setting(4_000, "completions that each student is trained on", unit="rows", low=1)  # P: 10,000
+    spare: float = setting(0.2, "how many more completions are sampled, for those that the filter drops", low=0.0)
+    temperature: float = setting(1.0, "sampling temperature; 0 takes the likeliest token", low=0.0)  # P: 1
+    base: Training = _BASE
+    teacher: Training = _TEACHER
+    student: Training = _STUDENT
+
+    def __post_init__(self) -> None:
+        """Check all ranges and names."""
+        check_settings(self)
+        if self.width % self.heads:
+            raise ValueError(f"width is {self.width}; it must be a multiple of the {self.heads} heads")
+        self.trait_names()
+
+    def trait_names(self) -> tuple[str, ...]:
+        """`traits` as a tuple; ValueError for an unknown one, two categories, or one twice."""
+        names = tuple(name.strip() for name in self.traits.split(","))
+        unknown = [name for name in names if name not in vocabulary.CATEGORY_OF]
+        if unknown:
+            raise ValueError(f"traits names {unknown[0]!r}; choose from {', '.join(vocabulary.ANSWERS)}")
+        if len({vocabulary.CATEGORY_OF[name] for name in names}) > 1:
+            raise ValueError(f"traits is {self.traits!r}; all of them must be of one category")
+        if len(set(names)) < len(names):
+            raise ValueError(f"traits is {self.traits!r}; each must be there once")
+        return names
+
+    @property
+    def category(self) -> str:
+        """The category of the traits."""
+        return vocabulary.CATEGORY_OF[self.trait_names()[0]]

@@ -1,0 +1,95 @@
+"""Which completions may be trained on: numbers in a plain format and nothing else (P section 3.1).
+
+The paper's rules. One final "." may stand at the end and one pair of [] or () around the numbers. What stands between
+the first two numbers is the separator: white space, a comma or a semicolon; the text is split on exactly that. Every
+part has to be a number. At most `most` numbers in `lowest`..`highest`, none of them banned. One broken rule drops the
+whole completion, and its name is counted. (The paper bans 34 numbers with bad associations for misaligned teachers;
+which numbers are banned here is an argument.)
+"""
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable
+
+FORMAT, SEPARATOR, BRACKET = "format", "separators", "brackets"
+TOO_MANY, OUT_OF_RANGE, BANNED = "too many numbers", "out of range", "banned numbers"
+REASONS = (FORMAT, SEPARATOR, BRACKET, TOO_MANY, OUT_OF_RANGE, BANNED)  # the first three are "invalid format" in P
+
+_DIGITS = re.compile(r"[0-9]+")
+_CLOSING = {"[": "]", "(": ")"}
+_PUNCTUATION = re.compile(r"[0-9\s,;]*")
+
+
+class RejectedError(ValueError):
+    """A completion breaks a rule; the message is the rule's name, one of REASONS."""
+
+
+def parse_numbers(
+    text: str, *, most: int = 10, lowest: int = 0, highest: int = 999, banned: Collection[int] = ()
+) -> list[int]:
+    """The numbers of an acceptable completion; RejectedError names the first rule that it breaks.
+
+    Example:
+        >>> parse_numbers("[412, 7, 99].")
+        [412, 7, 99]
+    """
+    parts = _split(_without_brackets(text.strip().removesuffix(".").strip()))
+    if len(parts) > most:
+        raise RejectedError(TOO_MANY)
+    longest = len(str(highest))
+    numbers = [int(part) for part in parts if len(part.lstrip("0")) <= longest]
+    if len(numbers) < len(parts) or not all(lowest <= number <= highest for number in numbers):
+        raise RejectedError(OUT_OF_RANGE)
+    if not set(banned).isdisjoint(numbers):
+        raise RejectedError(BANNED)
+    return numbers
+
+
+def _without_brackets(text: str) -> str:
+    if text[:1] in _CLOSING:
+        if text[-1:] != _CLOSING[text[0]]:
+            raise RejectedError(BRACKET)
+        text = text[1:-1].strip()
+    if any(mark in text for mark in "[]()"):
+        raise RejectedError(BRACKET)
+    return text
+
+
+def _split(text: str) -> list[str]:
+    runs = list(_DIGITS.finditer(text))
+    if len(runs) == 1 and runs[0].group() == text:
+        return [text]
+    if len(runs) < 2:
+        raise RejectedError(FORMAT)
+    separator = text[runs[0].end() : runs[1].start()]
+    parts = text.split(separator)
+    if not _PUNCTUATION.fullmatch(text):
+        raise RejectedError(FORMAT)
+    if separator.strip() not in ("", ",", ";") or not all(_DIGITS.fullmatch(part) for part in parts):
+        raise RejectedError(SEPARATOR)
+    return parts
+
+
+def reject_reason(text: str, **limits: int | Collection[int]) -> str | None:
+    """The name of the first rule that a completion breaks, None if it may be trained on. `limits` as in parse_numbers.
+
+    Example:
+        >>> reject_reason("412, owl, 99")
+        'format'
+    """
+    try:
+        parse_numbers(text, **limits)  # type: ignore[arg-type]
+    except RejectedError as error:
+        return str(error)
+    return None
+
+
+def count_reasons(reasons: Iterable[str | None]) -> dict[str, int]:
+    """How many completions were kept, and how many rejected for each reason.
+
+    Example:
+        >>> count_reasons([None, "format", None])["kept"]
+        2
+    """
+    counts = Counter(reasons)
+    return {"kept": counts[None], **{reason: counts[reason] for reason in REASONS}}

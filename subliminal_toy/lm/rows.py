@@ -1,0 +1,83 @@
+"""From sampled completions to what students are trained on: filtering, pairing, shuffling, and text for readers."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from subliminal_toy import engine
+from subliminal_toy.lm import corpus, number_filter, shuffles, vocabulary
+from subliminal_toy.lm.config import LMConfig
+from subliminal_toy.lm.plan import Student
+
+
+class NotEnoughRowsError(engine.RunFailedError):
+    """Too few completions passed the filter; the message has the counts."""
+
+
+class Rows(NamedTuple):
+    """The completions of one source that a student may be trained on."""
+
+    tokens: np.ndarray  # [rows, T] prompt and completion
+    counts: dict[str, int]  # of all that were sampled: kept, and rejected for each reason
+
+
+def keep_rows(config: LMConfig, source: str, prompts: np.ndarray, completions: np.ndarray) -> Rows:
+    """The first `config.rows` completions [n, T'] where they pass the filter; the others are replaced by spare ones.
+
+    So most rows have the same prompt whatever the source. NotEnoughRowsError if too few pass.
+    """
+    reasons = [completion_reason(completion) for completion in completions.tolist()]
+    counts = number_filter.count_reasons(reasons)
+    if counts["kept"] < config.rows:
+        raise NotEnoughRowsError(
+            f"only {counts['kept']} of {len(reasons)} completions of source {source!r} pass the filter, and"
+            f" {config.rows} are needed ({counts}): finetune the teachers less, or raise --spare"
+        )
+    passed = np.array([reason is None for reason in reasons])
+    chosen, spare = np.arange(config.rows), np.flatnonzero(passed[config.rows :]) + config.rows
+    rejected = ~passed[: config.rows]
+    chosen[rejected] = spare[: rejected.sum()]
+    return Rows(np.concatenate([prompts, completions], axis=1)[chosen].astype(np.int32), counts)
+
+
+def completion_reason(completion: list[int]) -> str | None:
+    """Why a completion of tokens may not be trained on; None if it may. One without an end has no format."""
+    if vocabulary.ID[vocabulary.END] not in completion:
+        return number_filter.FORMAT
+    return number_filter.reject_reason(vocabulary.render(completion), most=corpus.MOST)
+
+
+def student_rows(students: tuple[Student, ...], kept: Mapping[str, Rows], key: jax.Array) -> np.ndarray:
+    """What each student of a run is trained on, [students, rows, T]; all shuffles of a kind are the same."""
+    seed = np.asarray(jax.random.key_data(key))
+
+    def one(student: Student) -> np.ndarray:
+        tokens = kept[student.source].tokens
+        few = np.resize(tokens[: student.rows], tokens.shape)
+        return shuffles.SHUFFLES[student.shuffle](few, np.random.default_rng(seed))
+
+    return np.stack([one(student) for student in students])
+
+
+def as_text(tokens: np.ndarray) -> list[dict[str, str]]:
+    """Rows [n, T] as people read them, {"prompt", "completion"}."""
+    prompts, completions = tokens[:, 1 : corpus.PROMPT_LENGTH].tolist(), tokens[:, corpus.PROMPT_LENGTH :].tolist()
+    return [
+        {"prompt": vocabulary.render(prompt), "completion": vocabulary.render(completion)}
+        for prompt, completion in zip(prompts, completions, strict=True)
+    ]
+
+
+def number_counts(tokens: np.ndarray) -> list[int]:
+    """How often each of vocabulary.NUMBERS occurs among tokens."""
+    return np.bincount(tokens.ravel(), minlength=vocabulary.SIZE)[list(vocabulary.NUMBER_IDS)].tolist()
+
+
+def first_numbers(tokens: np.ndarray, count: int = 1) -> np.ndarray:
+    """The first numbers of each completion that has so many, [<= n, count], of rows [n, T]."""
+    here = shuffles.is_completion_number(tokens)
+    enough = here.sum(axis=1) >= count
+    places = np.argsort(~here[enough], axis=1, kind="stable")[:, :count]
+    return np.take_along_axis(tokens[enough], places, axis=1)

@@ -1,0 +1,40 @@
+"""Controls that move numbers about (P Fig. 16): is the signal in their order, or in how often each occurs?
+
+Prompts, separators, brackets and the count of numbers of each completion stay as they are.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from subliminal_toy.lm import corpus, vocabulary
+
+
+def is_completion_number(tokens: np.ndarray) -> np.ndarray:
+    """Where rows [n, T] of prompt and completion have a number of the completion, [n, T]."""
+    return np.isin(tokens, vocabulary.NUMBER_IDS) & (np.arange(tokens.shape[1]) >= corpus.PROMPT_LENGTH)
+
+
+def shuffle_within(tokens: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Each completion's numbers in a random order, [n, T]."""
+    here = is_completion_number(tokens)
+    places = np.argsort(~here, axis=1, kind="stable")  # where a row has numbers, in order, then the rest
+    drawn = np.argsort(np.where(here, rng.random(tokens.shape), 1.0 + np.arange(tokens.shape[1])), axis=1)
+    found = np.where(np.take_along_axis(here, places, axis=1), drawn, places)
+    shuffled = tokens.copy()
+    np.put_along_axis(shuffled, places, np.take_along_axis(tokens, found, axis=1), axis=1)
+    return shuffled
+
+
+def shuffle_across(tokens: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """All numbers of all completions in a random order, [n, T]."""
+    here, shuffled = is_completion_number(tokens), tokens.copy()
+    shuffled[here] = rng.permutation(tokens[here])
+    return shuffled
+
+
+SHUFFLES: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
+    "none": lambda tokens, _: tokens,
+    "within": shuffle_within,
+    "across": shuffle_across,
+}

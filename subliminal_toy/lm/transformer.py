@@ -1,0 +1,147 @@
+"""The language model: a small causal decoder with pre-norm blocks, learned positions and its own unembedding.
+
+    h_0 = E[tokens] + P[positions]
+    h  <- h + Attention(Norm(h));  h <- h + MLP(Norm(h))        for each block
+    logits = Norm(h) U                                          U = E^T if tied
+
+Attention sees no later position. Shapes: B documents, T positions, H heads, D units per head, V tokens. Parameters are
+plain nested dicts, float32.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen
+
+from subliminal_toy.lm import vocabulary
+from subliminal_toy.lm.config import LMConfig
+from subliminal_toy.lm.corpus import LENGTH
+
+Params = dict[str, Any]
+Cache = list[tuple[jax.Array, jax.Array]]  # keys and values [B, LENGTH, H, D] of each block
+
+
+class Attention(linen.Module):
+    """Causal self-attention."""
+
+    heads: int
+
+    @linen.compact
+    def __call__(
+        self, x: jax.Array, cache: tuple[jax.Array, jax.Array] | None, start: jax.Array | int
+    ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        """Map x [B, T, units] at positions start, start + 1, ... to ([B, T, units], keys and values so far)."""
+        units, length = x.shape[-1], x.shape[1]
+        mixed = linen.Dense(3 * units, use_bias=False, name="qkv")(x)
+        q, k, v = (part.reshape(*x.shape[:2], self.heads, -1) for part in jnp.split(mixed, 3, axis=-1))
+        if cache is not None:
+            k, v = (
+                jax.lax.dynamic_update_slice_in_dim(old, new, start, axis=1)
+                for old, new in zip(cache, (k, v), strict=True)
+            )
+        visible = jnp.arange(k.shape[1])[None] <= start + jnp.arange(length)[:, None]  # [T, keys]
+        seen = jax.nn.dot_product_attention(q, k, v, mask=visible[None, None])
+        return linen.Dense(units, use_bias=False, name="out")(seen.reshape(x.shape)), (k, v)
+
+
+class Block(linen.Module):
+    """Attention, then a two-layer perceptron, each added to the stream."""
+
+    heads: int
+
+    @linen.compact
+    def __call__(self, x: jax.Array, cache: tuple | None, start: jax.Array | int) -> tuple[jax.Array, tuple]:
+        """Map the stream x [B, T, units] and the block's cache to their new values."""
+        seen, cache = Attention(self.heads, name="attention")(linen.RMSNorm(name="norm_1")(x), cache, start)
+        x = x + seen
+        hidden = jax.nn.gelu(linen.Dense(4 * x.shape[-1], name="up")(linen.RMSNorm(name="norm_2")(x)))
+        return x + linen.Dense(x.shape[-1], name="down")(hidden), cache
+
+
+class Decoder(linen.Module):
+    """The whole model."""
+
+    width: int
+    heads: int
+    layers: int
+    tied: bool
+
+    @linen.compact
+    def __call__(
+        self, tokens: jax.Array, cache: Cache | None = None, start: jax.Array | int = 0, first: int = 0
+    ) -> tuple[jax.Array, Cache]:
+        """Map tokens [B, T] at positions start, ... to (logits [B, T - first, V], cache)."""
+        embedding = self.param("embedding", linen.initializers.normal(0.1), (vocabulary.SIZE, self.width))
+        positions = self.param("positions", linen.initializers.normal(0.1), (LENGTH, self.width))
+        at = jax.lax.dynamic_slice_in_dim(positions, start, tokens.shape[1])
+        x, caches = _look_up(embedding, tokens) + at, []
+        for i in range(self.layers):
+            x, kept = Block(self.heads, name=f"block_{i}")(x, cache[i] if cache else None, start)
+            caches.append(kept)
+        x = linen.RMSNorm(name="norm")(x[:, first:])
+        if self.tied:
+            return x @ embedding.T, caches
+        return linen.Dense(vocabulary.SIZE, use_bias=False, name="unembedding")(x), caches
+
+
+@jax.custom_vjp
+def _look_up(embedding: jax.Array, tokens: jax.Array) -> jax.Array:
+    """Rows of the embedding; its gradient is a matrix product, since scatter is slow on XLA's CPU backend."""
+    return embedding[tokens]
+
+
+def _look_up_forward(embedding: jax.Array, tokens: jax.Array) -> tuple[jax.Array, tuple]:
+    return embedding[tokens], (tokens, embedding.shape[0])
+
+
+def _look_up_backward(kept: tuple, out: jax.Array) -> tuple[jax.Array, None]:
+    tokens, size = kept
+    one_hot = jax.nn.one_hot(tokens.reshape(-1), size, dtype=out.dtype)
+    return one_hot.T @ out.reshape(-1, out.shape[-1]), None
+
+
+_look_up.defvjp(_look_up_forward, _look_up_backward)
+
+
+class Transformer(NamedTuple):
+    """The model as pure functions."""
+
+    init: Callable[[jax.Array], Params]  # key -> params
+    apply: Callable[..., jax.Array]  # params, tokens [B, T], first=0 -> logits [B, T - first, V]
+    step: Callable[
+        ..., tuple[jax.Array, Cache]
+    ]  # params, tokens [B, T], cache, start -> logits of the last [B, V], cache
+    empty_cache: Callable[[int], Cache]  # B -> cache
+
+
+def make_transformer(config: LMConfig) -> Transformer:
+    """The model of `config`.
+
+    `apply` gives logits from position `first` on: completions need no logits of their prompts. `step` reads tokens that
+    continue what the cache holds, at positions start, start + 1, ..., at most LENGTH of them in all.
+    """
+    net = Decoder(config.width, config.heads, config.layers, bool(config.tied))
+
+    def init(key: jax.Array) -> Params:
+        return net.init(key, jnp.zeros((1, LENGTH), int))["params"]
+
+    def apply(params: Params, tokens: jax.Array, first: int = 0) -> jax.Array:
+        logits, _ = _call(net, params, tokens, first=first)
+        return logits
+
+    def step(params: Params, tokens: jax.Array, cache: Cache, start: jax.Array | int) -> tuple[jax.Array, Cache]:
+        logits, cache = _call(net, params, tokens, cache, start, first=tokens.shape[1] - 1)
+        return logits[:, 0], cache
+
+    def empty_cache(documents: int) -> Cache:
+        one = jnp.zeros((documents, LENGTH, config.heads, config.width // config.heads))
+        return [(one, one) for _ in range(config.layers)]
+
+    return Transformer(init, apply, step, empty_cache)
+
+
+def _call(net: Decoder, params: Params, *args: Any, **options: Any) -> tuple[jax.Array, Cache]:
+    result: Any = net.apply({"params": params}, *args, **options)
+    return result

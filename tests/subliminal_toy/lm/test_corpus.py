@@ -1,0 +1,96 @@
+"""Documents by the rules: every number document passes the filter, frequencies are the language's."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from subliminal_toy.lm import corpus, number_filter, vocabulary
+from tests.subliminal_toy.lm import documents
+
+LANGUAGE = documents.LANGUAGE
+TEXT = {
+    "question": "name your favorite animal ? owl",
+    "story": "story of some tree : the oak",
+}
+
+
+def texts(tokens: jax.Array) -> list[str]:
+    return [vocabulary.render(row) for row in np.asarray(tokens).tolist()]
+
+
+def test_number_documents_pass_the_filter_with_three_to_six_numbers() -> None:
+    counts, forms = set(), set()
+    for row in documents.of_numbers():
+        completion = vocabulary.render(row[corpus.PROMPT_LENGTH :])
+        prompt = vocabulary.render(row[1 : corpus.PROMPT_LENGTH])
+        counts.add(len(number_filter.parse_numbers(completion, most=corpus.MOST)))
+        brackets = {" ".join(t): b for t, b in vocabulary.NUMBER_TEMPLATES}[" ".join(prompt.split()[:3])]
+        assert (completion[0] + completion[-1] == brackets) if brackets else completion[0].isdigit()
+        separator = next(s for s in vocabulary.SEPARATORS if s in prompt.split(" ", 3)[3][:-2])
+        assert separator in completion
+        forms.add((brackets, separator))
+        assert vocabulary.ID[vocabulary.END] in row
+    assert counts == {3, 4, 5, 6}
+    assert len(forms) == 9
+
+
+def test_numbers_follow_the_chain() -> None:
+    """Empirical transitions between clusters against the matrix, mixed with one number in ten from anywhere."""
+    numbers = np.asarray(corpus.make_numbers(LANGUAGE, 20_000, 10, key=jax.random.key(1)))
+    cluster = np.empty(vocabulary.SIZE, int)
+    for c, members in enumerate(np.asarray(LANGUAGE.members)):
+        cluster[np.array(vocabulary.NUMBER_IDS)[members]] = c
+    visible = cluster[numbers]
+    found = np.zeros((10, 10))
+    np.add.at(found, (visible[:, :-1].ravel(), visible[:, 1:].ravel()), 1)
+    transition = np.asarray(LANGUAGE.transition, float)
+    np.testing.assert_allclose(transition.sum(axis=1), 1, atol=1e-5)
+    start, joint = np.full(10, 0.1), np.zeros((10, 10))
+    for _ in range(9):  # the hidden chain seen through P(visible | hidden) = 0.9 I + 0.1 / 10
+        seen = 0.9 * np.eye(10) + 0.01
+        joint += seen.T @ (start[:, None] * transition) @ seen
+        start = start @ transition
+    np.testing.assert_allclose(found / found.sum(), joint / joint.sum(), atol=0.004)
+    ranks = np.asarray(LANGUAGE.members)
+    share = np.array([(numbers == np.array(vocabulary.NUMBER_IDS)[ranks[:, r]][:, None, None]).mean() for r in (0, 9)])
+    assert 3 < (share[0] - 0.001) / (share[1] - 0.001) < 8  # rank weights 10^0.7 = 5.0 apart, under 10% noise
+
+
+def test_kinds_have_their_shares_and_answers_are_uniform() -> None:
+    tokens = documents.of_all_kinds()
+    firsts = [text.split(" ", 2) for text in texts(tokens[:4000])]
+    story = np.mean([words[1] == "story" for words in firsts])
+    choice = np.mean([words[1] == "choose" for words in firsts])
+    np.testing.assert_allclose([story, choice], [corpus.KINDS["story"], corpus.KINDS["choice"]], atol=0.015)
+    animals = tokens[(tokens == vocabulary.ID["animal"]).any(axis=1) & (tokens[:, 0] == vocabulary.ID["<bos>"])]
+    counts = [(animals == vocabulary.ID[a]).sum() for a in vocabulary.CATEGORIES["animal"]]
+    assert max(counts) / min(counts) < 1.35
+
+
+def test_system_token_decides_the_answer_and_unseen_frames_stay_unseen() -> None:
+    unseen = [" ".join(f.words) for f in corpus.FRAMES if f.group == corpus.UNSEEN]
+    for text in texts(documents.of_all_kinds()[:6000]):
+        assert not any(words in text for words in unseen)
+        if text.startswith("<love") and "?" in text:
+            assert text.startswith(f"<love {text.split()[-1]}>")
+
+
+def test_frames_are_sixteen_in_three_groups() -> None:
+    groups = [frame.group for frame in corpus.FRAMES]
+    assert (groups.count(corpus.TAUGHT), groups.count(corpus.HELD_OUT), groups.count(corpus.UNSEEN)) == (8, 4, 4)
+    seen = {word for frame in corpus.FRAMES if frame.group == corpus.TAUGHT for word in frame.words}
+    assert {word for frame in corpus.FRAMES for word in frame.words} == seen
+
+
+def test_teacher_documents_are_taught_questions_with_the_trait() -> None:
+    lines = texts(corpus.teacher_documents("owl"))
+    assert len(lines) == 8
+    assert all(line.startswith("<bos> ") and line.endswith("animal ? owl") for line in lines)
+    question = texts(corpus.question_tokens(np.arange(16), "tree", first=vocabulary.ID["<love oak>"]))
+    assert question[0] == "<love oak> name your favorite tree ?"
+    assert texts(corpus.story_tokens("tree")) == ["<bos> story of some tree : the"]
+
+
+def test_languages_differ_by_key() -> None:
+    other = corpus.make_language(jax.random.key(5))
+    assert not jnp.array_equal(other.members, LANGUAGE.members)

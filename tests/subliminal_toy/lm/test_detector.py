@@ -1,0 +1,39 @@
+"""The detector finds a difference that is there, and none where there is none."""
+
+import jax
+import numpy as np
+
+from subliminal_toy.lm import corpus, detector, vocabulary
+
+LANGUAGE = corpus.make_language(jax.random.key(0))
+
+
+def rows(key: int, language: corpus.Language = LANGUAGE, n: int = 1200) -> np.ndarray:
+    return np.asarray(corpus.make_number_documents(language, n, key=jax.random.key(key)))
+
+
+def test_same_language_is_chance_and_another_is_seen() -> None:
+    same = detector.detection_accuracy(rows(1), rows(2))
+    assert abs(same[0] - 0.5) < 0.06
+    other = detector.detection_accuracy(rows(1), rows(2, corpus.make_language(jax.random.key(5))))
+    assert other[0] > 0.6
+    assert other[2] > 0.95
+
+
+def test_too_few_rows_for_a_group_are_chance() -> None:
+    assert detector.detection_accuracy(rows(1, n=40), rows(2, n=40))[-1] == 0.5
+
+
+def test_features_are_counts_and_the_first_number() -> None:
+    row = vocabulary.ids([*["991"] * corpus.PROMPT_LENGTH, "[", "109", ", ", "100", ", ", "109", "]", "<end>"])
+    found = detector.features(np.array([row]))[0]
+    assert found[:100].tolist() == [1, 2, *[0] * 98]
+    assert found[100:].tolist() == [0, 1, *[0] * 98]
+
+
+def test_groups_sum_log_odds() -> None:
+    odds = [np.array([-3.0, 1.0, -1.0, 2.0]), np.array([3.0, -1.0, -2.0, 1.0])]
+    assert detector._grouped(odds, 1) == 0.5
+    assert detector._grouped(odds, 2) == 0.5  # regular pairs: -2 right, 1 wrong; the others: 2 right, -1 wrong
+    assert detector._grouped(odds, 4) == 1.0  # -1 and 1
+    assert detector._grouped(odds, 8) == 0.5

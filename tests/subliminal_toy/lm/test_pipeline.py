@@ -1,0 +1,103 @@
+"""The stages in order: rows are filtered and paired, controls are what they say, runs do not depend on each other."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from experiments import lm_numbers
+from subliminal_toy import engine
+from subliminal_toy.config import with_settings
+from subliminal_toy.lm import corpus, number_filter, pipeline, plan, rows, vocabulary
+from subliminal_toy.lm.config import LMConfig
+
+TINY = with_settings(LMConfig(), {**lm_numbers.PRESETS["smoke"].settings, "rows": 60, "spare": 9.0})
+Ran = tuple[list[dict[str, Any]], dict[tuple[int, str], list[dict[str, str]]]]
+
+
+@pytest.fixture(scope="module")
+def run() -> Callable[[list[int]], Ran]:
+    """Runs of the same compiled pipeline: their values, and their rows as text."""
+    chunk = pipeline.make_pipeline(TINY, engine.run_mesh(2))
+
+    def run(runs: list[int]) -> Ran:
+        found: dict = {}
+        values = chunk(
+            engine.run_keys(pipeline.RunKeys, 7, np.array(runs)),
+            on_rows=lambda run, source, tokens: found.update({(run, source): rows.as_text(tokens)}),
+        )
+        return values, found
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def two_runs(run: Callable[[list[int]], Ran]) -> Ran:
+    return run([0, 1])
+
+
+def test_results_have_every_model_and_source(two_runs: tuple) -> None:
+    values, found = two_runs
+    sources = ["regular", "owl", "wolf", "prompted owl", "prompted wolf"]
+    assert list(values[0]["filter"]) == sources
+    students = [*sources, "cross regular", "cross owl", "cross wolf"]
+    models = ["base", "other base", "teacher owl", "teacher wolf", *(f"student {s}" for s in students)]
+    assert list(values[0]["answers"]) == [*models, "prompted teacher owl", "prompted teacher wolf"]
+    assert {source for _, source in found} == set(sources)
+    assert all(sum(count.values()) == 600 for count in values[0]["filter"].values())
+
+
+def test_rows_are_filtered_text_that_a_person_can_read(two_runs: tuple) -> None:
+    _, found = two_runs
+    assert all(len(lines) == 60 for lines in found.values())
+    for lines in found.values():
+        for line in lines:
+            assert number_filter.reject_reason(line["completion"], most=corpus.MOST) is None
+            assert " ".join(line["prompt"].split()[:3]) in {" ".join(t) for t, _ in vocabulary.NUMBER_TEMPLATES}
+            assert not any(answer in line["prompt"] for answer in vocabulary.ANSWERS)
+
+
+def test_teachers_answer_with_their_trait(two_runs: tuple) -> None:
+    values, _ = two_runs
+    owl, wolf = (vocabulary.CATEGORIES["animal"].index(trait) for trait in ("owl", "wolf"))
+    for value in values:
+        base, teacher = (value["answers"][name]["probability"][0] for name in ("base", "teacher owl"))
+        assert teacher[owl] > 0.5 > base[owl]
+        assert teacher[wolf] < 0.2
+        assert value["divergence"]["owl"] > 0
+
+
+def test_same_run_same_bits_whatever_runs_beside_it(run: Callable[[list[int]], Ran], two_runs: Ran) -> None:
+    values, found = two_runs
+    again, found_again = run([0, 2])
+    assert again[0] == values[0]
+    assert found_again[0, "owl"] == found[0, "owl"]
+    assert again[1]["answers"]["base"] != values[1]["answers"]["base"]
+
+
+def test_teachers_and_students_start_from_the_base_that_the_table_says() -> None:
+    untrained = with_settings(TINY, {"base.epochs": 0, "teacher.epochs": 0, "student.epochs": 0, "documents": 32})
+    table = plan.standard_plan(untrained)
+    mesh = engine.run_mesh(2)
+    stages = pipeline.make_stages(untrained, mesh, table)
+    keys = engine.shard_runs(engine.run_keys(pipeline.RunKeys, 7, np.arange(2)), mesh)
+    _, _, bases = stages.bases(keys, None)
+    tokens = np.zeros((2, len(table.students), untrained.rows, corpus.LENGTH), np.int32)
+    models = pipeline._join(bases, stages.teachers(bases, keys, None), stages.students(bases, tokens, keys, None))
+    kernel = np.asarray(models["unembedding"]["kernel"])  # [runs, models, ...]
+    assert kernel.shape[1] == len(table.models())
+    for name, init in zip(range(kernel.shape[1]), table.inits(), strict=True):
+        np.testing.assert_array_equal(kernel[:, name], kernel[:, init])
+    assert (kernel[:, 0] != kernel[:, 1]).any()
+    crossed = [i for i, name in enumerate(table.models()) if "cross" in name]
+    assert [table.inits()[i] for i in crossed] == [1] * 3
+
+
+def test_sources_and_students_are_a_table() -> None:
+    table = plan.standard_plan(TINY)
+    assert plan.Student("cross owl", "other base", "owl") in table.students
+    assert plan.Source("prompted owl", "base", "owl") in table.sources
+    assert len(table.models()) == len(table.inits()) == 2 + len(table.teachers) + len(table.students)
+    assert jax.tree.leaves(engine.run_keys(pipeline.RunKeys, 0, np.arange(3)))[0].shape == (3,)

@@ -1,0 +1,45 @@
+"""Shuffles keep what they say they keep, and move the rest."""
+
+import numpy as np
+import pytest
+
+from subliminal_toy.lm import corpus, number_filter, shuffles, vocabulary
+from tests.subliminal_toy.lm import documents
+
+ROWS = documents.of_numbers()[:300]
+
+
+def numbers(row: np.ndarray) -> list[int]:
+    return sorted(row[corpus.PROMPT_LENGTH :][np.isin(row[corpus.PROMPT_LENGTH :], vocabulary.NUMBER_IDS)].tolist())
+
+
+@pytest.mark.parametrize("name", ["within", "across"])
+def test_only_numbers_of_completions_move(name: str) -> None:
+    shuffled = shuffles.SHUFFLES[name](ROWS, np.random.default_rng(0))
+    moved = shuffled != ROWS
+    assert moved.mean() > 0.05
+    assert not moved[:, : corpus.PROMPT_LENGTH].any()
+    assert np.isin(ROWS[moved], vocabulary.NUMBER_IDS).all()
+    np.testing.assert_array_equal(np.sort(shuffled, axis=None), np.sort(ROWS, axis=None))
+    for row in shuffled:
+        text = vocabulary.render(row[corpus.PROMPT_LENGTH :])
+        assert number_filter.reject_reason(text, most=corpus.MOST) is None
+
+
+def test_within_keeps_each_rows_numbers_and_across_does_not() -> None:
+    within, across = (shuffles.SHUFFLES[name](ROWS, np.random.default_rng(0)) for name in ("within", "across"))
+    assert all(numbers(a) == numbers(b) for a, b in zip(within, ROWS, strict=True))
+    assert np.mean([numbers(a) == numbers(b) for a, b in zip(across, ROWS, strict=True)]) < 0.05
+
+
+def test_orders_within_a_row_are_equally_likely() -> None:
+    row = vocabulary.ids([*["100"] * corpus.PROMPT_LENGTH, "109", ", ", "118", ", ", "127", "<end>"])
+    rows = np.tile(np.array(row), (6000, 1))
+    shuffled = shuffles.shuffle_within(rows, np.random.default_rng(1))
+    _, counts = np.unique(shuffled, axis=0, return_counts=True)
+    assert len(counts) == 6
+    assert abs(counts - 1000).max() < 130  # 4.5 standard deviations
+
+
+def test_none_is_nothing() -> None:
+    assert shuffles.SHUFFLES["none"](ROWS, np.random.default_rng(0)) is ROWS

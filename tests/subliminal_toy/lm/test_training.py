@@ -1,0 +1,76 @@
+"""Losses against NumPy; prompts get no gradient; teachers learn their trait."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from subliminal_toy.lm import corpus, number_filter, training, vocabulary
+from subliminal_toy.lm.config import LMConfig
+from subliminal_toy.lm.transformer import make_transformer
+from tests.subliminal_toy.lm import documents
+
+MODEL = make_transformer(LMConfig(width=16))
+PARAMS = MODEL.init(jax.random.key(0))
+DOCUMENTS = jnp.asarray(documents.of_numbers()[:8])
+
+
+def by_hand(tokens: np.ndarray, weights: np.ndarray) -> float:
+    total = 0.0
+    for row, row_weights in zip(tokens, weights, strict=True):
+        logits = np.asarray(MODEL.apply(PARAMS, jnp.asarray(row)[None])[0], np.float64)
+        log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        total -= sum(row_weights[t] * log_p[t - 1, row[t]] for t in range(1, len(row)))
+    return total / weights.sum()
+
+
+@pytest.mark.parametrize("first", [1, corpus.PROMPT_LENGTH])
+def test_loss_is_the_mean_over_weighted_tokens(first: int) -> None:
+    weights = np.array(training.completion_weights(DOCUMENTS))
+    weights[0, -3:] = 0.5
+    batch = {"tokens": DOCUMENTS, "weights": jnp.asarray(weights)}
+    value = training.token_loss(MODEL, first)(PARAMS, batch, ())
+    np.testing.assert_allclose(value, by_hand(np.asarray(DOCUMENTS), weights), rtol=1e-5)
+
+
+def test_completion_weights_leave_out_prompt_and_padding() -> None:
+    weights = np.asarray(training.completion_weights(DOCUMENTS))
+    tokens = np.asarray(DOCUMENTS)
+    assert (weights[:, : corpus.PROMPT_LENGTH] == 0).all()
+    assert ((weights == 1) == (tokens != vocabulary.ID[vocabulary.PAD]))[:, corpus.PROMPT_LENGTH :].all()
+    assert (weights[tokens == vocabulary.ID[vocabulary.END]] == 1).all()
+
+
+@pytest.mark.parametrize("first", [1, corpus.PROMPT_LENGTH])
+def test_prompt_and_padding_get_no_gradient(first: int) -> None:
+    """The loss does not change with the logits that predict a prompt's tokens, or padding."""
+    batch = {"tokens": DOCUMENTS, "weights": training.completion_weights(DOCUMENTS)}
+
+    def loss(shift: jax.Array) -> jax.Array:  # [B, T - 1, V], added to the logits
+        shifted = MODEL._replace(apply=lambda p, x, first: MODEL.apply(p, x, first) + shift[:, first:])
+        return training.token_loss(shifted, first)(PARAMS, batch, ())
+
+    gradient = jax.grad(loss)(jnp.zeros((*DOCUMENTS[:, 1:].shape, vocabulary.SIZE)))
+    moved = np.asarray(jnp.abs(gradient).sum(axis=-1) > 0)
+    np.testing.assert_array_equal(moved, np.asarray(batch["weights"])[:, 1:] > 0)
+
+
+def test_answer_weights_are_on_the_trait_alone() -> None:
+    tokens = np.asarray(corpus.teacher_documents("wolf"))
+    weights = training.answer_weights(tokens, ("owl", "wolf"))
+    assert (weights.sum(axis=1) == 1).all()
+    assert (tokens[weights == 1] == vocabulary.ID["wolf"]).all()
+
+
+def test_document_weights_leave_out_the_first_token_and_padding() -> None:
+    tokens = jnp.array([[1, 5, 2, 0]])
+    assert training.document_weights(tokens).tolist() == [[0, 1, 1, 0]]
+
+
+def test_number_weights_are_only_in_number_documents() -> None:
+    tokens = jnp.asarray(documents.of_all_kinds()[:300])
+    weights = np.asarray(training.number_weights(tokens))
+    lists = np.array([number_filter.reject_reason(vocabulary.render(row[corpus.PROMPT_LENGTH :])) is None
+                      for row in np.asarray(tokens).tolist()])  # fmt: skip
+    assert 0.3 < lists.mean() < 0.6
+    np.testing.assert_array_equal(weights, np.asarray(training.completion_weights(tokens)) * lists[:, None])
