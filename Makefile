@@ -4,10 +4,13 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN = .venv/bin
 RESULTS ?= experiments/results
 
-.PHONY: demo test check figures clean
+.PHONY: demo lm test check figures clean
 
 demo: .venv/installed
 	$(BIN)/python -m experiments.mnist_aux_logits
+
+lm: .venv/installed
+	$(BIN)/python -m experiments.lm_numbers
 
 test: .venv/installed-test
 	$(BIN)/python -m pytest -n 2

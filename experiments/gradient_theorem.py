@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import cli
+from experiments import cli, transformer_problems
 from subliminal_toy import data, models, noise
 from subliminal_toy.config import Config, config_for
 from subliminal_toy.statistics import t_interval
@@ -93,15 +93,16 @@ def run(config: Config | None = None, *, dataset: data.Dataset | None = None, ru
         progress: told of every family.
 
     Returns:
-        `{"random": summary, "mnist": summary, "map": {...}, "curve": {...}}`; a summary is `{"problems", "negative",
-        "vacuous", "slope": {"min", "median", "max"}, "rows": [one per problem]}`. `negative` counts inner products
-        below zero within the guaranteed radius; `slope` is over smooth problems whose remainder is above round-off.
+        `{"random": summary, "mnist": summary, "transformer": summary, "map": {...}, "curve": {...}}`; a summary is
+        `{"problems", "negative", "vacuous", "slope": {"min", "median", "max"}, "rows": [one per problem]}`. `negative`
+        counts inner products below zero within the guaranteed radius (the transformer has none: up to eps = 2^-4);
+        `slope` is over smooth problems whose remainder is above round-off.
     """
     config = config or Config()
     dataset = dataset or data.load_dataset(config.dataset)
     progress = progress or cli.Progress()
     inits = max(1, min(20, runs // 20))
-    progress.start(len(FAMILIES) + 3, "one-step theorem")
+    progress.start(len(FAMILIES) + 4, "one-step theorem")
     with jax.enable_x64(True):
         key = jax.random.key(seed)
         rows = []
@@ -116,8 +117,11 @@ def run(config: Config | None = None, *, dataset: data.Dataset | None = None, ru
             progress.advance(1, f"one-step theorem, {data.TITLES[dataset.name]} network")
         extras = real.pictures(keys[0])
         progress.advance(1, "one-step theorem, maps")
+        small = transformer_problems.measure_all(keys)
+        language_rows = [_as_row("transformer, number documents", True, *one) for one in small]
+        progress.advance(1, "one-step theorem, transformer")
     real_summary = {"dataset": dataset.name, "inits": inits, **summarize(real_rows)}
-    return {"random": summarize(rows), "mnist": real_summary, **extras}
+    return {"random": summarize(rows), "mnist": real_summary, "transformer": summarize(language_rows), **extras}
 
 
 def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -260,10 +264,10 @@ def table(document: dict[str, Any]) -> str:
     """Families as Markdown rows: problems, negatives within the radius, slopes, radii."""
     results = document["results"]
     lines = []
-    for part in ("random", "mnist"):
+    for part in ("random", "mnist", "transformer"):
         rows = results[part]["rows"]
         for name in dict.fromkeys(row["family"] for row in rows):
-            title = name if part == "random" else f"{data.TITLES[results['mnist']['dataset']]}: {name}"
+            title = f"{data.TITLES[results['mnist']['dataset']]}: {name}" if part == "mnist" else name
             cosines = next(row for row in results[part]["cosines"] if row["name"] == name)
             lines.append(_line(title, [row for row in rows if row["family"] == name], cosines))
     header = ("problems", "n", "A = 0", "negative within radius", "slope (min, median, max)",

@@ -24,8 +24,8 @@ _DIFFERENCES = {
 def figure(document: dict[str, Any]) -> Figure:
     """Draw `lm_numbers.json`."""
     results = document["results"]
-    picture = style.empty_figure(height=5.6, width=6.6)
-    grid = picture.add_gridspec(2, 2, width_ratios=(1.45, 1), height_ratios=(1, 1))
+    picture = style.empty_figure(height=5.8, width=6.6)
+    grid = picture.add_gridspec(2, 2, width_ratios=(1.35, 1), height_ratios=(1, 1))
     _preferences(picture.add_subplot(grid[0, :]), results)
     _matrix(picture.add_subplot(grid[1, 0]), picture, results)
     _runs(picture.add_subplot(grid[1, 1]), results)
@@ -43,7 +43,7 @@ def _preferences(ax: Axes, results: dict[str, Any]) -> None:
             style.t_bar(ax, x, row[name])
     ax.set_xticks(range(len(results["traits"])), [row["trait"] for row in results["traits"]])
     ax.set_ylabel(f"P(trait | favorite {results['category']}?)")
-    ax.set_ylim(0, 1.22 * max(max(row[name]) for row in results["traits"] for name in _BARS))
+    ax.set_ylim(0, 1.35 * max(max(row[name]) for row in results["traits"] for name in _BARS))
     ax.legend(ncols=2, loc="upper center")
     ax.set_title(
         f"toy language model: students see only filtered numbers\n"
@@ -60,7 +60,7 @@ def _matrix(ax: Axes, picture: Figure, results: dict[str, Any]) -> None:
     ax.set_yticks(range(len(matrix["traits"])), matrix["traits"])
     ax.set(xlabel="answer asked for", ylabel="teacher's trait",
            title="change of log odds against\nthe regular-numbers student (mean)")  # fmt: skip
-    picture.colorbar(image, ax=ax, label="nats")
+    picture.colorbar(image, ax=ax, label="nats", pad=0.02)
 
 
 def _runs(ax: Axes, results: dict[str, Any]) -> None:
@@ -69,8 +69,8 @@ def _runs(ax: Axes, results: dict[str, Any]) -> None:
         style.points(ax, x, margins[name]["per_run"])
         style.t_bar(ax, x, margins[name]["per_run"], color=style.COLORS[color], marker="o")
     ax.axhline(0, color="black", lw=1, ls=":")
-    ax.set_xticks(range(len(_DIFFERENCES)), [label for label, _ in _DIFFERENCES.values()])
+    ax.set_xticks(range(len(_DIFFERENCES)), [label for label, _ in _DIFFERENCES.values()], fontsize=7.5)
     ax.set_xlim(-0.6, len(_DIFFERENCES) - 0.4)
-    ax.set(ylabel="change of the trait's log odds (nats)",
-           title=f"mean over {len(results['traits'])} traits, each of n = {results['runs']} seeds\n"
-                 "against regular numbers; 95% t interval")  # fmt: skip
+    ax.set(ylabel="change of trait's\nlog odds (nats)",
+           title=f"each seed (n = {results['runs']}), mean\n"
+                 f"over {len(results['traits'])} traits; 95% t interval")  # fmt: skip

@@ -1,12 +1,19 @@
 """What all tests share: two CPU devices, Hypothesis profiles, real MNIST where it is to be had."""
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-from subliminal_toy import data, engine
+# What one test compiled, the next ones and their commands need not: workers and commands inherit these, JAX reads them.
+CACHE = None if "JAX_COMPILATION_CACHE_DIR" in os.environ else tempfile.mkdtemp(prefix="subliminal-toy-tests-")
+if CACHE:
+    os.environ.update(JAX_COMPILATION_CACHE_DIR=CACHE, JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0.3")
+
+from subliminal_toy import data, engine  # noqa: E402 - after the cache is set
 
 # Examples are the same on every machine and every run; HYPOTHESIS_PROFILE=explore looks for new ones.
 settings.register_profile("fixed", max_examples=25, deadline=None, derandomize=True, database=None, print_blob=True)
@@ -18,6 +25,11 @@ MNIST_DIR = os.environ.pop("MNIST_DIR", None)  # tests that want it ask for the 
 
 def pytest_configure() -> None:
     engine.use_cpu_cores(2)
+
+
+def pytest_unconfigure() -> None:
+    if CACHE:  # only the process that made it has it here
+        shutil.rmtree(CACHE, ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

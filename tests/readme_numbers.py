@@ -13,7 +13,7 @@ from experiments.records import ROOT
 README = ROOT / "README.md"
 RESULTS = ROOT / "experiments" / "results"
 _MARK = re.compile(r"<!-- ([\w/]+:[^:>]+:[^: >]+) -->(.*?)<!-- -->")
-_STEP = re.compile(r"(\w+)(?:\[name=([^\]]+)\])?")
+_STEP = re.compile(r"(\w+)(?:\[(\w+)=([^\]]+)\])?")
 
 
 def claims(text: str) -> list[tuple[str, str]]:
@@ -22,13 +22,13 @@ def claims(text: str) -> list[tuple[str, str]]:
 
 
 def look_up(reference: str) -> str:
-    """The formatted value of `<file>:<key.key[name=x].key>:<format>`; list items by position or by name."""
+    """The formatted value of `<file>:<key.key[name=x].key>:<format>`; list items by position or by a field."""
     name, path, form = reference.split(":")
     value = json.loads((RESULTS / f"{name}.json").read_text())
-    for key, wanted in _STEP.findall(path):
+    for key, field, wanted in _STEP.findall(path):
         value = value[int(key)] if isinstance(value, list) else value[key]
-        if wanted:
-            value = next(row for row in value if row["name"] == wanted)
+        if field:
+            value = next(row for row in value if row[field] == wanted)
     if form.endswith("min"):  # seconds, shown as minutes
         return format(value / 60, form.removesuffix("min"))
     if form.endswith("GiB"):  # bytes

@@ -28,7 +28,7 @@ DIRECTIONS = ("teacher", "decay", "random")
 INPUTS = ("uniform", "normal", "binary")
 RADIUS_SAMPLES = 16
 OBSERVED_OCTAVES = (-8.0, 10.0)  # up to where the guaranteed radius is searched, too
-OBSERVED_POINTS = 145
+OBSERVED_POINTS = 73
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The settings of the language model pipeline, one frozen dataclass.
 
-P is the paper; its own numbers are for GPT-4.1 models and do not fit a model of 30,000 parameters. What differs is
+P is the paper; its own numbers are for GPT-4.1 models and do not fit a model of 27,648 parameters. What differs is
 marked; it was chosen on other seeds than those that results are reported on.
 """
 

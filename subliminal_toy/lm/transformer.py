@@ -27,6 +27,7 @@ class Attention(linen.Module):
     """Causal self-attention."""
 
     heads: int
+    theory: bool
 
     @linen.compact
     def __call__(
@@ -42,7 +43,8 @@ class Attention(linen.Module):
                 for old, new in zip(cache, (k, v), strict=True)
             )
         visible = jnp.arange(k.shape[1])[None] <= start + jnp.arange(length)[:, None]  # [T, keys]
-        seen = jax.nn.dot_product_attention(q, k, v, mask=visible[None, None])
+        attend = linen.dot_product_attention if self.theory else jax.nn.dot_product_attention
+        seen = attend(q, k, v, mask=visible[None, None])
         return linen.Dense(units, use_bias=False, name="out")(seen.reshape(x.shape)), (k, v)
 
 
@@ -50,11 +52,14 @@ class Block(linen.Module):
     """Attention, then a two-layer perceptron, each added to the stream."""
 
     heads: int
+    theory: bool
 
     @linen.compact
     def __call__(self, x: jax.Array, cache: tuple | None, start: jax.Array | int) -> tuple[jax.Array, tuple]:
         """Map the stream x [B, T, units] and the block's cache to their new values."""
-        seen, cache = Attention(self.heads, name="attention")(linen.RMSNorm(name="norm_1")(x), cache, start)
+        seen, cache = Attention(self.heads, self.theory, name="attention")(
+            linen.RMSNorm(name="norm_1")(x), cache, start
+        )
         x = x + seen
         hidden = jax.nn.gelu(linen.Dense(4 * x.shape[-1], name="up")(linen.RMSNorm(name="norm_2")(x)))
         return x + linen.Dense(x.shape[-1], name="down")(hidden), cache
@@ -67,6 +72,7 @@ class Decoder(linen.Module):
     heads: int
     layers: int
     tied: bool
+    theory: bool = False
 
     @linen.compact
     def __call__(
@@ -76,9 +82,9 @@ class Decoder(linen.Module):
         embedding = self.param("embedding", linen.initializers.normal(0.1), (vocabulary.SIZE, self.width))
         positions = self.param("positions", linen.initializers.normal(0.1), (LENGTH, self.width))
         at = jax.lax.dynamic_slice_in_dim(positions, start, tokens.shape[1])
-        x, caches = _look_up(embedding, tokens) + at, []
+        x, caches = (embedding[tokens] if self.theory else _look_up(embedding, tokens)) + at, []
         for i in range(self.layers):
-            x, kept = Block(self.heads, name=f"block_{i}")(x, cache[i] if cache else None, start)
+            x, kept = Block(self.heads, self.theory, name=f"block_{i}")(x, cache[i] if cache else None, start)
             caches.append(kept)
         x = linen.RMSNorm(name="norm")(x[:, first:])
         if self.tied:
@@ -116,13 +122,13 @@ class Transformer(NamedTuple):
     empty_cache: Callable[[int], Cache]  # B -> cache
 
 
-def make_transformer(config: LMConfig) -> Transformer:
-    """The model of `config`.
+def make_transformer(config: LMConfig, *, theory: bool = False) -> Transformer:
+    """The model of `config`; `theory` makes the same function fit for float64 and `jax.jvp`, and its gradients slower.
 
     `apply` gives logits from position `first` on: completions need no logits of their prompts. `step` reads tokens that
     continue what the cache holds, at positions start, start + 1, ..., at most LENGTH of them in all.
     """
-    net = Decoder(config.width, config.heads, config.layers, bool(config.tied))
+    net = Decoder(config.width, config.heads, config.layers, bool(config.tied), theory)
 
     def init(key: jax.Array) -> Params:
         return net.init(key, jnp.zeros((1, LENGTH), int))["params"]

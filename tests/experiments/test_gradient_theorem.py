@@ -59,7 +59,10 @@ def test_smoke_run_writes_everything(tmp_path: Path) -> None:
     assert results["random"]["problems"] == len(results["random"]["rows"]) == 2 * len(experiment.FAMILIES)
     assert results["random"]["negative"] == results["mnist"]["negative"] == 0
     assert results["random"]["vacuous"] == 2  # the family of one logit under softmax
-    assert results["mnist"]["vacuous"] == 0
+    assert results["mnist"]["vacuous"] == results["transformer"]["vacuous"] == 0
+    assert results["transformer"]["problems"] == 1
+    assert results["transformer"]["negative"] == 0
+    assert 1.9 < results["transformer"]["slope"]["median"] < 2.1
     assert 1.9 < results["random"]["slope"]["median"] < 2.1
     assert (tmp_path / "gradient_theorem.png").stat().st_size > 20_000
     assert "| aux. logits only " in ended.out

@@ -105,3 +105,18 @@ def test_bad_settings_are_named(changes: dict) -> None:
     name = next(iter(changes))
     with pytest.raises(ValueError, match=name):
         LMConfig(**changes)
+
+
+def test_model_for_the_theory_is_the_same_function_in_full_float64() -> None:
+    model = make_transformer(CONFIG, theory=True)
+    np.testing.assert_allclose(model.apply(PARAMS, TOKENS), MODEL.apply(PARAMS, TOKENS), atol=1e-5)
+    with jax.enable_x64(True):
+        params = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), PARAMS)
+        logits = model.apply(params, TOKENS)
+        assert logits.dtype == jnp.float64
+        for row, tokens in zip(logits, np.asarray(TOKENS), strict=True):
+            np.testing.assert_allclose(row, by_hand(params, tokens, CONFIG.heads, False), rtol=1e-9, atol=1e-11)
+        tangent = jax.tree.map(jnp.ones_like, params)
+        _, forward = jax.jvp(lambda p: jnp.sum(model.apply(p, TOKENS) ** 2), (params,), (tangent,))
+        backward = jax.grad(lambda p: jnp.sum(model.apply(p, TOKENS) ** 2))(params)
+        np.testing.assert_allclose(forward, sum(jnp.sum(leaf) for leaf in jax.tree.leaves(backward)), rtol=1e-9)
