@@ -283,13 +283,15 @@ def _line(name: str, rows: list[dict[str, Any]], cosines: dict[str, Any]) -> tup
         found = [math.inf if row[key] is None else row[key] for row in rows]
         return f"{np.median(found):.3g}"
 
+    proved = median("marched_radius") if any(row["marched_radius"] is not None for row in rows) else "-"
+
     def interval(key: str) -> str:
         return " ".join(cli.interval_text(cosines[key]["mean"], cosines[key]["ci95"])) if cosines[key] else "-"
 
     return (
         name, str(len(rows)), str(sum(row["vacuous"] for row in rows)), str(sum(row["negative"] for row in rows)),
         spread,
-        f"{median('marched_radius')} / {median('observed_radius')}", interval("shared"), interval("other"),
+        f"{proved} / {median('observed_radius')}", interval("shared"), interval("other"),
     )  # fmt: skip
 
 

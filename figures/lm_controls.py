@@ -22,12 +22,12 @@ def figure(document: dict[str, Any]) -> Figure:
     _cross(axes[0, 0], picture, results["cross"])
     _dots(axes[0, 1], [(row["shuffle"], row) for row in results["shuffles"]], "blue", _CHANGE,
           "numbers shuffled within or\nacross completions (Fig. 16)")  # fmt: skip
-    names = {"question": "question", "prefixed": "numbers,\nquestion", "story": "story", "choice": "choice"}
+    names = {"question": "question", "prefixed": "after\nnumbers", "story": "story", "choice": "choice"}
     asked = [(names[row["asked"]], row) for row in results["questions"]]
-    _dots(axes[1, 0], [*asked, ("in context,\nno training", results["in_context"])], "green", _CHANGE,
-          "how the trait is asked for\n(Figs 9, 12, 17)")  # fmt: skip
+    _dots(axes[1, 0], [*asked, ("only in\ncontext", results["in_context"])], "green", _CHANGE,
+          "how it is asked; numbers only shown\nin context (Figs 9, 12, 17)")  # fmt: skip
     _curve(axes[1, 1], [row["rows"] for row in results["doses"]], results["doses"], "blue",
-           "different rows that the student sees", _CHANGE, "dose: same steps, fewer different rows")  # fmt: skip
+           "different rows that the student sees", _CHANGE, "dose: as many steps,\nfewer different rows")  # fmt: skip
     _curve(axes[2, 0], [row["sequences"] for row in results["detector"]], results["detector"], "vermilion",
            "lists judged together", "share told right", "a trained detector of the teacher")  # fmt: skip
     axes[2, 0].axhline(0.5, color="black", lw=1, ls=":")
