@@ -74,7 +74,7 @@ PRESETS = {
     "default": cli.Preset(100, {}, "100 random problems of each family, 5 inits"),
     "paper": cli.Preset(500, {}, "500 random problems of each family, 20 inits"),
 }
-TEACHER_IMAGES, STUDENT_IMAGES = 2048, 128
+TEACHER_IMAGES, STUDENT_IMAGES = 1024, 128
 SMALL_EPS = 2.0**-10
 CELLS = 48
 COMPILE_FAST = {"xla_backend_optimization_level": 0}  # networks of this size run in less time than they compile

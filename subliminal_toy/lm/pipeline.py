@@ -116,6 +116,7 @@ def make_stages(config: LMConfig, mesh: Mesh, plan: Plan) -> Stages:
     make_documents = over_runs(
         lambda language, key: corpus.make_documents(language, config.documents + FRESH_DOCUMENTS, key=key)
     )
+    other_key = over_runs(lambda key: jax.random.fold_in(key, 1))
     split = over_runs(lambda documents: (documents[:FRESH_DOCUMENTS], documents[FRESH_DOCUMENTS:]))
     weigh, weigh_completions = over_runs(training.document_weights), over_runs(training.completion_weights)
     init = over_runs(lambda key: jax.vmap(model.init)(jax.random.split(key, len(BASES))))
@@ -127,6 +128,10 @@ def make_stages(config: LMConfig, mesh: Mesh, plan: Plan) -> Stages:
         language = make_language(keys.language)
         fresh, documents = split(make_documents(language, keys.documents))
         data = engine.Data(per_run={"tokens": documents, "weights": weigh(documents)})
+        if not config.shared_documents:
+            _, others = split(make_documents(language, other_key(keys.documents)))
+            own = jnp.stack([documents, others], axis=1)
+            data = engine.Data(per_model={"tokens": own, "weights": weigh(own)})
         return language, fresh, train.base(init(keys.init), data, (), keys.base_order, on_epoch)[0]
 
     def teachers(bases: Params, keys: RunKeys, on_epoch: engine.OnEpoch | None) -> Params:
