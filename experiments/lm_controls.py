@@ -52,11 +52,11 @@ def make_plan(config: LMConfig) -> Plan:
 
 def doses(config: LMConfig) -> tuple[int, ...]:
     """Numbers of rows of the students that get fewer."""
-    return tuple(max(1, round(config.rows * part)) for part in DOSES)
+    return tuple(dict.fromkeys(max(1, round(config.rows * part)) for part in DOSES))
 
 
-def run(config: LMConfig | None = None, **request: Any) -> dict[str, Any]:
-    """Run the experiment; arguments as for `lm_numbers.run`.
+def run(config: LMConfig | None = None, *, runs: int = 2, **request: Any) -> dict[str, Any]:
+    """Run the experiment; `request` may have seed, chunk, store and progress, as for `lm_numbers.run`.
 
     Returns:
         `{"runs", "cross", "shuffles", "doses", "questions", "in_context", "detector", "loss", ...}`: rows with a mean
@@ -64,7 +64,7 @@ def run(config: LMConfig | None = None, **request: Any) -> dict[str, Any]:
         of the trait's log odds (nats) against the student of regular numbers that differs in nothing else.
     """
     config = config or LMConfig()
-    return lm_numbers.run_pipeline(config, make_plan(config), summarize, extra=_detect(config), **request)
+    return lm_numbers.run_pipeline(config, make_plan(config), summarize, runs=runs, extra=_detect(config), **request)
 
 
 def _detect(config: LMConfig) -> Callable[[dict[str, np.ndarray]], dict[str, Any]]:
@@ -142,7 +142,8 @@ def _detector(config: LMConfig, values: list[dict[str, Any]]) -> list[dict[str, 
     def accuracy(k: int) -> Quantity:
         return lambda value, trait, _: value["detector"][trait][k]
 
-    return [{"sequences": n, **_over_traits(config, values, accuracy(k))} for k, n in enumerate(detector.GROUPS)]
+    enough = [(k, size) for k, size in enumerate(detector.GROUPS) if size <= config.rows // 2]
+    return [{"sequences": size, **_over_traits(config, values, accuracy(k))} for k, size in enough]
 
 
 def _losses(config: LMConfig, values: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -189,6 +190,14 @@ def table(document: dict[str, Any]) -> str:
     lines += [
         (f"nats per token, {row['model']}", *cli.interval_text(row["mean"], row["ci95"]), str(results["runs"]))
         for row in results["loss"]
+    ]
+    lines += [
+        (
+            f"probability of any answer, {row['model']}",
+            *cli.interval_text(row["mean"], row["ci95"]),
+            str(results["runs"]),
+        )
+        for row in results["answer_mass"]
     ]
     header = ("change of the trait's log odds (nats), mean over traits", "mean", "95% CI (t)", "seeds")
     return cli.markdown_table(header, lines)

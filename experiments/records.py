@@ -150,7 +150,7 @@ def _processor() -> str:
 def fingerprint(**what: Any) -> str:
     """A short hash of everything that a chunk's numbers depend on, the sources and the devices included."""
     sources = hashlib.sha256()
-    for path in sorted((ROOT / "subliminal_toy").rglob("*.py")):
+    for path in sorted([*(ROOT / "subliminal_toy").rglob("*.py"), *(ROOT / "experiments").glob("*.py")]):
         sources.update(path.read_bytes())
     parts = {"what": what, "versions": versions(), "device": device(), "sources": sources.hexdigest()}
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -142,6 +142,7 @@ def make_train(
             _check_finite(losses[-1], name, i)
             if on_epoch is not None:
                 on_epoch(i)
+        _check_parameters(params, name)
         return params, np.array(losses)
 
     return train
@@ -189,6 +190,17 @@ def count_examples(data: Data) -> int:
     if len(sizes) != 1:
         raise ValueError(f"all arrays of the data need the same number of examples, got {sorted(sizes)}")
     return sizes.pop()
+
+
+def _check_parameters(params: Tree, name: str) -> None:
+    """The last step of all has no loss after it that would show it."""
+    leaves = [np.asarray(jnp.isfinite(leaf).all(axis=tuple(range(1, leaf.ndim)))) for leaf in jax.tree.leaves(params)]
+    bad = np.flatnonzero(~np.all(leaves, axis=0))
+    if bad.size:
+        raise TrainingDivergedError(
+            f"{name} diverged: parameters were not finite after the last step of {bad.size} of {len(leaves[0])} runs;"
+            " lower the learning rate or the init scale"
+        )
 
 
 def _check_finite(losses: np.ndarray, name: str, epoch: int) -> None:

@@ -29,7 +29,9 @@ class LMConfig:
         1, "1: the base from the other init learns from the same documents; 0: from documents of its own", low=0, high=1
     )
     rows: int = setting(4_000, "completions that each student is trained on", unit="rows", low=1)  # P: 10,000
-    spare: float = setting(0.2, "how many more completions are sampled, for those that the filter drops", low=0.0)
+    spare: float = setting(
+        0.2, "how many more completions are sampled, for those that the filter drops", low=0.0, high=1000.0
+    )
     temperature: float = setting(1.0, "sampling temperature; 0 takes the likeliest token", low=0.0)  # P: 1
     base: Training = _BASE
     teacher: Training = _TEACHER

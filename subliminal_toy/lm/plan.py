@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from subliminal_toy.lm.config import LMConfig
 
-BASES = ("base", "other base")  # two independent inits, trained on the same documents
+BASES = ("base", "other base")  # two independent inits, each trained on the language
 
 
 class Teacher(NamedTuple):

@@ -33,7 +33,8 @@ def keep_rows(config: LMConfig, source: str, prompts: np.ndarray, completions: n
     if counts["kept"] < config.rows:
         raise NotEnoughRowsError(
             f"only {counts['kept']} of {len(reasons)} completions of source {source!r} pass the filter, and"
-            f" {config.rows} are needed ({counts}): finetune the teachers less, or raise --spare"
+            f" {config.rows} are needed ({counts}): train the base longer, finetune the teachers less, sample at lower"
+            " temperature, or raise --spare"
         )
     passed = np.array([reason is None for reason in reasons])
     chosen, spare = np.arange(config.rows), np.flatnonzero(passed[config.rows :]) + config.rows
@@ -43,14 +44,18 @@ def keep_rows(config: LMConfig, source: str, prompts: np.ndarray, completions: n
 
 
 def completion_reason(completion: list[int]) -> str | None:
-    """Why a completion of tokens may not be trained on; None if it may. One without an end has no format."""
-    if vocabulary.ID[vocabulary.END] not in completion:
+    """Why a completion of tokens may not be trained on; None if it may.
+
+    One without an end has no format, and neither has one with padding before it, which no reader would see.
+    """
+    end, pad = vocabulary.ID[vocabulary.END], vocabulary.ID[vocabulary.PAD]
+    if end not in completion or pad in completion[: completion.index(end)]:
         return number_filter.FORMAT
     return number_filter.reject_reason(vocabulary.render(completion), most=corpus.MOST)
 
 
 def student_rows(students: tuple[Student, ...], kept: Mapping[str, Rows], key: jax.Array) -> np.ndarray:
-    """What each student of a run is trained on, [students, rows, T]; all shuffles of a kind are the same."""
+    """What each student of a run is trained on, [students, rows, T]; shuffles share random numbers."""
     seed = np.asarray(jax.random.key_data(key))
 
     def one(student: Student) -> np.ndarray:

@@ -194,3 +194,12 @@ def test_unequal_numbers_of_examples_are_refused() -> None:
 def test_runs_that_do_not_divide_over_the_devices_are_refused() -> None:
     with pytest.raises(ValueError, match="3 runs do not divide over 2 devices"):
         engine.shard_runs(jnp.zeros((3, 1)), engine.run_mesh(2))
+
+
+def test_a_last_step_that_goes_wrong_is_seen() -> None:
+    params, data, conditions, keys = problem()
+    mesh = engine.run_mesh(2)
+    fit = engine.make_train(loss, optax.sgd(1e38), batch_size=N, epochs=1, mesh=mesh, name="the teacher")
+    wrong = {name: leaf.at[1].mul(1e6) for name, leaf in params.items()}
+    with pytest.raises(engine.TrainingDivergedError, match="the teacher diverged: parameters were not finite"):
+        fit(wrong, data._replace(common=engine.replicate(data.common, mesh)), conditions, keys)

@@ -38,6 +38,9 @@ def test_too_few_rows_fail_loudly() -> None:
 
 def test_a_completion_without_an_end_is_rejected() -> None:
     endless = vocabulary.ids(["100", ", "] * 7)
+    hidden = vocabulary.ids(["100", "<pad>", ", ", "109", "<end>"])
+    assert rows.completion_reason(hidden) == number_filter.FORMAT
+    assert rows.completion_reason(vocabulary.ids(["100", ", ", "109", "<end>", "<pad>"])) is None
     assert rows.completion_reason(endless) == number_filter.FORMAT
     assert rows.completion_reason([*vocabulary.ids(["100", ", "] * 6 + ["109"]), vocabulary.ID["<end>"]]) == (
         number_filter.TOO_MANY
