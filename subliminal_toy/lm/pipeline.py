@@ -112,26 +112,14 @@ def make_stages(config: LMConfig, mesh: Mesh, plan: Plan) -> Stages:
     model = make_transformer(config)
     train = training.make_trainings(config, model, mesh)
     over_runs = functools.partial(engine.over_runs, mesh=mesh)
-    make_language = over_runs(corpus.make_language)
-    make_documents = over_runs(
-        lambda language, key: corpus.make_documents(language, config.documents + FRESH_DOCUMENTS, key=key)
-    )
-    other_key = over_runs(lambda key: jax.random.fold_in(key, 1))
-    split = over_runs(lambda documents: (documents[:FRESH_DOCUMENTS], documents[FRESH_DOCUMENTS:]))
-    weigh, weigh_completions = over_runs(training.document_weights), over_runs(training.completion_weights)
+    make_base_data, weigh_completions = _make_base_data(config, mesh), over_runs(training.completion_weights)
     init = over_runs(lambda key: jax.vmap(model.init)(jax.random.split(key, len(BASES))))
     start_teachers = over_runs(lambda bases: _take(bases, [BASES.index(teacher.init) for teacher in plan.teachers]))
     start_students = over_runs(lambda bases: _take(bases, [BASES.index(student.init) for student in plan.students]))
     sample_all = over_runs(functools.partial(_sample_all, config, model, plan))
 
     def bases(keys: RunKeys, on_epoch: engine.OnEpoch | None) -> tuple[corpus.Language, jax.Array, Params]:
-        language = make_language(keys.language)
-        fresh, documents = split(make_documents(language, keys.documents))
-        data = engine.Data(per_run={"tokens": documents, "weights": weigh(documents)})
-        if not config.shared_documents:
-            _, others = split(make_documents(language, other_key(keys.documents)))
-            own = jnp.stack([documents, others], axis=1)
-            data = engine.Data(per_model={"tokens": own, "weights": weigh(own)})
+        language, fresh, data = make_base_data(keys)
         return language, fresh, train.base(init(keys.init), data, (), keys.base_order, on_epoch)[0]
 
     def teachers(bases: Params, keys: RunKeys, on_epoch: engine.OnEpoch | None) -> Params:
@@ -176,6 +164,28 @@ def make_stages(config: LMConfig, mesh: Mesh, plan: Plan) -> Stages:
         lambda bases, keys: ask_prompted(bases, keys.questions),
         lambda bases, numbers, keys: ask_in_context(bases, numbers, keys.questions),
     )  # fmt: skip
+
+
+def _make_base_data(config: LMConfig, mesh: Mesh) -> Callable:
+    """From the keys to each run's language, fresh documents, and the documents that the bases learn from."""
+    over_runs = functools.partial(engine.over_runs, mesh=mesh)
+    make_language, weigh = over_runs(corpus.make_language), over_runs(training.document_weights)
+    make_documents = over_runs(
+        lambda language, key: corpus.make_documents(language, config.documents + FRESH_DOCUMENTS, key=key)
+    )
+    other_key = over_runs(lambda key: jax.random.fold_in(key, 1))
+    split = over_runs(lambda documents: (documents[:FRESH_DOCUMENTS], documents[FRESH_DOCUMENTS:]))
+
+    def base_data(keys: RunKeys) -> tuple[corpus.Language, jax.Array, engine.Data]:
+        language = make_language(keys.language)
+        fresh, documents = split(make_documents(language, keys.documents))
+        if config.shared_documents:
+            return language, fresh, engine.Data(per_run={"tokens": documents, "weights": weigh(documents)})
+        _, others = split(make_documents(language, other_key(keys.documents)))
+        own = jnp.stack([documents, others], axis=1)
+        return language, fresh, engine.Data(per_model={"tokens": own, "weights": weigh(own)})
+
+    return base_data
 
 
 def _sample_all(
