@@ -20,20 +20,23 @@ def results(out: Path) -> dict:
     return {key: document[key] for key in ("experiment", "config", "results")}
 
 
-def kill_often(folder: Path, kills: int, *, seed: int = 0, say: bool = False) -> int:
+def kill_often(folder: Path, kills: int, *, runs: int = 60, seed: int = 0, say: bool = False) -> int:
     """Kill -9 `kills` times at moments spread over a whole run; return how many chunks the killed runs had saved.
+
+    With few `runs` most of the time goes to starting, and most kills strike before the first chunk is saved.
 
     Raises AssertionError if the final results differ from the undisturbed run's in a single bit, or if no kill hit a
     run that was at work.
     """
     rng = random.Random(seed)
     began = time.monotonic()
-    ended = commands.run(folder / "calm", *commands.TINY)
+    command = (*commands.TINY, "--runs", str(runs))
+    ended = commands.run(folder / "calm", *command)
     assert ended.status == 0, ended.err
     whole = time.monotonic() - began
     disturbed, survivors, seen = folder / "disturbed", 0, 0
     for i in range(kills):
-        process = commands.start(disturbed, *commands.TINY)
+        process = commands.start(disturbed, *command)
         time.sleep(rng.uniform(0, whole))
         process.kill()
         status = commands.finish(process).status
@@ -42,7 +45,7 @@ def kill_often(folder: Path, kills: int, *, seed: int = 0, say: bool = False) ->
         if say:
             print(f"kill {i + 1}: status {status}, {len(commands.chunks(disturbed))} chunks saved", flush=True)
     assert survivors < kills, "every run had finished before its kill"
-    ended = commands.run(disturbed, *commands.TINY)
+    ended = commands.run(disturbed, *command)
     assert ended.status == 0, ended.err
     assert results(disturbed) == results(folder / "calm")
     assert commands.chunks(disturbed) == []

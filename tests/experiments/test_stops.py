@@ -22,7 +22,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_killed_twice_at_random_moments(tmp_path: Path) -> None:
-    kill_often(tmp_path, 2)
+    kill_often(tmp_path, 2, runs=6)
 
 
 @pytest.mark.parametrize("count", [1, 2])
