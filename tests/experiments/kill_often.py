@@ -25,8 +25,8 @@ def kill_often(folder: Path, kills: int, *, runs: int = 60, seed: int = 0, say: 
 
     With few `runs` most of the time goes to starting, and most kills strike before the first chunk is saved.
 
-    Raises AssertionError if the final results differ from the undisturbed run's in a single bit, or if no kill hit a
-    run that was at work.
+    Raises AssertionError if the final results differ from the undisturbed run's in a single bit, or if most kills
+    came after the end.
     """
     rng = random.Random(seed)
     began = time.monotonic()
@@ -34,17 +34,22 @@ def kill_often(folder: Path, kills: int, *, runs: int = 60, seed: int = 0, say: 
     ended = commands.run(folder / "calm", *command)
     assert ended.status == 0, ended.err
     whole = time.monotonic() - began
-    disturbed, survivors, seen = folder / "disturbed", 0, 0
-    for i in range(kills):
+    disturbed, struck, seen = folder / "disturbed", 0, 0
+    for _ in range(4 * kills):
+        if struck == kills:
+            break
         process = commands.start(disturbed, *command)
-        time.sleep(rng.uniform(0, whole))
+        delay = rng.uniform(0, whole)
+        time.sleep(delay)
         process.kill()
         status = commands.finish(process).status
-        seen = max(seen, len(commands.chunks(disturbed)))
-        survivors += status == 0
+        if status == 0:  # had finished before: later runs can be faster than the first, which compiles
+            whole = min(whole, delay)
+            continue
+        struck, seen = struck + 1, max(seen, len(commands.chunks(disturbed)))
         if say:
-            print(f"kill {i + 1}: status {status}, {len(commands.chunks(disturbed))} chunks saved", flush=True)
-    assert survivors < kills, "every run had finished before its kill"
+            print(f"kill {struck}: status {status}, {len(commands.chunks(disturbed))} chunks saved", flush=True)
+    assert struck == kills, "most runs had finished before their kill"
     ended = commands.run(disturbed, *command)
     assert ended.status == 0, ended.err
     assert results(disturbed) == results(folder / "calm")
