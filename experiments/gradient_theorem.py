@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import cli, transformer_problems
+from experiments.transformer_problems import SMALL_EPS, other_init_cosine
 from subliminal_toy import data, models, noise
 from subliminal_toy.config import Config, config_for
 from subliminal_toy.statistics import t_interval
@@ -30,9 +31,9 @@ from theory.activations import ACTIVATIONS
 from theory.certificate import EPS_GRID, descent_map
 from theory.losses import EnclosedLoss, kl_divergence, softmax_cross_entropy, squared_error
 from theory.mlp import Layer, init_mlp, mlp
-from theory.one_step import student_step, teacher_direction
+from theory.one_step import teacher_direction
 from theory.random_problems import Problem, ProblemShape, Row, measure, random_problem
-from theory.trees import tree_cosine, tree_norm, tree_scale
+from theory.trees import tree_norm, tree_scale
 
 
 class Family(NamedTuple):
@@ -75,7 +76,6 @@ PRESETS = {
     "paper": cli.Preset(500, {}, "500 random problems of each family, 20 inits"),
 }
 TEACHER_IMAGES, STUDENT_IMAGES = 1024, 128
-SMALL_EPS = 2.0**-10
 CELLS = 48
 COMPILE_FAST = {"xla_backend_optimization_level": 0}  # networks of this size run in less time than they compile
 CURVE_EPS = tuple(2.0**k for k in np.arange(-12, 5.01, 0.25))
@@ -158,7 +158,7 @@ def _random_rows(family: Family, keys: jax.Array) -> list[dict[str, Any]]:
         student = init_mlp(family.shape.widths, key=jax.random.fold_in(key, 1))
         return (
             measure(problem, family.shape.hidden, family.loss, jnp.array(EPS_GRID), cells=CELLS),
-            _other_init_cosine(apply, family.loss, problem, student),
+            other_init_cosine(apply, family.loss, problem, student),
         )
 
     every = jax.jit(lambda keys: jax.lax.map(one, keys, batch_size=min(len(keys), 50)), compiler_options=COMPILE_FAST)
@@ -166,12 +166,6 @@ def _random_rows(family: Family, keys: jax.Array) -> list[dict[str, Any]]:
     smooth = family.shape.activation != "relu"
     each = [jax.tree.map(lambda leaf, i=i: leaf[i], (measured, cosines)) for i in range(len(keys))]
     return [_as_row(family.name, smooth, *one) for one in each]
-
-
-def _other_init_cosine(apply: Any, loss: EnclosedLoss, problem: Problem, student: Any) -> jax.Array:
-    """Cosine of the teacher's step with the step of a student that started elsewhere (R1)."""
-    step = student_step(apply, loss, *problem, SMALL_EPS, student=student)
-    return tree_cosine(step, problem.direction)
 
 
 def _as_row(family: str, smooth: bool, row: Row, other_cosine: jax.Array) -> dict[str, Any]:
@@ -215,7 +209,7 @@ class _RealProblem:
         }
         eps = jnp.array(EPS_GRID)
         self._measure = jax.jit(lambda loss, problem: measure(problem, self.hidden, loss, eps, cells=CELLS))
-        self._other = jax.jit(lambda loss, problem, student: _other_init_cosine(self.apply, loss, problem, student))
+        self._other = jax.jit(lambda loss, problem, student: other_init_cosine(self.apply, loss, problem, student))
 
     def params(self, key: jax.Array) -> tuple[Layer, ...]:
         """The init of `subliminal_toy.models` as the layers that `theory.mlp` takes, in float64."""

@@ -161,11 +161,7 @@ def _masses(config: LMConfig, values: list[dict[str, Any]]) -> list[dict[str, An
     """Probability of all answers of the category together: whether a model still answers questions."""
 
     def mass(form: str) -> Quantity:
-        def total(value: dict[str, Any], trait: str, _: int) -> float:
-            answers = value["answers"][form.format(trait)]
-            return sum(lm_numbers.probability(answers, i) for i in range(len(answers["margin"])))
-
-        return total
+        return lambda value, trait, _: lm_numbers.answer_mass(value["answers"][form.format(trait)])
 
     forms = {"base": "base", "regular": "student regular -> base", "trait": "student {} -> base"}
     forms |= {"within": "student {}, within", "across": "student {}, across", "cross": "student {} -> other base"}

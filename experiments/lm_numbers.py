@@ -121,7 +121,7 @@ def run_pipeline(
     per_run = sum(seconds * epochs.get(stage, 1) for stage, seconds in work.items())
 
     def compute(first: int, count: int) -> dict[str, list[dict[str, Any]]]:
-        padded = first + np.arange(-(-count // mesh.size) * mesh.size)  # the last chunk fills all devices, too
+        padded = engine.fill_devices(first, count, mesh)
         label = f"language model, runs {first + 1}-{first + count} of {runs}"
         tokens: list[dict[str, np.ndarray]] = [{} for _ in padded]
 
@@ -168,6 +168,11 @@ def probability(answers: dict[str, list], index: int, group: str | None = None) 
     if group is not None:
         return column[evaluation.GROUPS.index(group)]
     return float(np.average(column, weights=sizes))
+
+
+def answer_mass(answers: dict[str, list]) -> float:
+    """P(any answer of the category), mean over all questions: whether a model still answers."""
+    return sum(probability(answers, i) for i in range(len(answers["margin"])))
 
 
 def _brief(answers: dict[str, list]) -> dict[str, list[float]]:
@@ -222,7 +227,7 @@ def _overall(values: list[dict[str, Any]], config: LMConfig) -> dict[str, Any]:
         "unseen": lambda answers, index: probability(answers, index, corpus.UNSEEN),
         "margin": lambda answers, index: answers["margin"][index],
         "sampled": lambda answers, index: answers["sampled"][index],
-        "answer_mass": lambda answers, _: sum(probability(answers, i) for i in range(len(answers["margin"]))),
+        "answer_mass": lambda answers, _: answer_mass(answers),
     }
     overall: dict[str, Any] = {}
     for name, quantity in quantities.items():

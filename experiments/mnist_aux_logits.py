@@ -74,7 +74,7 @@ def run(
     title = data.TITLES[dataset.name]
 
     def compute(first: int, count: int) -> dict[str, list[float]]:
-        padded = first + np.arange(-(-count // mesh.size) * mesh.size)  # the last chunk fills all devices, too
+        padded = engine.fill_devices(first, count, mesh)
         label = f"{title}, runs {first + 1}-{first + count} of {runs}"
         accuracy = run_chunk(
             protocol.run_keys(seed, padded),

@@ -16,7 +16,7 @@ from subliminal_toy.lm.config import TRAITS, LMConfig
 from subliminal_toy.lm.transformer import make_transformer
 from theory.certificate import EPS_GRID, observe
 from theory.losses import kl_divergence
-from theory.one_step import student_step, teacher_direction
+from theory.one_step import Apply, Loss, student_step, teacher_direction
 from theory.radius import first_negative
 from theory.random_problems import Problem, Row
 from theory.trees import tree_cosine, tree_norm, tree_scale
@@ -54,8 +54,14 @@ def measure(questions: jax.Array, weights: jax.Array, key: jax.Array) -> tuple[R
     negative = jnp.sum(seen.inner_products < -seen.noise)
     unknown = jnp.asarray(jnp.nan)
     failed = first_negative(eps, seen.inner_products + seen.noise)
-    step = student_step(completion_logits, loss, *one, SMALL_EPS, student=init(jax.random.fold_in(key, 1)))
-    return Row(seen, unknown, unknown, failed, negative), tree_cosine(step, one.direction)
+    cosine = other_init_cosine(completion_logits, loss, one, init(jax.random.fold_in(key, 1)))
+    return Row(seen, unknown, unknown, failed, negative), cosine
+
+
+def other_init_cosine(apply: Apply, loss: Loss, problem: Problem, student: Any) -> jax.Array:
+    """Cosine of the teacher's step with the step of a student that started elsewhere (R1)."""
+    step = student_step(apply, loss, *problem, SMALL_EPS, student=student)
+    return tree_cosine(step, problem.direction)
 
 
 def measure_all(keys: jax.Array) -> list[tuple[Row, jax.Array]]:

@@ -59,6 +59,11 @@ def run_mesh(runs: int | None = None) -> Mesh:
     return Mesh(np.array(devices[: min(len(devices), runs or len(devices))]), (RUNS,))
 
 
+def fill_devices(first: int, count: int, mesh: Mesh) -> np.ndarray:
+    """Numbers of `count` runs from `first` on, and of so many more that a smaller last chunk fills all devices, too."""
+    return first + np.arange(-(-count // mesh.size) * mesh.size)
+
+
 def run_keys(names: type[NamedTuple], seed: int, runs: np.ndarray) -> Any:
     """A key for every field of `names`, each [n], for the runs numbered `runs` [n].
 
