@@ -20,6 +20,7 @@ import numpy as np
 from experiments import cli, lm_numbers
 from subliminal_toy.lm import detector, evaluation, vocabulary
 from subliminal_toy.lm.config import LMConfig
+from subliminal_toy.lm.lessons import favorite
 from subliminal_toy.lm.plan import BASES, Plan, Source, Student, Teacher
 from subliminal_toy.statistics import t_interval
 
@@ -44,7 +45,10 @@ def make_plan(config: LMConfig) -> Plan:
         Student(f"{source}, {rows} rows", "base", source, rows=rows) for rows in doses(config) for source in own
     ]  # fmt: skip
     return Plan(
-        (*(Teacher(t, t) for t in traits), *(Teacher(f"other {t}", t, "other base") for t in traits)),
+        (
+            *(Teacher(t, favorite(t)) for t in traits),
+            *(Teacher(f"other {t}", favorite(t), "other base") for t in traits),
+        ),
         (*sources, *(Source(name, name) for t in traits for name in (t, f"other {t}"))),
         (*crossed, *shuffled, *fewer),
     )

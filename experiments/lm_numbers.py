@@ -21,7 +21,7 @@ import numpy as np
 
 from experiments import cli, records
 from subliminal_toy import engine
-from subliminal_toy.lm import corpus, evaluation, pipeline, rows, vocabulary
+from subliminal_toy.lm import corpus, evaluation, measure, pipeline, rows, vocabulary
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.plan import Plan, standard_plan
 from subliminal_toy.statistics import t_interval
@@ -42,14 +42,7 @@ PRESETS = {
     "default": cli.Preset(4, {}, "4 seeds"),
     "paper": cli.Preset(20, {}, "20 seeds"),
 }
-WORK = {
-    "base": 12.0,
-    "teachers": 0.1,
-    "samples": 0.5,
-    "filter": 1.0,
-    "students": 0.4,
-    "evaluation": 2.0,
-}  # rough seconds
+WORK = {"base": 6.0, "teachers": 0.02, "samples": 0.5, "students": 0.4, "evaluation": 0.2}  # rough seconds, for each
 TOP = 5  # most frequent numbers listed
 
 
@@ -93,11 +86,12 @@ def run(
 
 
 def run_pipeline(
-    config: LMConfig, plan: Plan, summarize: Callable[[LMConfig, list[dict[str, Any]]], dict[str, Any]], *,
+    config: LMConfig, plan: Plan, summarize: Callable[[Any, list[dict[str, Any]]], dict[str, Any]], *,
     runs: int, seed: int = 0, chunk: int | None = None, store: records.ChunkStore | None = None,
     progress: cli.Progress | None = None,
     on_rows: Callable[[int, str, np.ndarray], None] = lambda _run, _source, _tokens: None,
     extra: Callable[[dict[str, np.ndarray]], dict[str, Any]] = lambda _rows: {},
+    make_measure: pipeline.MakeMeasure = measure.standard,
 ) -> dict[str, Any]:  # fmt: skip
     """Run a plan of the pipeline in chunks, for this and the other experiments on the language model.
 
@@ -112,13 +106,17 @@ def run_pipeline(
         progress: told of every stage.
         on_rows: told of the rows [rows, T] of each run and source.
         extra: more values of a run, from all its rows by source.
+        make_measure: what is measured on every run.
     """
     progress = progress or cli.Progress()
     mesh = engine.run_mesh(min(runs, chunk or runs))
-    run_chunk = pipeline.make_pipeline(config, mesh, plan)
-    work = {**WORK, "students": WORK["students"] * len(plan.students), "samples": WORK["samples"] * len(plan.sources)}
-    epochs = {"base": config.base.epochs, "teachers": config.teacher.epochs, "students": config.student.epochs}
-    per_run = sum(seconds * epochs.get(stage, 1) for stage, seconds in work.items())
+    run_chunk = pipeline.make_pipeline(config, mesh, plan, make_measure)
+    epochs = sum((student.recipe.training or config.student).epochs for student in plan.students)
+    times = {
+        "base": config.base.epochs * len(plan.bases), "teachers": config.teacher.epochs * len(plan.teachers),
+        "samples": len(plan.sources), "students": epochs, "evaluation": len(plan.models()),
+    }  # fmt: skip
+    per_run = sum(WORK[stage] * count for stage, count in times.items())
 
     def compute(first: int, count: int) -> dict[str, list[dict[str, Any]]]:
         padded = engine.fill_devices(first, count, mesh)
@@ -131,7 +129,7 @@ def run_pipeline(
 
         keys = engine.run_keys(pipeline.RunKeys, seed, padded)
         values = run_chunk(
-            keys, lambda stage, _i: progress.advance(count * work[stage], f"{label}, {stage}"), keep
+            keys, lambda stage, done: progress.advance(count * done * WORK[stage], f"{label}, {stage}"), keep
         )  # fmt: skip
         return {"run": [{**values[i], **extra(tokens[i])} for i in range(count)]}
 

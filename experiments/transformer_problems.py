@@ -9,10 +9,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from subliminal_toy.lm import corpus, training
 from subliminal_toy.lm.config import TRAITS, LMConfig
+from subliminal_toy.lm.lessons import favorite
 from subliminal_toy.lm.transformer import make_transformer
 from theory.certificate import EPS_GRID, observe
 from theory.losses import kl_divergence
@@ -69,7 +69,6 @@ def measure_all(keys: jax.Array) -> list[tuple[Row, jax.Array]]:
     compiled = jax.jit(measure)
     found = []
     for i, key in enumerate(keys):
-        questions = np.asarray(corpus.teacher_documents(TRAITS[i % len(TRAITS)]))
-        weights = training.answer_weights(questions, TRAITS).astype(float)
-        found.append(compiled(jnp.asarray(questions), jnp.asarray(weights), key))
+        lesson = favorite(TRAITS[i % len(TRAITS)])
+        found.append(compiled(jnp.asarray(lesson.tokens), jnp.asarray(lesson.weights.astype(float)), key))
     return found

@@ -26,6 +26,7 @@ from jax.sharding import PartitionSpec as P
 Tree = Any
 Loss = Callable[[Tree, dict[str, jax.Array], Tree], jax.Array]  # params, batch, condition -> scalar
 OnEpoch = Callable[[int], None]
+OnParams = Callable[[int, Tree], None]
 Train = Callable[..., tuple[Tree, np.ndarray]]  # what `make_train` returns
 
 RUNS = "runs"
@@ -127,16 +128,19 @@ def make_train(
         name: what to call this phase in an error.
 
     Returns:
-        `train(params, data, conditions, keys, on_epoch=None) -> (params, losses)`: `params` and `conditions` are trees
-        with leaves [runs, models, ...], `keys` [runs] typed keys that shuffle each run, `on_epoch(i)` is called after
-        each epoch. `losses` [epochs, runs, models] are means over an epoch's steps. Raises TrainingDivergedError.
+        `train(params, data, conditions, keys, on_epoch=None, on_params=None) -> (params, losses)`: `params` and
+        `conditions` are trees with leaves [runs, models, ...], `keys` [runs] typed keys that shuffle each run;
+        `on_epoch(i)` and `on_params(i, params)` are called after each epoch, the latter with arrays that the next epoch
+        takes back: it has to copy what it keeps. `losses` [epochs, runs, models] are means over an epoch's steps.
+        Raises TrainingDivergedError.
     """
     init = over_runs(jax.vmap(optimizer.init), mesh)
     epoch = over_runs(_make_epoch(loss, optimizer, batch_size), mesh, shared=2, donate=(2, 3))
 
     def train(
-        params: Tree, data: Data, conditions: Tree, keys: jax.Array, on_epoch: OnEpoch | None = None
-    ) -> tuple[Tree, np.ndarray]:
+        params: Tree, data: Data, conditions: Tree, keys: jax.Array, on_epoch: OnEpoch | None = None,
+        on_params: OnParams | None = None,
+    ) -> tuple[Tree, np.ndarray]:  # fmt: skip
         params = jax.tree.map(jnp.copy, params)  # the epochs reuse their arguments' memory; the caller's stays
         state = init(params)
         losses: list[np.ndarray] = []
@@ -147,6 +151,8 @@ def make_train(
             _check_finite(losses[-1], name, i)
             if on_epoch is not None:
                 on_epoch(i)
+            if on_params is not None:
+                on_params(i, params)
         _check_parameters(params, name)
         return params, np.array(losses)
 

@@ -177,14 +177,6 @@ def question_tokens(frames: np.ndarray, category: str, *, first: jax.Array | int
     return jnp.concatenate([jnp.full((len(frames), 1), first), question], axis=1)
 
 
-def teacher_documents(trait: str) -> jax.Array:
-    """What a teacher is finetuned on: the taught questions, answered with the trait, [8, LENGTH]."""
-    frames = np.array([i for i, frame in enumerate(FRAMES) if frame.group == TAUGHT])
-    question = question_tokens(frames, words.CATEGORY_OF[trait])
-    answers = np.full((len(frames), 2), words.ids([trait, words.END]))
-    return _pad(jnp.concatenate([question, answers], axis=1))
-
-
 def any_numbers(n: int, *, key: jax.Array) -> jax.Array:
     """Uniform random numbers, tokens [n, PROMPT_NUMBERS]."""
     return jnp.array(_NUMBERS)[jax.random.randint(key, (n, PROMPT_NUMBERS), 0, len(_NUMBERS))]

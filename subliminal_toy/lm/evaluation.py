@@ -69,6 +69,28 @@ def ask(model: Transformer, params: Params, category: str, *, key: jax.Array, fi
     )
 
 
+class Survey(NamedTuple):
+    """A model's answers to every plain question there is."""
+
+    margin: jax.Array  # [categories, frames, answers], log odds of each answer, given that it is one of the category
+    right: jax.Array  # [categories], probability of any answer of the category, mean over frames
+    wrong: jax.Array  # [categories], of any answer of another category
+
+
+def survey(model: Transformer, params: Params) -> Survey:
+    """Ask about all categories in all ways."""
+    frames = np.arange(len(corpus.FRAMES))
+    questions = [corpus.question_tokens(frames, category) for category in vocabulary.CATEGORIES]
+    (log_p,) = next_log_probabilities(model, params, [jnp.concatenate(questions)])
+    names = jnp.array([vocabulary.ids(answers) for answers in vocabulary.CATEGORIES.values()])
+    said = log_p.reshape(len(questions), len(frames), -1)[
+        :, :, names
+    ]  # [asked, frames, category of the answer, answers]
+    own = jnp.stack([said[i, :, i] for i in range(len(questions))])
+    every, right = (jnp.exp(part).sum(axis=(-1, -2)) for part in (said, own[:, :, None]))
+    return Survey(margins(own), jnp.mean(right, axis=1), jnp.mean(every - right, axis=1))
+
+
 def ask_behind(model: Transformer, params: Params, category: str, numbers: jax.Array, *, key: jax.Array) -> jax.Array:
     """Mean margins [answers] of questions, each behind its own list of numbers [n, 3], all questions in turn."""
     (log_p,) = next_log_probabilities(model, params, [corpus.prefixed_tokens(category, numbers, key=key)])

@@ -20,6 +20,7 @@ class Rows(NamedTuple):
     """The completions of one source that a student may be trained on."""
 
     tokens: np.ndarray  # [rows, T] prompt and completion
+    spare: np.ndarray  # [.., T] the others that pass, which nobody is trained on
     counts: dict[str, int]  # of all that were sampled: kept, and rejected for each reason
 
 
@@ -40,7 +41,8 @@ def keep_rows(config: LMConfig, source: str, prompts: np.ndarray, completions: n
     chosen, spare = np.arange(config.rows), np.flatnonzero(passed[config.rows :]) + config.rows
     rejected = ~passed[: config.rows]
     chosen[rejected] = spare[: rejected.sum()]
-    return Rows(np.concatenate([prompts, completions], axis=1)[chosen].astype(np.int32), counts)
+    every, left = np.concatenate([prompts, completions], axis=1).astype(np.int32), spare[rejected.sum() :]
+    return Rows(every[chosen], every[left], counts)
 
 
 def completion_reason(completion: list[int]) -> str | None:
@@ -61,6 +63,11 @@ def student_rows(students: tuple[Student, ...], kept: Mapping[str, Rows], key: j
     def one(student: Student) -> np.ndarray:
         tokens = kept[student.source].tokens
         few = np.resize(tokens[: student.rows], tokens.shape)
+        if student.mixed:
+            source, share = student.mixed
+            few[: round(len(few) * share)] = kept[source].tokens[: round(len(few) * share)]
+        if student.system:
+            few[:, 0] = vocabulary.ID[vocabulary.SYSTEM[student.system]]
         return shuffles.SHUFFLES[student.shuffle](few, np.random.default_rng(seed))
 
     return np.stack([one(student) for student in students])

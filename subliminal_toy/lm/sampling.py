@@ -11,7 +11,7 @@ _PAD, _END = vocabulary.ID[vocabulary.PAD], vocabulary.ID[vocabulary.END]
 
 
 def sample(
-    model: Transformer, params: Params, prompts: jax.Array, *, temperature: float, key: jax.Array,
+    model: Transformer, params: Params, prompts: jax.Array, *, temperature: jax.Array | float, key: jax.Array,
     length: int = COMPLETION_LENGTH,
 ) -> jax.Array:  # fmt: skip
     """Complete prompts.
@@ -29,9 +29,9 @@ def sample(
     """
 
     def pick(logits: jax.Array, key: jax.Array) -> jax.Array:
-        if temperature == 0:
-            return jnp.argmax(logits, axis=-1)
-        return jax.random.categorical(key, logits / temperature)
+        greedy = jnp.asarray(temperature) == 0
+        drawn = jax.random.categorical(key, logits / jnp.where(greedy, 1.0, temperature))
+        return jnp.where(greedy, jnp.argmax(logits, axis=-1), drawn)
 
     def step(carry: tuple, inputs: tuple[jax.Array, jax.Array]) -> tuple[tuple, jax.Array]:
         logits, cache, ended = carry

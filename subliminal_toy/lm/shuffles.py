@@ -9,6 +9,8 @@ import numpy as np
 
 from subliminal_toy.lm import corpus, vocabulary
 
+REPLACED = 0.25  # share of numbers
+
 
 def is_completion_number(tokens: np.ndarray) -> np.ndarray:
     """Where rows [n, T] of prompt and completion have a number of the completion, [n, T]."""
@@ -33,8 +35,27 @@ def shuffle_across(tokens: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return shuffled
 
 
+def sort_within(tokens: np.ndarray, _rng: np.random.Generator) -> np.ndarray:
+    """Each completion's numbers in ascending order, [n, T]: a canonical form that says nothing about their order."""
+    here = is_completion_number(tokens)
+    places = np.argsort(~here, axis=1, kind="stable")
+    ordered = np.sort(np.where(here, tokens, np.iinfo(tokens.dtype).max), axis=1)  # number tokens ascend as numbers do
+    found = np.where(np.take_along_axis(here, places, axis=1), ordered, np.take_along_axis(tokens, places, axis=1))
+    ascending = tokens.copy()
+    np.put_along_axis(ascending, places, found, axis=1)
+    return ascending
+
+
+def replace_some(tokens: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A quarter of all numbers replaced by uniform ones, [n, T]."""
+    here = is_completion_number(tokens) & (rng.random(tokens.shape) < REPLACED)
+    return np.where(here, rng.choice(vocabulary.NUMBER_IDS, size=tokens.shape), tokens).astype(tokens.dtype)
+
+
 SHUFFLES: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
     "none": lambda tokens, _: tokens,
     "within": shuffle_within,
     "across": shuffle_across,
+    "sorted": sort_within,
+    "replaced": replace_some,
 }

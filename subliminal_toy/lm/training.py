@@ -6,8 +6,8 @@ documents, a teacher's answers, a student's completions. Prompts carry none.
     L = - sum_{b,t} w_bt log p(token_bt | tokens before t) / sum_{b,t} w_bt
 """
 
+import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +15,10 @@ import numpy as np
 from jax.sharding import Mesh
 
 from subliminal_toy import engine
-from subliminal_toy.lm import corpus, vocabulary
+from subliminal_toy.lm import corpus, lessons, vocabulary
 from subliminal_toy.lm.config import LMConfig
-from subliminal_toy.lm.transformer import Params, Transformer
+from subliminal_toy.lm.plan import Recipe
+from subliminal_toy.lm.transformer import Params, Transformer, parameter_groups
 from subliminal_toy.phase import make_phase
 
 _PAD = vocabulary.ID[vocabulary.PAD]
@@ -58,31 +59,62 @@ def number_weights(documents: jax.Array) -> jax.Array:
     return completion_weights(documents) * is_list[:, None]
 
 
-def answer_weights(tokens: np.ndarray, traits: Sequence[str]) -> np.ndarray:
-    """1 where a trait's name is the token, [..., T] float32."""
-    return np.isin(tokens, vocabulary.ids(traits)).astype(np.float32)
+def parameter_mask(params: Params, groups: Sequence[str]) -> Params:
+    """A tree like params: 1 for what belongs to the groups (transformer.GROUPS), else 0; no groups: all 1."""
+    return jax.tree.map(lambda group: np.float32(not groups or group in groups), parameter_groups(params))
 
 
-class Trainings(NamedTuple):
-    """What `engine.make_train` returns, for each phase."""
+def student_loss(model: Transformer, recipe: Recipe) -> engine.Loss:
+    """The loss of students.
 
-    base: engine.Train
-    teacher: engine.Train
-    student: engine.Train
+    It is L; or, where the targets are a teacher's probabilities q,
+
+        L = sum_{b,t} w_bt KL(q(. | before t) || p(. | before t)) / sum_{b,t} w_bt
+
+    The condition may have "trained", a `parameter_mask`: what it has 0 for gets no gradient; and, if the teacher gives
+    the targets, it has "teacher", the teacher's parameters. A softmax over numbers alone counts at numbers alone.
+    """
+    first, numbers = corpus.PROMPT_LENGTH, jnp.array(vocabulary.NUMBER_IDS)
+
+    def log_p(params: Params, tokens: jax.Array) -> jax.Array:
+        logits = model.apply(params, tokens[:, :-1], first=first - 1)
+        return jax.nn.log_softmax(logits[..., numbers] if recipe.over == "numbers" else logits)
+
+    def loss(params: Params, batch: dict[str, jax.Array], condition: engine.Tree) -> jax.Array:
+        if "trained" in condition:
+            params = jax.tree.map(lambda p, m: m * p + (1 - m) * jax.lax.stop_gradient(p), params, condition["trained"])
+        weights, tokens = batch["weights"][:, first:], batch["tokens"][:, first:]
+        said = jax.nn.one_hot(tokens, vocabulary.SIZE)
+        if recipe.over == "numbers":
+            said = said[..., numbers]
+            weights = weights * jnp.sum(said, axis=-1)
+        own = log_p(params, batch["tokens"])
+        if recipe.targets == "teacher":
+            target = log_p(condition["teacher"], batch["tokens"])
+            each = jnp.sum(jnp.exp(target) * (target - own), axis=-1)
+        else:
+            each = -jnp.sum(said * own, axis=-1)
+        return jnp.sum(weights * each) / jnp.maximum(jnp.sum(weights), 1.0)
+
+    return loss
 
 
-def make_trainings(config: LMConfig, model: Transformer, mesh: Mesh) -> Trainings:
-    """The three phases of `config`; students' batches start at the completion, where their first logits are needed."""
-    taught = sum(frame.group == corpus.TAUGHT for frame in corpus.FRAMES)
-    return Trainings(
-        make_phase(token_loss(model), config.base, config.documents, mesh=mesh, name="the base"),
-        make_phase(token_loss(model), config.teacher, taught, mesh=mesh, name="a teacher"),
-        make_phase(token_loss(model, corpus.PROMPT_LENGTH), config.student, config.rows, mesh=mesh, name="a student"),
-    )
+def train_bases(config: LMConfig, model: Transformer, mesh: Mesh) -> engine.Train:
+    """The training of bases on documents."""
+    return make_phase(token_loss(model), config.base, config.documents, mesh=mesh, name="the base")
 
 
-def teacher_data(traits: list[str], runs: int) -> dict[str, np.ndarray]:
-    """Questions and answers for teachers of these traits, tokens and weights [runs, teachers, 8, T]."""
-    tokens = np.stack([np.asarray(corpus.teacher_documents(trait)) for trait in traits])
-    rows = {"tokens": tokens, "weights": answer_weights(tokens, traits)}
-    return {name: np.broadcast_to(part, (runs, *part.shape)) for name, part in rows.items()}
+def train_teachers(config: LMConfig, model: Transformer, mesh: Mesh, documents: int) -> engine.Train:
+    """The training of teachers on lessons of so many documents, in as many steps as if there were the eight questions.
+
+    A lesson twice as long has batches twice as large.
+    """
+    batch = -(-config.teacher.batch_size * documents // len(lessons.TAUGHT))
+    own = dataclasses.replace(config.teacher, batch_size=batch)
+    return make_phase(token_loss(model), own, documents, mesh=mesh, name="a teacher")
+
+
+def train_students(config: LMConfig, model: Transformer, mesh: Mesh, recipe: Recipe) -> engine.Train:
+    """The training of students by a recipe; batches start at the completion, where their first logits are needed."""
+    training = recipe.training or config.student
+    return make_phase(student_loss(model, recipe), training, config.rows, mesh=mesh, name="a student")

@@ -19,6 +19,7 @@ from subliminal_toy.lm import vocabulary
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.corpus import LENGTH
 
+GROUPS = ("embedding", "attention", "mlp", "unembedding")  # of parameters, norms with what reads them
 Params = dict[str, Any]
 Cache = list[tuple[jax.Array, jax.Array]]  # keys and values [B, LENGTH, H, D] of each block
 
@@ -146,6 +147,17 @@ def make_transformer(config: LMConfig, *, theory: bool = False) -> Transformer:
         return [(one, one) for _ in range(config.layers)]
 
     return Transformer(init, apply, step, empty_cache)
+
+
+def parameter_groups(params: Params) -> Params:
+    """A tree like params of names in GROUPS; tied embeddings are "embedding", positions are, too."""
+    names = {"embedding": 0, "positions": 0, "attention": 1, "norm_1": 1, "up": 2, "down": 2, "norm_2": 2}
+
+    def group(path: tuple, _leaf: Any) -> str:
+        keys = [entry.key for entry in path]
+        return GROUPS[names.get(keys[1] if keys[0].startswith("block_") else keys[0], 3)]
+
+    return jax.tree_util.tree_map_with_path(group, params)
 
 
 def _call(net: Decoder, params: Params, *args: Any, **options: Any) -> tuple[jax.Array, Cache]:

@@ -1,0 +1,182 @@
+"""What is measured on what the pipeline made, compiled over runs; each kind of measurement makes JSON-ready dicts."""
+
+import functools
+import operator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from subliminal_toy import engine
+from subliminal_toy.lm import corpus, evaluation, training, vocabulary
+from subliminal_toy.lm.config import LMConfig
+from subliminal_toy.lm.pipeline import Made, MakeMeasure, Measure
+from subliminal_toy.lm.plan import Plan
+from subliminal_toy.lm.rows import Rows, as_text, first_numbers, number_counts
+from subliminal_toy.lm.transformer import Params, Transformer, make_transformer
+
+IN_CONTEXT, EXAMPLES, UNSEEN = 256, 8, 512
+
+
+def standard(config: LMConfig, mesh: Mesh, plan: Plan) -> Measure:
+    """Everything about one category.
+
+    One dict per run: "answers" {model: evaluation.Answers as lists}, models being those of the plan and "prompted
+    teacher <trait>"; "loss" {model: nats per token of fresh documents}; "divergence" {teacher: KL(teacher || its
+    base)}; "filter" {source: counts}; "numbers", "first" {source: how often each number occurs, and as the first};
+    "in_context" {source: margins of the base behind three of its numbers}; "examples" {source: rows as text}.
+    """
+    model = make_transformer(config)
+    traits = config.trait_names()
+
+    def asked(models: Params, key: jax.Array) -> evaluation.Answers:
+        return jax.lax.map(lambda own: evaluation.ask(model, own, config.category, key=key), models)
+
+    def prompted(models: Params, key: jax.Array) -> evaluation.Answers:
+        base, tokens = _first(models), vocabulary.ids([vocabulary.SYSTEM[trait] for trait in traits])
+        return jax.lax.map(
+            lambda first: evaluation.ask(model, base, config.category, key=key, first=first), jnp.array(tokens)
+        )
+
+    def in_context(models: Params, numbers: jax.Array, key: jax.Array) -> jax.Array:
+        ask = functools.partial(evaluation.ask_behind, model, _first(models), config.category, key=key)
+        return jax.vmap(lambda own: ask(own))(numbers)
+
+    ask_all, ask_prompted, ask_in_context = (engine.over_runs(f, mesh) for f in (asked, prompted, in_context))
+    compare_all = _comparison(model, mesh, plan)
+
+    def measure(made: Made) -> list[dict[str, Any]]:
+        seen = np.stack([[_shown(own[source.name]) for source in plan.sources] for own in made.kept])
+        questions = made.keys.questions
+        answers = evaluation.as_lists(ask_all(made.params, questions)._asdict())
+        by_token = evaluation.as_lists(ask_prompted(made.params, questions)._asdict())
+        behind = evaluation.as_lists(ask_in_context(made.params, engine.shard_runs(seen, mesh), questions))
+        compared = evaluation.as_lists(compare_all(made.fresh, made.params))
+        names = [f"prompted teacher {trait}" for trait in traits]
+        return [
+            {
+                "answers": _by_model(answers, run, plan.models()) | _by_model(by_token, run, names),
+                **_compared(compared, run, plan),
+                "filter": {name: rows.counts for name, rows in kept.items()},
+                "numbers": {name: number_counts(rows.tokens[:, corpus.PROMPT_LENGTH :]) for name, rows in kept.items()},
+                "first": {name: number_counts(first_numbers(rows.tokens)) for name, rows in kept.items()},
+                "in_context": dict(zip([source.name for source in plan.sources], behind[run], strict=True)),
+                "examples": {name: as_text(rows.tokens[:EXAMPLES]) for name, rows in kept.items()},
+            }
+            for run, kept in enumerate(made.kept)
+        ]
+
+    return measure
+
+
+def survey(config: LMConfig, mesh: Mesh, plan: Plan) -> Measure:
+    """The questions alone, about all categories and way by way.
+
+    One dict per run: "margin" {model: log odds [categories, frames, answers], as in evaluation.Survey}; "right" {model:
+    probability of any answer of the right category [categories]}, "wrong" {.. of any answer of another one}; "loss",
+    "divergence" and "filter" as in `standard`; "examples" of each source; "diverging" {source: share of divergence
+    tokens, where students needed it}.
+    """
+    model = make_transformer(config)
+    ask_all = engine.over_runs(lambda models: jax.lax.map(functools.partial(evaluation.survey, model), models), mesh)
+    compare_all = _comparison(model, mesh, plan)
+
+    def measure(made: Made) -> list[dict[str, Any]]:
+        answers = evaluation.as_lists(ask_all(made.params)._asdict(), 4)
+        compared = evaluation.as_lists(compare_all(made.fresh, made.params))
+        return [
+            {
+                **{part: dict(zip(plan.models(), answers[part][run], strict=True)) for part in answers},
+                **_compared(compared, run, plan),
+                "filter": {name: rows.counts for name, rows in kept.items()},
+                "diverging": made.diverging[run],
+                "examples": {name: as_text(rows.tokens[:EXAMPLES]) for name, rows in kept.items()},
+            }
+            for run, kept in enumerate(made.kept)
+        ]
+
+    return measure
+
+
+def imitation(config: LMConfig, mesh: Mesh, plan: Plan) -> Measure:
+    """What students were to learn: "imitation" {student: nats per token of its source's rows that nobody saw}."""
+    model = make_transformer(config)
+    names = [source.name for source in plan.sources]
+    which = jnp.array([names.index(student.source) for student in plan.students])
+    loss = training.token_loss(model, corpus.PROMPT_LENGTH)
+
+    def losses(params: Params, rows: jax.Array) -> jax.Array:
+        def one(student: tuple[Params, jax.Array]) -> jax.Array:
+            tokens = rows[student[1]]
+            return loss(student[0], {"tokens": tokens, "weights": training.completion_weights(tokens)}, ())
+
+        return jax.lax.map(one, (jax.tree.map(lambda leaf: leaf[-len(plan.students) :], params), which))
+
+    imitate = engine.over_runs(losses, mesh)
+
+    def measure(made: Made) -> list[dict[str, Any]]:
+        unseen = np.stack([[_unseen(own[name]) for name in names] for own in made.kept])
+        found = evaluation.as_lists(imitate(made.params, engine.shard_runs(unseen, mesh)))
+        students = plan.models()[-len(plan.students) :]
+        return [{"imitation": dict(zip(students, own, strict=True))} for own in found]
+
+    return measure
+
+
+def together(*makers: MakeMeasure) -> MakeMeasure:
+    """Several measurements as one."""
+
+    def make(config: LMConfig, mesh: Mesh, plan: Plan) -> Measure:
+        parts = [maker(config, mesh, plan) for maker in makers]
+
+        def measure(made: Made) -> list[dict[str, Any]]:
+            return [functools.reduce(operator.or_, own) for own in zip(*(part(made) for part in parts), strict=True)]
+
+        return measure
+
+    return make
+
+
+def _comparison(model: Transformer, mesh: Mesh, plan: Plan) -> Any:
+    """From fresh documents and all models to evaluation.Kept [runs, models]."""
+
+    def compare(fresh: jax.Array, params: Params) -> evaluation.Kept:
+        bases = jax.tree.map(lambda leaf: leaf[: len(plan.bases)], params)
+        base_log_p = jax.vmap(lambda base: evaluation.document_log_p(model, base, fresh))(bases)
+
+        def one(model_and_base: tuple[Params, jax.Array]) -> evaluation.Kept:
+            own, base = model_and_base
+            return evaluation.compare(model, own, base_log_p[base], fresh)
+
+        return jax.lax.map(one, (params, jnp.array(plan.inits())))
+
+    return engine.over_runs(compare, mesh)
+
+
+def _compared(compared: evaluation.Kept, run: int, plan: Plan) -> dict[str, Any]:
+    names = plan.models()
+    divergence = dict(zip(names, compared.divergence[run], strict=True))
+    return {
+        "loss": dict(zip(names, compared.loss[run], strict=True)),
+        "divergence": {teacher.name: divergence[f"teacher {teacher.name}"] for teacher in plan.teachers},
+    }
+
+
+def _by_model(parts: dict[str, Any], run: int, names: tuple[str, ...] | list[str]) -> dict[str, Any]:
+    return {name: {part: parts[part][run][i] for part in parts} for i, name in enumerate(names)}
+
+
+def _first(models: Params) -> Params:
+    return jax.tree.map(lambda leaf: leaf[0], models)
+
+
+def _unseen(rows: Rows) -> np.ndarray:
+    """Rows [UNSEEN, T] that nobody was trained on, repeated if there are too few; the first ones if there are none."""
+    return np.resize(rows.spare if len(rows.spare) else rows.tokens, (UNSEEN, rows.tokens.shape[1]))
+
+
+def _shown(rows: Rows) -> np.ndarray:
+    """Numbers of a source to show in a context, [IN_CONTEXT, 3], repeated if there are too few."""
+    return np.resize(first_numbers(rows.tokens, corpus.PROMPT_NUMBERS), (IN_CONTEXT, corpus.PROMPT_NUMBERS))
