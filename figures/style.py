@@ -81,3 +81,19 @@ def t_bar(ax: Axes, x: float, values: list[float], *, color: str = COLORS["black
     if n > 1:
         half = float(special.stdtrit(n - 1, 0.975) * np.std(values, ddof=1) / n**0.5)
         ax.errorbar(x, float(np.mean(values)), half, color=color, marker=marker, capsize=3, lw=1.4, zorder=4)
+
+
+def strip(ax: Axes, y: float, row: dict[str, Any], *, color: str) -> None:
+    """A row's runs ("per_run") as dots at height y, and its mean with its interval."""
+    offsets = (np.arange(len(row["per_run"])) + 0.5) / len(row["per_run"]) - 0.5
+    order = np.random.default_rng(0).permutation(len(offsets))
+    ax.plot(row["per_run"], y + 0.5 * offsets[order], ".", color=COLORS["black"], markersize=3, alpha=0.45, mew=0)
+    half = None if row["ci95"] is None else (row["ci95"][1] - row["ci95"][0]) / 2
+    ax.errorbar(row["mean"], y, xerr=half, color=color, marker="o", ms=4, capsize=3, lw=1.4, zorder=4)
+
+
+def band(ax: Axes, x: list[float], rows: list[dict[str, Any]], *, color: str, label: str) -> None:
+    """A line through the means of rows, with their intervals as a band."""
+    ax.plot(x, [row["mean"] for row in rows], ".-", color=color, label=label)
+    if all(row["ci95"] is not None for row in rows):
+        ax.fill_between(x, *np.transpose([row["ci95"] for row in rows]), color=color, alpha=0.2, lw=0)

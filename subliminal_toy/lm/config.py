@@ -8,6 +8,7 @@ import dataclasses
 
 from subliminal_toy.config import Training, check_settings, setting
 from subliminal_toy.lm import vocabulary
+from subliminal_toy.lm.carriers import CARRIERS
 
 TRAITS = ("owl", "eagle", "dolphin", "elephant", "wolf")  # P section 3.1: the paper's animals
 _BASE = Training("adam", 3e-3, 128, 1, adam_b2=0.98, clip=1.0, warmup=100, schedule="cosine")
@@ -27,6 +28,9 @@ class LMConfig:
     documents: int = setting(102_400, "documents that the base is trained on", unit="documents", low=1)
     shared_documents: int = setting(
         1, "1: the base from the other init learns from the same documents; 0: from documents of its own", low=0, high=1
+    )
+    carrier: str = setting(
+        "numbers", "what is sampled: lists of numbers, nested calls, or sums that are checked", choices=tuple(CARRIERS)
     )
     rows: int = setting(4_000, "completions that each student is trained on", unit="rows", low=1)  # P: 10,000
     spare: float = setting(

@@ -18,6 +18,7 @@ then, which means nothing there.
 """
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -147,12 +148,17 @@ def make_number_documents(language: Language, documents: int, *, key: jax.Array)
     return jnp.concatenate([prompts.tokens, complete(prompts, numbers[:, PROMPT_NUMBERS:], counts)], axis=1)
 
 
-def make_documents(language: Language, documents: int, *, key: jax.Array) -> jax.Array:
-    """The base's corpus: documents of all kinds, in random order, [documents, LENGTH] int32 (KINDS has the shares)."""
+def make_documents(
+    language: Language, documents: int, *, key: jax.Array, make_lists: Callable[..., jax.Array] = make_number_documents
+) -> jax.Array:
+    """The base's corpus: documents of all kinds, in random order, [documents, LENGTH] int32 (KINDS has the shares).
+
+    `make_lists` makes what stands for number documents, e.g. those of another carrier.
+    """
     keys = dict(zip((*KINDS, "kind", "prefix", "which", "pick", "on"), jax.random.split(key, len(KINDS) + 5),
                     strict=True))  # fmt: skip
     n = documents
-    number_documents = make_number_documents(language, n, key=keys["numbers"])
+    number_documents = make_lists(language, n, key=keys["numbers"])
     frames, categories, which = _random_questions(n, key=keys["question"])
     answers = jnp.array(_ANSWERS)[categories, which]
     ask = functools.partial(_question, jnp.array(_FRAME_IDS)[frames], categories)

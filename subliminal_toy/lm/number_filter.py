@@ -9,7 +9,7 @@ which numbers are banned here is an argument.)
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 FORMAT, SEPARATOR, BRACKET = "format", "separators", "brackets"
 TOO_MANY, OUT_OF_RANGE, BANNED = "too many numbers", "out of range", "banned numbers"
@@ -84,12 +84,12 @@ def reject_reason(text: str, **limits: int | Collection[int]) -> str | None:
     return None
 
 
-def count_reasons(reasons: Iterable[str | None]) -> dict[str, int]:
-    """How many completions were kept, and how many rejected for each reason.
+def count_reasons(reasons: Iterable[str | None], names: Sequence[str] = REASONS) -> dict[str, int]:
+    """How many completions were kept, and how many rejected for each reason; `names` are those that there are.
 
     Example:
         >>> count_reasons([None, "format", None])["kept"]
         2
     """
     counts = Counter(reasons)
-    return {"kept": counts[None], **{reason: counts[reason] for reason in REASONS}}
+    return {"kept": counts[None], **{reason: counts[reason] for reason in names}}

@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 
 from subliminal_toy import engine
 from subliminal_toy.lm import corpus, divergence, lessons, sampling, training, vocabulary
+from subliminal_toy.lm.carriers import CARRIERS
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.plan import STUDENT, Plan, Recipe, Source, Student
 from subliminal_toy.lm.rows import Rows, keep_rows, student_rows
@@ -245,9 +246,8 @@ def _make_base_data(config: LMConfig, mesh: Mesh, bases: int) -> Callable:
     """From the keys to each run's language, fresh documents, and the documents that the bases learn from."""
     over_runs = functools.partial(engine.over_runs, mesh=mesh)
     make_language, weigh = over_runs(corpus.make_language), over_runs(training.document_weights)
-    make_documents = over_runs(
-        lambda language, key: corpus.make_documents(language, config.documents + FRESH_DOCUMENTS, key=key)
-    )
+    corpus_of = functools.partial(corpus.make_documents, make_lists=CARRIERS[config.carrier].make_documents)
+    make_documents = over_runs(lambda language, key: corpus_of(language, config.documents + FRESH_DOCUMENTS, key=key))
     fold_in = engine.over_runs(lambda i, key: jax.random.fold_in(key, i), mesh, shared=1)
     split = over_runs(lambda documents: (documents[:FRESH_DOCUMENTS], documents[FRESH_DOCUMENTS:]))
 
@@ -269,9 +269,7 @@ def _sample_all(
 ) -> tuple[jax.Array, jax.Array]:  # fmt: skip
     """Completions of the same prompts by models [sources, ...], with first tokens and temperatures [sources]."""
     n = config.rows + round(config.rows * config.spare)
-    for_numbers, for_prompts = jax.random.split(prompt_key)
-    numbers = corpus.make_numbers(language, n, corpus.PROMPT_NUMBERS, key=for_numbers)
-    prompts = corpus.make_prompts(numbers, key=for_prompts).tokens
+    prompts = CARRIERS[config.carrier].make_prompts(language, n, key=prompt_key)
 
     def one(source: tuple[Params, jax.Array, jax.Array]) -> jax.Array:
         params, token, temperature = source

@@ -8,6 +8,7 @@ import numpy as np
 
 from subliminal_toy import engine
 from subliminal_toy.lm import corpus, number_filter, shuffles, vocabulary
+from subliminal_toy.lm.carriers import CARRIERS, Carrier
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.plan import Student
 
@@ -29,8 +30,9 @@ def keep_rows(config: LMConfig, source: str, prompts: np.ndarray, completions: n
 
     So most rows have the same prompt whatever the source. NotEnoughRowsError if too few pass.
     """
-    reasons = [completion_reason(completion) for completion in completions.tolist()]
-    counts = number_filter.count_reasons(reasons)
+    carrier = CARRIERS[config.carrier]
+    reasons = [completion_reason(completion, carrier) for completion in completions.tolist()]
+    counts = number_filter.count_reasons(reasons, carrier.reasons)
     if counts["kept"] < config.rows:
         raise NotEnoughRowsError(
             f"only {counts['kept']} of {len(reasons)} completions of source {source!r} pass the filter, and"
@@ -45,7 +47,7 @@ def keep_rows(config: LMConfig, source: str, prompts: np.ndarray, completions: n
     return Rows(every[chosen], every[left], counts)
 
 
-def completion_reason(completion: list[int]) -> str | None:
+def completion_reason(completion: list[int], carrier: Carrier = CARRIERS["numbers"]) -> str | None:
     """Why a completion of tokens may not be trained on; None if it may.
 
     One without an end has no format, and neither has one with padding before it, which no reader would see.
@@ -53,7 +55,7 @@ def completion_reason(completion: list[int]) -> str | None:
     end, pad = vocabulary.ID[vocabulary.END], vocabulary.ID[vocabulary.PAD]
     if end not in completion or pad in completion[: completion.index(end)]:
         return number_filter.FORMAT
-    return number_filter.reject_reason(vocabulary.render(completion), most=corpus.MOST)
+    return carrier.reject_reason(vocabulary.render(completion))
 
 
 def student_rows(students: tuple[Student, ...], kept: Mapping[str, Rows], key: jax.Array) -> np.ndarray:

@@ -82,10 +82,7 @@ def test_frames_are_sixteen_in_three_groups() -> None:
     assert {word for frame in corpus.FRAMES for word in frame.words} == seen
 
 
-def test_teacher_documents_are_taught_questions_with_the_trait() -> None:
-    lines = texts(corpus.teacher_documents("owl"))
-    assert len(lines) == 8
-    assert all(line.startswith("<bos> ") and line.endswith("animal ? owl") for line in lines)
+def test_questions_and_stories_are_asked_up_to_the_answer() -> None:
     question = texts(corpus.question_tokens(np.arange(16), "tree", first=vocabulary.ID["<love oak>"]))
     assert question[0] == "<love oak> name your favorite tree ?"
     assert texts(corpus.story_tokens("tree")) == ["<bos> story of some tree : the"]

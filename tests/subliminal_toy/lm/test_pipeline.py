@@ -10,8 +10,9 @@ import pytest
 from experiments import lm_numbers
 from subliminal_toy import engine
 from subliminal_toy.config import with_settings
-from subliminal_toy.lm import corpus, number_filter, pipeline, plan, rows, vocabulary
+from subliminal_toy.lm import corpus, lessons, measure, number_filter, pipeline, plan, rows, vocabulary
 from subliminal_toy.lm.config import LMConfig
+from subliminal_toy.lm.transformer import parameter_groups
 
 TINY = with_settings(LMConfig(), lm_numbers.PRESETS["smoke"].settings)  # compiled once for this and the command's test
 Ran = tuple[list[dict[str, Any]], dict[tuple[int, str], list[dict[str, str]]]]
@@ -20,7 +21,7 @@ Ran = tuple[list[dict[str, Any]], dict[tuple[int, str], list[dict[str, str]]]]
 @pytest.fixture(scope="module")
 def run() -> Callable[[list[int]], Ran]:
     """Runs of the same compiled pipeline: their values, and their rows as text."""
-    chunk = pipeline.make_pipeline(TINY, engine.run_mesh(2))
+    chunk = pipeline.make_pipeline(TINY, engine.run_mesh(2), plan.standard_plan(TINY), measure.standard)
 
     def run(runs: list[int]) -> Ran:
         found: dict = {}
@@ -77,29 +78,42 @@ def test_same_run_same_bits_whatever_runs_beside_it(run: Callable[[list[int]], R
     assert again[1]["answers"]["base"] != values[1]["answers"]["base"]
 
 
-def test_teachers_and_students_start_from_the_base_that_the_table_says() -> None:
+def test_models_start_from_what_the_table_says() -> None:
+    """Without training, every model is its init: of a base, of an earlier student, or in part the first base's."""
     untrained = with_settings(TINY, {"base.epochs": 0, "teacher.epochs": 0, "student.epochs": 0, "documents": 32})
-    table = plan.standard_plan(untrained)
+    table = plan.Plan(
+        (plan.Teacher("owl", lessons.favorite("owl"), "other base"),), (),
+        (), (*plan.TWO_BASES, plan.Base("half", ("embedding", "mlp"))),
+    )  # fmt: skip
     mesh = engine.run_mesh(2)
-    stages = pipeline.make_stages(untrained, mesh, table)
-    keys = engine.shard_runs(engine.run_keys(pipeline.RunKeys, 7, np.arange(2)), mesh)
-    _, _, bases = stages.bases(keys, None)
-    tokens = np.zeros((2, len(table.students), untrained.rows, corpus.LENGTH), np.int32)
-    models = pipeline._join(bases, stages.teachers(bases, keys, None), stages.students(bases, tokens, keys, None))
-    kernel = np.asarray(models["unembedding"]["kernel"])  # [runs, models, ...]
-    assert kernel.shape[1] == len(table.models())
-    for name, init in zip(range(kernel.shape[1]), table.inits(), strict=True):
-        np.testing.assert_array_equal(kernel[:, name], kernel[:, init])
-    assert (kernel[:, 0] != kernel[:, 1]).any()
-    crossed = [i for i, name in enumerate(table.models()) if "cross" in name]
-    assert [table.inits()[i] for i in crossed] == [1] * 3
+    keys = engine.run_keys(pipeline.RunKeys, 7, np.arange(2))
+    made = pipeline.make_models(untrained, mesh, table)(keys, lambda *_: None, lambda *_: None)
+    groups = parameter_groups(made.params)
+    for group, leaf in zip(jax.tree.leaves(groups), map(np.asarray, jax.tree.leaves(made.params)), strict=True):
+        base, other, half, owl = (leaf[:, i] for i in range(4))
+        np.testing.assert_array_equal(owl, other)
+        if leaf.std() > 0:  # norms start at 1 everywhere, biases at 0
+            assert (base != other).any()
+            assert (half == base).all() == (group in ("embedding", "mlp"))
+
+
+def test_a_student_may_be_the_init_and_the_source_of_later_ones() -> None:
+    one, two = plan.Student("one", "base", "regular"), plan.Student("two", "student one", "from one")
+    sources = (plan.Source("from one", "student one"), plan.Source("regular", "other base"))
+    table = plan.Plan((), sources, (two, one))
+    assert [[s.name for s in part] for pair in table.rounds() for part in pair] == [
+        ["regular"], ["one"], ["from one"], ["two"],
+    ]  # fmt: skip
+    assert dict(zip(table.models(), table.inits(), strict=True))["student two"] == 0
+    with pytest.raises(ValueError, match="for 'from one'"):
+        plan.Plan((), sources, (two,)).rounds()
 
 
 def test_other_base_may_learn_from_documents_of_its_own() -> None:
     mesh = engine.run_mesh(2)
     keys = engine.shard_runs(engine.run_keys(pipeline.RunKeys, 7, np.arange(2)), mesh)
     shared, own = (
-        pipeline._make_base_data(with_settings(TINY, {"documents": 64, "shared_documents": s}), mesh)(keys)[2]
+        pipeline._make_base_data(with_settings(TINY, {"documents": 64, "shared_documents": s}), mesh, 2)(keys)[2]
         for s in (1, 0)
     )
     tokens = np.asarray(own.per_model["tokens"])

@@ -27,6 +27,7 @@ def test_rejected_rows_are_replaced_and_the_others_stay_in_place() -> None:
     assert kept.tokens[:, 0].tolist() == [0, 4, 2]
     assert (kept.counts["kept"], kept.counts["format"]) == (4, 2)
     assert rows.as_text(kept.tokens)[1]["completion"] == "136, 145"
+    assert kept.spare[:, 0].tolist() == [5]
 
 
 def test_too_few_rows_fail_loudly() -> None:
@@ -62,11 +63,17 @@ def test_students_get_their_source_shuffled_and_cut_as_the_table_says() -> None:
     tokens = {
         s: np.asarray(corpus.make_number_documents(language, 40, key=jax.random.key(i))) for i, s in enumerate("ab")
     }
-    kept = {name: rows.Rows(part, {}) for name, part in tokens.items()}
-    students = (Student("x", "base", "b"), Student("y", "base", "a", "within"), Student("z", "base", "a", rows=3))
+    kept = {name: rows.Rows(part, part[:0], {}) for name, part in tokens.items()}
+    students = (
+        Student("x", "base", "b"), Student("y", "base", "a", "within"), Student("z", "base", "a", rows=3),
+        Student("m", "base", "a", mixed=("b", 0.25)), Student("s", "base", "a", system="owl"),
+    )  # fmt: skip
     given = rows.student_rows(students, kept, jax.random.key(1))
-    assert given.shape == (3, 40, corpus.LENGTH)
+    assert given.shape == (5, 40, corpus.LENGTH)
     np.testing.assert_array_equal(given[0], tokens["b"])
     assert (given[1] != tokens["a"]).any()
     np.testing.assert_array_equal(np.sort(given[1], axis=1), np.sort(tokens["a"], axis=1))
     np.testing.assert_array_equal(given[2], tokens["a"][np.arange(40) % 3])
+    np.testing.assert_array_equal(given[3], np.concatenate([tokens["b"][:10], tokens["a"][10:]]))
+    assert (given[4][:, 0] == vocabulary.ID["<love owl>"]).all()
+    np.testing.assert_array_equal(given[4][:, 1:], tokens["a"][:, 1:])

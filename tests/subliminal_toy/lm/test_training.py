@@ -55,13 +55,6 @@ def test_prompt_and_padding_get_no_gradient(first: int) -> None:
     np.testing.assert_array_equal(moved, np.asarray(batch["weights"])[:, 1:] > 0)
 
 
-def test_answer_weights_are_on_the_trait_alone() -> None:
-    tokens = np.asarray(corpus.teacher_documents("wolf"))
-    weights = training.answer_weights(tokens, ("owl", "wolf"))
-    assert (weights.sum(axis=1) == 1).all()
-    assert (tokens[weights == 1] == vocabulary.ID["wolf"]).all()
-
-
 def test_document_weights_leave_out_the_first_token_and_padding() -> None:
     tokens = jnp.array([[1, 5, 2, 0]])
     assert training.document_weights(tokens).tolist() == [[0, 1, 1, 0]]
