@@ -38,8 +38,7 @@ OPTIMIZERS = {  # step sizes chosen on seed 100 to imitate unseen rows as well a
     "adam": ("adam", 6e-4),
     "sign of the gradient": ("signsgd", 1e-3),
 }
-SHARED = {  # groups of parameters whose init two bases share
-    "nothing": (),
+SHARED: dict[str, tuple[str, ...]] = {  # groups of parameters whose init two bases share; nothing is in lm_controls
     "embedding": ("embedding",),
     "unembedding": ("unembedding",),
     "attention, mlp": ("attention", "mlp"),
