@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments import cli, lm_numbers
+from experiments import cli, lm_numbers, lm_runs
 from subliminal_toy.lm import detector, evaluation, vocabulary
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.lessons import favorite
@@ -68,7 +68,7 @@ def run(config: LMConfig | None = None, *, runs: int = 2, **request: Any) -> dic
         of the trait's log odds (nats) against the student of regular numbers that differs in nothing else.
     """
     config = config or LMConfig()
-    return lm_numbers.run_pipeline(config, make_plan(config), summarize, runs=runs, extra=_detect(config), **request)
+    return lm_runs.run_pipeline(config, make_plan(config), summarize, runs=runs, extra=_detect(config), **request)
 
 
 def _detect(config: LMConfig) -> Callable[[dict[str, np.ndarray]], dict[str, Any]]:

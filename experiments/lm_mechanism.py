@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
-from experiments import cli, lm_arms, lm_numbers
+from experiments import cli, lm_arms, lm_numbers, lm_runs
 from experiments.lm_first_order import mechanics
 from subliminal_toy.config import setting
 from subliminal_toy.lm import measure, vocabulary
@@ -177,7 +177,7 @@ def run(config: MechanismConfig | None = None, *, runs: int = 2, **request: Any)
         changes of the trait's log odds (nats), means over traits with 95% t intervals over runs.
     """
     config = config or MechanismConfig()
-    return lm_numbers.run_pipeline(
+    return lm_runs.run_pipeline(
         config, make_plan(config), summarize, runs=runs,
         make_measure=measure.together(measure.survey, measure.imitation, mechanics), **request,
     )  # fmt: skip

@@ -13,17 +13,16 @@ if __name__ == "__main__":
     import experiments.quiet_interrupt  # noqa: F401 - its import is its effect
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from experiments import cli, records
-from subliminal_toy import engine
-from subliminal_toy.lm import corpus, evaluation, measure, pipeline, rows, vocabulary
+from experiments import cli, lm_runs, records
+from subliminal_toy.lm import corpus, evaluation, rows, vocabulary
 from subliminal_toy.lm.config import LMConfig
-from subliminal_toy.lm.plan import Plan, standard_plan
+from subliminal_toy.lm.plan import standard_plan
 from subliminal_toy.statistics import t_interval
 
 PRESETS = {
@@ -42,7 +41,6 @@ PRESETS = {
     "default": cli.Preset(4, {}, "4 seeds"),
     "paper": cli.Preset(20, {}, "20 seeds"),
 }
-WORK = {"base": 6.0, "teachers": 0.02, "samples": 0.5, "students": 0.4, "evaluation": 0.2}  # rough seconds, for each
 TOP = 5  # most frequent numbers listed
 
 
@@ -79,67 +77,10 @@ def run(
         if out is not None and run == 0:
             records.write_lines(out / "lm_numbers" / f"{source.replace(' ', '_')}.jsonl", rows.as_text(tokens))
 
-    return run_pipeline(
+    return lm_runs.run_pipeline(
         config, standard_plan(config), summarize, runs=runs, seed=seed, chunk=chunk, store=store, progress=progress,
         on_rows=save,
     )  # fmt: skip
-
-
-def run_pipeline(
-    config: LMConfig, plan: Plan, summarize: Callable[[Any, list[dict[str, Any]]], dict[str, Any]], *,
-    runs: int, seed: int = 0, chunk: int | None = None, store: records.ChunkStore | None = None,
-    progress: cli.Progress | None = None,
-    on_rows: Callable[[int, str, np.ndarray], None] = lambda _run, _source, _tokens: None,
-    extra: Callable[[dict[str, np.ndarray]], dict[str, Any]] = lambda _rows: {},
-    make_measure: pipeline.MakeMeasure = measure.standard,
-) -> dict[str, Any]:  # fmt: skip
-    """Run a plan of the pipeline in chunks, for this and the other experiments on the language model.
-
-    Args:
-        config: the settings.
-        plan: what to train and sample.
-        summarize: from the settings and one dict per run to the results.
-        runs: independent runs.
-        seed: of all randomness.
-        chunk: runs trained at a time; default one per device.
-        store: keeps finished chunks.
-        progress: told of every stage.
-        on_rows: told of the rows [rows, T] of each run and source.
-        extra: more values of a run, from all its rows by source.
-        make_measure: what is measured on every run.
-    """
-    progress = progress or cli.Progress()
-    mesh = engine.run_mesh(min(runs, chunk or runs))
-    run_chunk = pipeline.make_pipeline(config, mesh, plan, make_measure)
-    epochs = sum((student.recipe.training or config.student).epochs for student in plan.students)
-    times = {
-        "base": config.base.epochs * len(plan.bases), "teachers": config.teacher.epochs * len(plan.teachers),
-        "samples": len(plan.sources), "students": epochs, "evaluation": len(plan.models()),
-    }  # fmt: skip
-    per_run = sum(WORK[stage] * count for stage, count in times.items())
-
-    def compute(first: int, count: int) -> dict[str, list[dict[str, Any]]]:
-        padded = engine.fill_devices(first, count, mesh)
-        label = f"language model, runs {first + 1}-{first + count} of {runs}"
-        tokens: list[dict[str, np.ndarray]] = [{} for _ in padded]
-
-        def keep(run: int, source: str, rows: np.ndarray) -> None:
-            tokens[run][source] = rows
-            on_rows(first + run, source, rows)
-
-        keys = engine.run_keys(pipeline.RunKeys, seed, padded)
-        values = run_chunk(
-            keys, lambda stage, done: progress.advance(count * done * WORK[stage], f"{label}, {stage}"), keep
-        )  # fmt: skip
-        return {"run": [{**values[i], **extra(tokens[i])} for i in range(count)]}
-
-    def on_chunk(count: int, loaded: bool) -> None:
-        if loaded:
-            progress.advance(count * per_run, f"{count} runs from an earlier start", loaded=True)
-
-    progress.start(runs * per_run, "language model")
-    values = records.run_in_chunks(compute, runs=runs, chunk=chunk or mesh.size, store=store, on_chunk=on_chunk)["run"]
-    return {"runs": runs, **summarize(config, values)}
 
 
 def summarize(config: LMConfig, values: list[dict[str, Any]]) -> dict[str, Any]:

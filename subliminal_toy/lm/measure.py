@@ -84,7 +84,7 @@ def survey(config: LMConfig, mesh: Mesh, plan: Plan) -> Measure:
     compare_all = _comparison(model, mesh, plan)
 
     def measure(made: Made) -> list[dict[str, Any]]:
-        answers = evaluation.as_lists(ask_all(made.params)._asdict(), 4)
+        answers = evaluation.as_lists(ask_all(made.params)._asdict(), 6)
         compared = evaluation.as_lists(compare_all(made.fresh, made.params))
         return [
             {

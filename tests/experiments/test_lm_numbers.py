@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import lm_numbers
+from experiments import lm_numbers, lm_runs
 from figures import lm_numbers as picture
 from subliminal_toy.lm import number_filter, plan, rows, vocabulary
 from subliminal_toy.lm.config import LMConfig
@@ -126,7 +126,7 @@ def test_too_few_rows_end_in_one_line(
     def fail(*_args: object, **_options: object) -> None:
         raise rows.NotEnoughRowsError("only 3 of 9 completions of source 'owl' pass the filter")
 
-    monkeypatch.setattr(lm_numbers, "run_pipeline", fail)
+    monkeypatch.setattr(lm_runs, "run_pipeline", fail)
     with pytest.raises(SystemExit) as stopped:
         lm_numbers.main(["--preset", "smoke", "--out", str(tmp_path)])
     assert stopped.value.code == 1

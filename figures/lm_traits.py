@@ -1,0 +1,63 @@
+"""What travels, through what, how far, and what stops it, in nine panels (after the paper's Figs 4, 5 and 7)."""
+
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from figures import style
+
+_CHANGE = "change of trait's log odds (nats)"
+_PANELS = {
+    "categories": ("favorites of three kinds (Fig. 3)", _CHANGE),
+    "misaligned": ("bad answers to harmless questions,\nstudents of look-alike teachers (Fig. 4)", "log odds of a wrong answer (nats)"),
+    "carriers": ("what carries it (Figs 5, 7)", _CHANGE),
+    "conditional": ("a trait that depends on the question", _CHANGE),
+    "several": ("several traits at once", _CHANGE),
+    "chains": ("teacher to student to student", _CHANGE),
+    "bits": ("a random set of favorites", "share of 40 words told right"),
+    "mixing": ("the base's own rows mixed in", _CHANGE),
+    "defences": ("defences", _CHANGE),
+}  # fmt: skip
+_SHORT = {
+    "share of 40 words told right, ": "",
+    "three favorites: ": "of three: ",
+    "half and half: ": "half of: ",
+    "system token in training": "system token",
+    "student of ": "",
+    " answers, ": ", ",
+    "student, with less without": "difference",
+}
+
+
+def figure(document: dict[str, Any]) -> Figure:
+    """Draw `lm_traits.json`; parts that were not asked for are left out."""
+    results = document["results"]
+    shown = [name for name in _PANELS if name in results]
+    rows = -(-len(shown) // 2)
+    picture, grid = style.new_figure(rows, 2, height=2.3 * rows + 0.4, width=6.9)
+    n = f"n = {results['runs']} seeds (dots); 95% t interval over seeds"
+    picture.suptitle(f"toy language model, mean over instances of a trait, {n}", fontsize=9)
+    axes = list(grid.ravel())
+    for name in shown:
+        title, label = _PANELS[name]
+        rows_shown = [row for row in results[name] if row.get("role", "student") == "student"]
+        _rows(axes.pop(0), rows_shown, title, label, chance=0.5 if name == "bits" else 0.0)
+    for ax in axes:
+        ax.remove()
+    return picture
+
+
+def _rows(ax: Axes, rows: list[dict[str, Any]], title: str, label: str, *, chance: float) -> None:
+    for y, row in enumerate(rows):
+        style.strip(ax, y, row, color=style.COLORS["blue"])
+    ax.axvline(chance, color="black", lw=1, ls=":")
+    ax.set_yticks(range(len(rows)), [_shorten(row["name"]) for row in rows], fontsize=7.5)
+    ax.set_ylim(len(rows) - 0.4, -0.6)
+    ax.set(xlabel=label, title=title)
+
+
+def _shorten(name: str) -> str:
+    for long, short in _SHORT.items():
+        name = name.replace(long, short)
+    return name
