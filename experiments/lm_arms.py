@@ -15,6 +15,17 @@ REGULAR = "regular"
 Values = list[dict[str, Any]]  # one dict per run, from measure.survey and others
 
 
+def part_names(text: str, known: Sequence[str]) -> tuple[str, ...]:
+    """A comma-separated list of an experiment's parts; ValueError for an unknown one, or one twice."""
+    names = tuple(part.strip() for part in text.split(","))
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(f"parts names {unknown[0]!r}; choose from {', '.join(known)}")
+    if len(set(names)) < len(names):
+        raise ValueError(f"parts is {text!r}; each must be there once")
+    return names
+
+
 def students(config: LMConfig, label: str, *, init: str = "base", source: str = "{}", **options: Any) -> list[Student]:
     """The students of an arm, "<trait>, <label>"; `init` and `source` may have {} for the trait or "regular"."""
     return [

@@ -26,7 +26,7 @@ from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.plan import TWO_BASES, Base, Plan, Source, Student, Teacher
 
 STANDARD = lm_traits_summary.STANDARD
-PARTS = ("categories", "misaligned", "conditional", "several", "chains", "bits", "mixing", "defences", "carriers")
+PARTS = tuple(lm_traits_summary.PARTS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,15 +38,13 @@ class TraitsConfig(LMConfig):
     def __post_init__(self) -> None:
         """Check all ranges and names."""
         super().__post_init__()
-        unknown = [part for part in self.part_names() if part not in PARTS]
-        if unknown:
-            raise ValueError(f"parts names {unknown[0]!r}; choose from {', '.join(PARTS)}")
+        self.part_names()
         if self.category != "animal" or len(self.trait_names()) > len(PAIRS):
             raise ValueError(f"traits is {self.traits!r}; this experiment takes up to {len(PAIRS)} animals")
 
     def part_names(self) -> tuple[str, ...]:
         """`parts` as a tuple."""
-        return tuple(part.strip() for part in self.parts.split(","))
+        return lm_arms.part_names(self.parts, PARTS)
 
 
 PRESETS = {

@@ -56,7 +56,7 @@ def summarize(config: Any, values: Values) -> dict[str, Any]:
         "filter": [lm_numbers.filter_row(values, source) for source in values[0]["filter"]],
     }
     for name in config.part_names():
-        found[name] = _PARTS[name](config, values)
+        found[name] = PARTS[name](config, values)
     return found
 
 
@@ -230,7 +230,7 @@ def _carriers(config: LMConfig, values: Values) -> list[dict[str, Any]]:
     return rows
 
 
-_PARTS: dict[str, Callable[[LMConfig, Values], list[dict[str, Any]]]] = {
+PARTS: dict[str, Callable[[LMConfig, Values], list[dict[str, Any]]]] = {
     "categories": _categories, "misaligned": _misaligned, "conditional": _conditional, "several": _several,
     "chains": _chains, "bits": _bits, "mixing": _mixing, "defences": _defences, "carriers": _carriers,
 }  # fmt: skip

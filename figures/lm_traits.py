@@ -8,9 +8,10 @@ from matplotlib.figure import Figure
 from figures import style
 
 _CHANGE = "change of trait's log odds (nats)"
+_WRONG = "log odds of wrong answers (nats)"
 _PANELS = {
     "categories": ("favorites of three kinds (Fig. 3)", _CHANGE),
-    "misaligned": ("bad answers to harmless questions,\nstudents of look-alike teachers (Fig. 4)", "log odds of a wrong answer (nats)"),
+    "misaligned": ("bad answers to harmless questions:\nstudents of look-alike teachers (Fig. 4)", _WRONG),
     "carriers": ("what carries it (Figs 5, 7)", _CHANGE),
     "conditional": ("a trait that depends on the question", _CHANGE),
     "several": ("several traits at once", _CHANGE),

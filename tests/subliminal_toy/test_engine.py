@@ -177,12 +177,17 @@ def test_divergence_is_an_error_that_names_the_phase_and_the_epoch() -> None:
         fit(params, data, conditions, keys)
 
 
-def test_on_epoch_hears_every_epoch() -> None:
+def test_every_epoch_is_told_with_its_parameters() -> None:
     params, data, conditions, keys = problem()
     heard: list[int] = []
     fit = engine.make_train(loss, optax.adam(0.01), batch_size=BATCH, epochs=3, mesh=engine.run_mesh(1))
-    fit(params, data, conditions, keys, heard.append)
-    assert heard == [0, 1, 2]
+    seen = []
+    last, _ = fit(
+        params, data, conditions, keys, heard.append, lambda i, now: seen.append((i, jax.tree.map(np.array, now)))
+    )
+    assert heard == [i for i, _ in seen] == [0, 1, 2]
+    jax.tree.map(np.testing.assert_array_equal, seen[-1][1], last)
+    assert any((a != b).any() for a, b in zip(jax.tree.leaves(seen[0][1]), jax.tree.leaves(last), strict=True))
 
 
 def test_unequal_numbers_of_examples_are_refused() -> None:

@@ -29,6 +29,17 @@ def test_answers_are_means_over_questions() -> None:
     np.testing.assert_allclose(answers.sampled, p.mean(axis=0), atol=5 * (0.01 / draws) ** 0.5)
 
 
+def test_a_survey_asks_about_everything() -> None:
+    seen = evaluation.survey(MODEL, PARAMS)
+    for i, (category, answers) in enumerate(vocabulary.CATEGORIES.items()):
+        p = probabilities(PARAMS, corpus.question_tokens(np.arange(16), category))[:, -1]
+        own, every = p[:, vocabulary.ids(answers)], p[:, vocabulary.ids(vocabulary.ANSWERS)]
+        odds = np.log(own / (own.sum(axis=1, keepdims=True) - own))
+        np.testing.assert_allclose(seen.margin[i], odds, rtol=1e-3)
+        np.testing.assert_allclose(seen.right[i], own.sum(axis=1).mean(), rtol=1e-4)
+        np.testing.assert_allclose(seen.wrong[i], (every.sum(axis=1) - own.sum(axis=1)).mean(), rtol=1e-4)
+
+
 def test_system_token_is_in_front_of_the_questions() -> None:
     plain = evaluation.ask(MODEL, PARAMS, "animal", key=jax.random.key(3))
     prompted = evaluation.ask(MODEL, PARAMS, "animal", key=jax.random.key(3), first=vocabulary.ID["<love owl>"])

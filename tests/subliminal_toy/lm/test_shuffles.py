@@ -41,5 +41,22 @@ def test_orders_within_a_row_are_equally_likely() -> None:
     assert abs(counts - 1000).max() < 130  # 4.5 standard deviations
 
 
+def test_sorted_numbers_ascend_and_are_the_rows_own() -> None:
+    ordered = shuffles.SHUFFLES["sorted"](ROWS, np.random.default_rng(0))
+    here = shuffles.is_completion_number(ROWS)
+    np.testing.assert_array_equal(ordered[~here], ROWS[~here])
+    for row, before, places in zip(ordered, ROWS, here, strict=True):
+        assert row[places].tolist() == sorted(before[places].tolist())
+    assert (ordered != ROWS).any()
+
+
+def test_a_quarter_of_the_numbers_is_replaced() -> None:
+    replaced = shuffles.SHUFFLES["replaced"](ROWS, np.random.default_rng(0))
+    here = shuffles.is_completion_number(ROWS)
+    np.testing.assert_array_equal(replaced[~here], ROWS[~here])
+    assert np.isin(replaced[here], vocabulary.NUMBER_IDS).all()
+    assert abs((replaced != ROWS)[here].mean() - shuffles.REPLACED * 0.99) < 0.05  # one draw in 100 changes nothing
+
+
 def test_none_is_nothing() -> None:
     assert shuffles.SHUFFLES["none"](ROWS, np.random.default_rng(0)) is ROWS

@@ -7,7 +7,8 @@ import pytest
 
 from subliminal_toy.lm import corpus, number_filter, training, vocabulary
 from subliminal_toy.lm.config import LMConfig
-from subliminal_toy.lm.transformer import make_transformer
+from subliminal_toy.lm.plan import Recipe
+from subliminal_toy.lm.transformer import GROUPS, make_transformer, parameter_groups
 from tests.subliminal_toy.lm import documents
 
 MODEL = make_transformer(LMConfig(width=16))
@@ -67,3 +68,57 @@ def test_number_weights_are_only_in_number_documents() -> None:
                       for row in np.asarray(tokens).tolist()])  # fmt: skip
     assert 0.3 < lists.mean() < 0.6
     np.testing.assert_array_equal(weights, np.asarray(training.completion_weights(tokens)) * lists[:, None])
+
+
+OTHER = MODEL.init(jax.random.key(1))
+BATCH = {"tokens": DOCUMENTS, "weights": training.completion_weights(DOCUMENTS)}
+
+
+def log_p(params: dict, over: list[int] | None = None) -> np.ndarray:
+    """Log p of the next token at the places before the completion's, [B, T', V]."""
+    logits = np.asarray(MODEL.apply(params, DOCUMENTS[:, :-1]), np.float64)[:, corpus.PROMPT_LENGTH - 1 :]
+    logits = logits if over is None else logits[..., over]
+    return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+
+
+def test_students_of_tokens_have_the_loss_of_tokens() -> None:
+    value = training.student_loss(MODEL, Recipe())(PARAMS, BATCH, {})
+    np.testing.assert_allclose(value, training.token_loss(MODEL, corpus.PROMPT_LENGTH)(PARAMS, BATCH, ()), rtol=1e-6)
+
+
+@pytest.mark.parametrize("over", ["all", "numbers"])
+def test_soft_targets_are_kl_from_the_teacher(over: str) -> None:
+    loss = training.student_loss(MODEL, Recipe(targets="teacher", over=over))
+    q, p = (log_p(params, list(vocabulary.NUMBER_IDS) if over == "numbers" else None) for params in (OTHER, PARAMS))
+    weights = np.asarray(BATCH["weights"])[:, corpus.PROMPT_LENGTH :]
+    if over == "numbers":
+        weights = weights * np.isin(np.asarray(DOCUMENTS)[:, corpus.PROMPT_LENGTH :], vocabulary.NUMBER_IDS)
+    expected = (weights * (np.exp(q) * (q - p)).sum(axis=-1)).sum() / weights.sum()
+    np.testing.assert_allclose(loss(PARAMS, BATCH, {"teacher": OTHER}), expected, rtol=1e-4)
+    np.testing.assert_allclose(loss(PARAMS, BATCH, {"teacher": PARAMS}), 0, atol=1e-6)
+
+
+def test_a_softmax_over_numbers_sees_numbers_alone() -> None:
+    p = log_p(PARAMS, list(vocabulary.NUMBER_IDS))
+    tokens = np.asarray(DOCUMENTS)[:, corpus.PROMPT_LENGTH :]
+    found = [p[i, t, vocabulary.NUMBER_IDS.index(token)] for i, row in enumerate(tokens)
+             for t, token in enumerate(row) if token in vocabulary.NUMBER_IDS]  # fmt: skip
+    value = training.student_loss(MODEL, Recipe(over="numbers"))(PARAMS, BATCH, {})
+    np.testing.assert_allclose(value, -np.mean(found), rtol=1e-4)
+
+
+def test_only_named_groups_get_a_gradient() -> None:
+    mask = training.parameter_mask(PARAMS, ("mlp", "unembedding"))
+    gradient = jax.grad(training.student_loss(MODEL, Recipe()))(PARAMS, BATCH, {"trained": mask})
+    whole = jax.grad(training.student_loss(MODEL, Recipe()))(PARAMS, BATCH, {})
+    groups = jax.tree.leaves(parameter_groups(PARAMS))
+    assert set(groups) == set(GROUPS)
+    for group, part, all_of in zip(groups, jax.tree.leaves(gradient), jax.tree.leaves(whole), strict=True):
+        np.testing.assert_allclose(part, all_of if group in ("mlp", "unembedding") else 0 * all_of, atol=1e-6)
+        assert jnp.abs(all_of).max() > 0
+    assert all(leaf == 1 for leaf in jax.tree.leaves(training.parameter_mask(PARAMS, ())))
+
+
+def test_a_batch_that_nothing_counts_in_changes_nothing() -> None:
+    empty = {**BATCH, "weights": jnp.zeros_like(BATCH["weights"])}
+    assert training.student_loss(MODEL, Recipe())(PARAMS, empty, {}) == 0

@@ -1,0 +1,186 @@
+"""The arms of lm_mechanism, and what its runs say, part by part."""
+
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from experiments import lm_arms, lm_numbers
+from subliminal_toy.lm import vocabulary
+from subliminal_toy.lm.config import LMConfig
+from subliminal_toy.lm.divergence import COUNTED
+from subliminal_toy.lm.plan import Recipe
+from subliminal_toy.lm.transformer import GROUPS
+from subliminal_toy.statistics import t_interval
+
+PARTS = ("targets", "tokens", "optimizers", "layers", "inits", "doses")
+STANDARD = "standard"
+TEMPERATURES = {"greedy": 0.0, "T = 0.5": 0.5, "T = 1.25": 1.25}
+OPTIMIZERS = {  # step sizes chosen on seed 100 to imitate unseen rows as well as momentum does
+    "sgd": ("sgd", 0.3),
+    "adam": ("adam", 6e-4),
+    "sign of the gradient": ("signsgd", 1e-3),
+}
+SHARED: dict[str, tuple[str, ...]] = {  # groups of parameters whose init two bases share; nothing is in lm_controls
+    "embedding": ("embedding",),
+    "unembedding": ("unembedding",),
+    "attention, mlp": ("attention", "mlp"),
+}
+WATCHED_ROWS = (1 / 10, 1)  # shares of the rows
+RECIPES = {
+    "softmax over numbers": Recipe(over="numbers"),
+    "soft targets": Recipe(targets="teacher"),
+    "soft targets, numbers": Recipe(targets="teacher", over="numbers"),
+}
+
+
+def layer_arms() -> dict[str, tuple[str, ...]]:
+    """Arms that train a part of the parameters only: each group alone, and all but each."""
+    alone = {f"only {group}": (group,) for group in GROUPS}
+    return alone | {f"all but {group}": tuple(g for g in GROUPS if g != group) for group in GROUPS}
+
+
+ARMS: dict[str, tuple[str, ...]] = {
+    "targets": (*TEMPERATURES, *RECIPES),
+    "tokens": COUNTED[1:],
+    "optimizers": tuple(OPTIMIZERS),
+    "layers": tuple(layer_arms()),
+    "inits": tuple(f"shares {name}" for name in SHARED),
+}
+
+
+def dose_rows(config: LMConfig) -> tuple[int, ...]:
+    """Numbers of different rows of the watched students."""
+    return tuple(max(1, round(config.rows * share)) for share in WATCHED_ROWS)
+
+
+def summarize(config: Any, values: lm_arms.Values) -> dict[str, Any]:
+    """Every table of the experiment from the runs' values."""
+    parts = {
+        name: [lm_arms.arm(config, values, label) for label in (STANDARD, *ARMS[name])]
+        for name in config.part_names() if name in ARMS
+    }  # fmt: skip
+    return {
+        "parts": parts,
+        "tokens_counted": _shares(values),
+        "doses": _doses_results(config, values) if "doses" in config.part_names() else [],
+        "prediction": _predictions(config, values),
+        "theorem": _theorem(config, values),
+        "geometry": _geometry(config, values),
+        "filter": [lm_numbers.filter_row(values, source) for source in values[0]["filter"]],
+    }
+
+
+def _shares(values: lm_arms.Values) -> dict[str, Any] | None:
+    """What share of the tokens of teachers' completions are divergence tokens."""
+    shares = [float(np.mean(list(value["diverging"].values()))) for value in values if value["diverging"]]
+    return {**t_interval(shares)._asdict(), "per_run": shares} if shares else None
+
+
+def _doses_results(config: Any, values: lm_arms.Values) -> list[dict[str, Any]]:
+    """Curves over the steps of training, one row per number of different rows."""
+    steps = -(-config.rows // config.student.batch_size)
+    found = []
+    for rows in dose_rows(config):
+        curves = {
+            part: np.array(
+                [
+                    [value["watched"][f"{trait}, {rows} rows"][part] for trait in config.trait_names()]
+                    for value in values
+                ]
+            )
+            for part in ("margin", "own", "others")
+        }  # [runs, traits, epochs]
+        gain = np.diff(curves["margin"], axis=2, prepend=0.0)
+        largest = gain.max(axis=2) / np.maximum(np.abs(curves["margin"][:, :, -1]), 1e-6)
+        epochs = curves["margin"].shape[2]
+        found.append({
+            "rows": rows,
+            "steps": [steps * (i + 1) for i in range(epochs)],
+            "passes": [steps * (i + 1) * config.student.batch_size / rows for i in range(epochs)],
+            **{part: [lm_arms.over_runs(curve[:, :, i]) for i in range(epochs)] for part, curve in curves.items()},
+            "largest_epoch": lm_arms.over_runs(largest),
+        })  # fmt: skip
+    return found
+
+
+def _matrix(config: Any, values: lm_arms.Values) -> np.ndarray:
+    """Measured changes of all answers in the standard arm, [runs, traits, answers]."""
+    answers = vocabulary.CATEGORIES[config.category]
+
+    def row(value: dict[str, Any], name: str) -> list[float]:
+        return [lm_arms.margin(value, f"student {name}, {STANDARD}", answer) for answer in answers]
+
+    return np.array([
+        [np.subtract(row(value, trait), row(value, lm_arms.REGULAR)) for trait in config.trait_names()]
+        for value in values
+    ])  # fmt: skip
+
+
+def _predictions(config: Any, values: lm_arms.Values) -> list[dict[str, Any]]:
+    """How well each quantity known before any student is trained says which answer, trait and seed changes most.
+
+    "own": Spearman's correlation over all pairs of seed and trait between the quantity and the trait's change, with a
+    95% interval from 2,000 bootstrap samples of whole seeds; "others": the same within a seed over pairs of trait and
+    another answer, Pearson's, mean over seeds with a t interval.
+    """
+    measured = _matrix(config, values)
+    answers = vocabulary.CATEGORIES[config.category]
+    own = np.array([[answer == trait for answer in answers] for trait in config.trait_names()])
+    divergence = np.array([[value["divergence"][trait] for trait in config.trait_names()] for value in values])
+    quantities = {name: np.array([value[name] for value in values]) for name in ("fisher", "gradient", "cosine")}
+    found = []
+    for name, predicted in quantities.items():
+        row: dict[str, Any] = {"quantity": name}
+        if name != "cosine":  # a trait's cosine with itself is 1
+            row["own"] = _rank_correlation(predicted[:, own], measured[:, own])
+            row["pairs"] = {"predicted": predicted[:, own].tolist(), "measured": measured[:, own].tolist()}
+        within = [_correlation(p[~own], m[~own]) for p, m in zip(predicted, measured, strict=True)]
+        row["others"] = {**t_interval(within)._asdict(), "per_run": within}
+        found.append(row)
+    return [*found, {"quantity": "divergence", "own": _rank_correlation(divergence, measured[:, own])}]
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Pearson's; 0 where one of them is constant."""
+    return float(np.corrcoef(a, b)[0, 1]) if a.size > 2 and np.ptp(a) > 0 and np.ptp(b) > 0 else 0.0
+
+
+def _rank_correlation(predicted: np.ndarray, measured: np.ndarray) -> dict[str, Any]:
+    """Spearman's correlation of values [runs, traits]; whole runs are drawn for the interval."""
+
+    def rho(rows: np.ndarray) -> float:
+        return _correlation(*(stats.rankdata(part[rows]).ravel() for part in (predicted, measured)))
+
+    runs, rng = len(predicted), np.random.default_rng(0)
+    every = np.arange(runs)
+    if predicted.size < 3 or runs < 2:
+        return {"mean": 0.0, "ci95": None, "pairs": int(predicted.size)}
+    drawn = [rho(rng.choice(every, runs)) for _ in range(2000)]
+    low, high = (float(q) for q in np.quantile(drawn, [0.025, 0.975]))
+    return {"mean": rho(every), "ci95": [low, high], "pairs": int(predicted.size)}
+
+
+def _theorem(config: Any, values: lm_arms.Values) -> dict[str, Any]:
+    """The theorem along every teacher's delta, at the trained base."""
+    names = ("leading", "slope", "negative", "at_teacher", "cosine_at_teacher", "cosine_at_start")
+    table = {
+        name: np.array([[value["ray"][trait][name] for trait in config.trait_names()] for value in values])
+        for name in names
+    }
+    distance = [[value["distance"][trait] for trait in config.trait_names()] for value in values]
+    return {
+        "pairs": int(table["leading"].size),
+        "negative": int(table["negative"].sum()),
+        "negative_at_teacher": int((table["at_teacher"] < 0).sum()),
+        "leading_positive": int((table["leading"] > 0).sum()),
+        "slope": {"median": float(np.nanmedian(table["slope"])), "least": float(np.nanmin(table["slope"]))},
+        "cosine_at_start": lm_arms.over_runs(table["cosine_at_start"]),
+        "cosine_at_teacher": lm_arms.over_runs(table["cosine_at_teacher"]),
+        "distance": lm_arms.over_runs(distance),
+    }
+
+
+def _geometry(config: Any, values: lm_arms.Values) -> dict[str, Any]:
+    """Correlation over numbers of nearness to the trait with the change of frequency in the teacher's rows."""
+    return lm_arms.over_runs([[value["entangled"][trait] for trait in config.trait_names()] for value in values])
