@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.benchmark_workers import Work, flops_per_sample, run_one, step_products
+from experiments.benchmark_workers import Work, be_worker, flops_per_sample, step_products
 from subliminal_toy import data
 from subliminal_toy.config import Config, with_settings
 
@@ -62,17 +62,25 @@ def ratio_interval(slower: Sequence[float], faster: Sequence[float]) -> dict[str
     return {"ratio": ratios.tolist(), "mean": float(np.exp(mean)), "ci95": ci95 and np.exp(ci95).tolist()}
 
 
+def require_torch() -> None:
+    """End with one line if PyTorch, the benchmarks' peer, is missing."""
+    from experiments import cli
+
+    if importlib.util.find_spec("torch") is None:
+        cli.fail("the benchmark's peer, PyTorch, is missing: pip install 'subliminal-toy[bench]'", cli.BAD_INPUT)
+
+
 class WorkerError(RuntimeError):
     """A worker process failed; the message is its last words."""
 
 
-def run_worker(work: Work) -> dict[str, Any]:
-    """Do the work in a new process, killed if this one is interrupted; adds `process_seconds` and `peak_bytes`."""
+def run_worker(work: Work, module: str = "experiments.benchmark") -> dict[str, Any]:
+    """Do the work in a new process of a command's module, killed if this one is interrupted; adds `process_seconds`."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     flags = " ".join(
         filter(None, [os.environ.get("XLA_FLAGS", ""), *(f"--{f}" for f in [work.design.get("flags")] if f)])
     )
-    command = [sys.executable, "-m", "experiments.benchmark", "--worker", json.dumps(dataclasses.asdict(work))]
+    command = [sys.executable, "-m", module, "--worker", json.dumps(dataclasses.asdict(work))]
     began = time.perf_counter()
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -268,16 +276,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command, and its worker processes."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments[:1] == ["--worker"]:
-        work = Work(**json.loads(arguments[1]))
-        print(json.dumps(run_one(work)))
-        return 0
+        return be_worker(arguments[1])
     from experiments import benchmark_table, cli, records
     from experiments.quiet_interrupt import INTERRUPTED
 
     options = _options(arguments)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    if importlib.util.find_spec("torch") is None:
-        cli.fail("the benchmark's peer, PyTorch, is missing: pip install 'subliminal-toy[bench]'", cli.BAD_INPUT)
+    require_torch()
     try:
         records.check_writable(options.out)
         config = with_settings(Config(), options.settings)

@@ -1,14 +1,17 @@
-"""What the benchmark's worker processes measure, each in a process of its own: `run_one(Work(...))`.
+"""What the benchmark's worker processes measure, each in a process of its own: `be_worker(json)`.
 
 JAX is imported where it is used: PyTorch's processes start here, too, and shall not pay for it.
 """
 
+import collections
 import dataclasses
 import functools
 import itertools
+import json
+import math
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -17,6 +20,10 @@ import numpy as np
 
 from subliminal_toy import data
 from subliminal_toy.config import Config, with_settings
+
+Product = tuple[
+    tuple[int, ...], tuple[int, ...], str
+]  # shapes of both factors, and which are transposed: "nn", "nt", "tn"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,10 +43,10 @@ class Work:
         return with_settings(Config(), self.settings)
 
 
-def step_products(config: Config, pixels: int) -> list[tuple[tuple[int, int], tuple[int, int], str]]:
-    """The large matrix products of one model's step: shapes of both factors, and "t" where one is to be transposed."""
+def step_products(config: Config, pixels: int) -> list[Product]:
+    """The large matrix products of one model's step."""
     batch, sizes = config.student.batch_size, [pixels, *[config.width] * config.depth]
-    products = []
+    products: list[Product] = []
     for i, (d_in, d_out) in enumerate(itertools.pairwise(sizes)):
         products += [((batch, d_in), (d_in, d_out), "nn"), ((batch, d_in), (batch, d_out), "tn")]
         products += [((batch, d_out), (d_in, d_out), "nt")] if i else []
@@ -58,9 +65,9 @@ def flops_per_sample(config: Config, pixels: int) -> int:
     return 3 * sum(layers) - layers[0]
 
 
-def product_flops(products: Sequence[tuple[tuple[int, int], tuple[int, int], str]]) -> int:
-    """FLOPs of `step_products`."""
-    return sum(2 * a[0] * a[1] * (b[0] if how[1] == "t" else b[1]) for a, b, how in products)
+def product_flops(products: Sequence[Product]) -> int:
+    """FLOPs of matrix products; leading axes are batches."""
+    return sum(2 * math.prod(a) * (b[-2] if how[1] == "t" else b[-1]) for a, b, how in products)
 
 
 def _arrays(pixels: str) -> data.Dataset:
@@ -84,19 +91,12 @@ def _peak_bytes() -> int:
 
 def _train_jax(work: Work) -> dict[str, Any]:
     """This project's experiment; tracing and compiling are timed apart."""
-    import jax
-
     from experiments import cli, mnist_aux_logits
     from subliminal_toy import engine
 
     engine.use_cpu_cores()
     dataset, marks = _arrays(work.pixels), [("", 0.0)]
-    compiling: list[tuple[float, float]] = []
     epochs: dict[str, list[float]] = {"teacher": [], "students": []}
-
-    def on_duration(event: str, duration_secs: float, **_: Any) -> None:
-        if event.startswith("/jax/core/compile/"):
-            compiling.append((time.perf_counter() - duration_secs, time.perf_counter()))
 
     class Clock(cli.Progress):
         def advance(self, amount: float, text: str, *, loaded: bool = False) -> None:  # noqa: ARG002
@@ -105,8 +105,7 @@ def _train_jax(work: Work) -> dict[str, Any]:
                 epochs[phase].append((time.perf_counter() - marks[-1][1]) / amount)
             marks.append((phase, time.perf_counter()))
 
-    jax.monitoring.register_event_duration_secs_listener(on_duration)
-    began = time.perf_counter()
+    compiling, began = watch_compiling(), time.perf_counter()
     results = mnist_aux_logits.run(work.config, runs=work.runs, seed=work.seed, dataset=dataset, progress=Clock())
     seconds, compile_seconds = time.perf_counter() - began, covered(compiling)
     return {
@@ -114,6 +113,20 @@ def _train_jax(work: Work) -> dict[str, Any]:
         "teacher_epoch_seconds": epochs["teacher"], "student_epoch_seconds": epochs["students"],
         "accuracy": {row["name"]: row["mean"] for row in results["conditions"]},
     }  # fmt: skip
+
+
+def watch_compiling() -> list[tuple[float, float]]:
+    """A list to which JAX will append start and end, in seconds, of whatever it traces or compiles."""
+    import jax
+
+    intervals: list[tuple[float, float]] = []
+
+    def on_duration(event: str, duration_secs: float, **_: Any) -> None:
+        if event.startswith("/jax/core/compile/"):
+            intervals.append((time.perf_counter() - duration_secs, time.perf_counter()))
+
+    jax.monitoring.register_event_duration_secs_listener(on_duration)
+    return intervals
 
 
 def covered(intervals: Sequence[tuple[float, float]]) -> float:
@@ -146,20 +159,31 @@ def _gemm_torch(work: Work) -> dict[str, float]:
 
 
 def _gemm_jax(work: Work) -> dict[str, float]:
-    """GFLOP/s of the step's products, eight of each in a call, so that starting a call costs nothing beside them."""
-    jax, engine, mesh = _jax_devices(work)
-    products, seconds = step_products(work.config, 784), 0.0
-    for *shapes, how in products:
-        factors = [jax.random.normal(jax.random.key(i), (mesh.size, 8, *shape)) for i, shape in enumerate(shapes)]
+    """GFLOP/s of the step's products."""
+    *_, mesh = _jax_devices(work)
+    products = step_products(work.config, 784)
+    name = "one device per core" if mesh.size > 1 else "one device, all threads"
+    return {name: product_flops(products) / xla_seconds(products, mesh) / 1e9}
+
+
+def xla_seconds(products: Sequence[Product], mesh: Any) -> float:
+    """Seconds of matrix products, over the number of devices that all do them; eight of each in a call if not large."""
+    from subliminal_toy import engine
+
+    seconds, rng = 0.0, np.random.default_rng(0)
+    for (*shapes, how), times in collections.Counter(products).items():
+        copies = min(8, max(1, 2**23 // max(math.prod(shape) for shape in shapes)))
 
         def multiply(lefts: list, rights: list, how: str = how) -> list:
-            turned = [[m.T if t == "t" else m for m in side] for t, side in zip(how, (lefts, rights), strict=True)]
+            turned = [[m.mT if t == "t" else m for m in side] for t, side in zip(how, (lefts, rights), strict=True)]
             return [a @ b for a, b in zip(*turned, strict=True)]
 
-        sides = [[engine.shard_runs(side[:, i], mesh) for i in range(8)] for side in factors]
-        seconds += _best_seconds(engine.over_runs(multiply, mesh), *sides) / 8 / mesh.size
-    name = "one device per core" if mesh.size > 1 else "one device, all threads"
-    return {name: product_flops(products) / seconds / 1e9}
+        sides = [
+            [engine.shard_runs(rng.random((mesh.size, *shape), np.float32), mesh) for _ in range(copies)]
+            for shape in shapes
+        ]
+        seconds += times * best_seconds(engine.over_runs(multiply, mesh), *sides) / copies / mesh.size
+    return seconds
 
 
 def _jax_devices(work: Work) -> tuple[Any, Any, Any]:
@@ -175,7 +199,7 @@ def _jax_devices(work: Work) -> tuple[Any, Any, Any]:
     return jax, engine, engine.run_mesh()
 
 
-def _best_seconds(function: Callable, *args: Any, calls: int = 5) -> float:
+def best_seconds(function: Callable, *args: Any, calls: int = 5) -> float:
     """The shortest of a few calls; the first one, which compiles, is not timed."""
     import jax
 
@@ -235,7 +259,7 @@ def _profile(work: Work) -> dict[str, float]:
         "optimizer": (config.student.epochs + config.teacher.epochs / 4, engine.over_runs(optimize, mesh), params),
         "evaluation": (6 / 4, engine.over_runs(test_all, mesh, shared=2), *test, params),
     }
-    return {name: times * _best_seconds(*call) / mesh.size for name, (times, *call) in parts.items()}
+    return {name: times * best_seconds(*call) / mesh.size for name, (times, *call) in parts.items()}
 
 
 def _epochs_jax(work: Work) -> dict[str, list[float]]:
@@ -317,6 +341,8 @@ WORKERS: dict[str, Callable[[Work], dict[str, Any]]] = {
 }  # fmt: skip
 
 
-def run_one(work: Work) -> dict[str, Any]:
-    """Do the work in this process; adds its peak memory in bytes."""
-    return {**WORKERS[work.worker](work), "peak_bytes": _peak_bytes()}
+def be_worker(text: str, workers: Mapping[str, Callable[[Work], dict[str, Any]]] = WORKERS) -> int:
+    """Do the `Work` of this JSON, print what was measured and this process's peak memory (bytes), return the status."""
+    work = Work(**json.loads(text))
+    print(json.dumps({**workers[work.worker](work), "peak_bytes": _peak_bytes()}))
+    return 0

@@ -5,8 +5,7 @@ import time
 import torch
 
 from experiments import torch_peers
-
-Product = tuple[tuple[int, int], tuple[int, int], str]
+from experiments.benchmark_workers import Product
 
 
 def gemm_seconds(products: list[Product], *, calls: int = 5, repeats: int = 8) -> dict[str, float]:
