@@ -22,7 +22,7 @@ from subliminal_toy import engine
 from subliminal_toy.config import Training, setting_fields, with_settings
 from subliminal_toy.lm import corpus, pipeline, sampling, training, vocabulary
 from subliminal_toy.lm.config import LMConfig
-from subliminal_toy.lm.plan import BASES
+from subliminal_toy.lm.plan import BASES, Recipe
 from subliminal_toy.lm.transformer import Params, make_transformer
 from subliminal_toy.optimizers import step_sizes
 
@@ -86,7 +86,8 @@ def _jax(work: Work) -> dict[str, Any]:
     """The pipeline's own functions; a task's first call compiles, its second one is timed."""
     config, mesh, problem = _problem(work)
     compiling, model = watch_compiling(), make_transformer(config)
-    train, keys = training.make_trainings(config, model, mesh), problem.keys
+    keys, train_bases = problem.keys, training.train_bases(config, model, mesh)
+    train_students = training.train_students(config, model, mesh, Recipe())
     over_runs = functools.partial(engine.over_runs, mesh=mesh)
 
     def all_sources(models: Params, prompts: jax.Array, key: jax.Array) -> jax.Array:
@@ -99,8 +100,8 @@ def _jax(work: Work) -> dict[str, Any]:
     bases, sources = (jax.tree.map(lambda leaf, n=n: leaf[:, :n], problem.models) for n in (len(BASES), SOURCES))
     sample_all = over_runs(all_sources)
     tasks: dict[str, Callable[[], Any]] = {
-        "base": lambda: train.base(bases, documents, (), keys.base_order)[1][-1],
-        "students": lambda: train.student(problem.models, rows, (), keys.student_order)[1][-1],
+        "base": lambda: train_bases(bases, documents, (), keys.base_order)[1][-1],
+        "students": lambda: train_students(problem.models, rows, {}, keys.student_order)[1][-1],
         "sampling": lambda: jax.block_until_ready(sample_all(sources, problem.prompts, keys.samples)),
     }
     compile_seconds, seconds, answers = {}, {}, {}
@@ -184,9 +185,10 @@ def forward_products(
         documents: of each model.
         positions: of each document.
         keys: that each position is compared with; hidden ones count, since XLA does not leave them out.
-        seen: positions of each document that get logits.
+        seen: positions of each document that get logits; past the last attention there are no others.
     """
     w, rows, d = config.width, documents * positions, config.width // config.heads
+    last = documents * seen
     heads = models * documents * config.heads
 
     def dense(units_in: int, units_out: int, rows: int = rows) -> Product:
@@ -194,8 +196,9 @@ def forward_products(
 
     scores, mix = (heads, positions, d), (heads, positions, keys)
     attention: list[Product] = [(scores, (heads, keys, d), "nt"), (mix, (heads, keys, d), "nn")]
-    block = [dense(w, 3 * w), *attention, dense(w, w), dense(w, 4 * w), dense(4 * w, w)]
-    return [*(block * config.layers), dense(w, vocabulary.SIZE, documents * seen)]
+    look = [dense(w, 3 * w), *attention, dense(w, w)]
+    whole = [*look, dense(w, 4 * w), dense(4 * w, w)] * (config.layers - 1)
+    return [*whole, *look, dense(w, 4 * w, last), dense(4 * w, w, last), dense(w, vocabulary.SIZE, last)]
 
 
 def backward_products(products: list[Product]) -> list[Product]:

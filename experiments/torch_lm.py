@@ -54,9 +54,9 @@ class Block(nn.Module):
         self.attention = Attention(width, heads)
         self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
-    def forward(self, x: Tensor, cache: tuple[Tensor, Tensor] | None, start: int) -> Tensor:
-        """Map the stream x [B, T, units] to its new value."""
-        x = x + self.attention(self.norm_1(x), cache, start)
+    def forward(self, x: Tensor, cache: tuple[Tensor, Tensor] | None, start: int, first: int) -> Tensor:
+        """Map the stream x [B, T, units] to its new value from position `first` on."""
+        x = (x + self.attention(self.norm_1(x), cache, start))[:, first:]
         return x + self.down(functional.gelu(self.up(self.norm_2(x)), approximate="tanh"))
 
 
@@ -77,9 +77,9 @@ class Decoder(nn.Module):
     def forward(self, tokens: Tensor, cache: Cache | None = None, start: int = 0, first: int = 0) -> Tensor:
         """Map tokens [B, T] at positions start, start + 1, ... to logits [B, T - first, V]."""
         x = self.embedding(tokens) + self.positions[start : start + tokens.shape[1]]
-        for block, kept in itertools.zip_longest(self.blocks, cache or ()):
-            x = block(x, kept, start)
-        return self.unembedding(self.norm(x[:, first:]))
+        for i, (block, kept) in enumerate(itertools.zip_longest(self.blocks, cache or ())):
+            x = block(x, kept, start, first if i == len(self.blocks) - 1 else 0)
+        return self.unembedding(self.norm(x))
 
     def empty_cache(self, documents: int) -> Cache:
         """Room for the keys and values of so many documents."""

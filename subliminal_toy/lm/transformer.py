@@ -56,12 +56,14 @@ class Block(linen.Module):
     theory: bool
 
     @linen.compact
-    def __call__(self, x: jax.Array, cache: tuple | None, start: jax.Array | int) -> tuple[jax.Array, tuple]:
-        """Map the stream x [B, T, units] and the block's cache to their new values."""
+    def __call__(
+        self, x: jax.Array, cache: tuple | None, start: jax.Array | int, first: int
+    ) -> tuple[jax.Array, tuple]:
+        """Map the stream x [B, T, units] and the block's cache to their new values, the stream from `first` on."""
         seen, cache = Attention(self.heads, self.theory, name="attention")(
             linen.RMSNorm(name="norm_1")(x), cache, start
         )
-        x = x + seen
+        x = (x + seen)[:, first:]
         hidden = jax.nn.gelu(linen.Dense(4 * x.shape[-1], name="up")(linen.RMSNorm(name="norm_2")(x)))
         return x + linen.Dense(x.shape[-1], name="down")(hidden), cache
 
@@ -85,9 +87,10 @@ class Decoder(linen.Module):
         at = jax.lax.dynamic_slice_in_dim(positions, start, tokens.shape[1])
         x, caches = (embedding[tokens] if self.theory else _look_up(embedding, tokens)) + at, []
         for i in range(self.layers):
-            x, kept = Block(self.heads, self.theory, name=f"block_{i}")(x, cache[i] if cache else None, start)
+            cut = first if i == self.layers - 1 else 0  # after the last attention nobody looks back
+            x, kept = Block(self.heads, self.theory, name=f"block_{i}")(x, cache[i] if cache else None, start, cut)
             caches.append(kept)
-        x = linen.RMSNorm(name="norm")(x[:, first:])
+        x = linen.RMSNorm(name="norm")(x)
         if self.tied:
             return x @ embedding.T, caches
         return linen.Dense(vocabulary.SIZE, use_bias=False, name="unembedding")(x), caches

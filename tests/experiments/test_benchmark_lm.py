@@ -142,9 +142,9 @@ def test_products_of_a_step_are_its_flops() -> None:
     config = LMConfig()
     (steps, products), = benchmark_lm_workers.task_products(config)["students"]  # fmt: skip
     assert steps == 5 * 40
-    rows, seen, weights = 100 * 23, 100 * 14, 32 * 96 + 32 * 32 + 2 * 32 * 128
+    rows, seen = 100 * 23, 100 * 14
     attention = 2 * 100 * 23 * 23 * 32
-    forward = 2 * (rows * weights + attention + seen * 32 * vocabulary.SIZE)
+    forward = 2 * (rows * (32 * 96 + 32 * 32) + attention + seen * (2 * 32 * 128 + 32 * vocabulary.SIZE))
     assert product_flops(products) == 6 * 3 * forward
     for left, right, how in products:  # the inner sizes fit
         assert left[-2 if how[0] == "t" else -1] == right[-1 if how[1] == "t" else -2]
@@ -230,8 +230,8 @@ def test_the_jax_worker_times_every_task_once_it_is_compiled(monkeypatch: pytest
 
         return train
 
-    fakes = training.Trainings(phase(5.0), phase(0.0), phase(4.0))
-    monkeypatch.setattr(training, "make_trainings", lambda *_: fakes)
+    monkeypatch.setattr(training, "train_bases", lambda *_: phase(5.0))
+    monkeypatch.setattr(training, "train_students", lambda *_: phase(4.0))
     monkeypatch.setattr(sampling, "sample", lambda _model, _params, prompts, **_: prompts + 1)
     answer = benchmark_lm_workers.WORKERS["jax"](Work("jax", 1, settings=small, design={"first": 0}))
     assert calls == [5, 5, 4, 4]
