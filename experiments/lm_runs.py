@@ -1,8 +1,9 @@
 """Runs of the language model's pipeline in chunks, for all experiments on it."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from experiments import cli, records
@@ -10,10 +11,21 @@ from subliminal_toy import engine
 from subliminal_toy.lm import measure, pipeline
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.plan import Plan
+from subliminal_toy.lm.rows import Rows
 
 WORK = {"base": 6.0, "teachers": 0.02, "samples": 0.5, "students": 0.4, "evaluation": 0.2}  # rough seconds, for each
 OnRows = Callable[[int, str, np.ndarray], None]
-Planned = tuple[LMConfig, Plan]
+
+
+class Job(NamedTuple):
+    """A plan with settings of its own, done on the same runs as others."""
+
+    config: LMConfig
+    plan: Plan
+    init: int = 0  # jobs with the same number share inits where they share shapes
+
+
+MAIN = "main"
 
 
 def run_pipeline(
@@ -21,7 +33,7 @@ def run_pipeline(
     runs: int, seed: int = 0, chunk: int | None = None, store: records.ChunkStore | None = None,
     progress: cli.Progress | None = None, on_rows: OnRows = lambda _run, _source, _tokens: None,
     extra: Callable[[dict[str, np.ndarray]], dict[str, Any]] = lambda _rows: {},
-    make_measure: pipeline.MakeMeasure = measure.standard, others: Mapping[str, Planned] | None = None,
+    make_measure: pipeline.MakeMeasure = measure.standard, others: Mapping[str, Job] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Run a plan of the pipeline in chunks.
 
@@ -37,35 +49,40 @@ def run_pipeline(
         on_rows: told of the rows [rows, T] of each run and source.
         extra: more values of a run, from all its rows by source.
         make_measure: what is measured on every run.
-        others: plans with settings of their own that are done on the same runs; their values come under their names.
+        others: further jobs on the same runs, in order; their values come under their names. A job's plan may be
+            given "<job>: <source>", the rows of an earlier one ("main: <source>" of the first).
     """
     progress = progress or cli.Progress()
     mesh = engine.run_mesh(min(runs, chunk or runs))
-    every: dict[str, Planned] = {"": (config, plan), **(others or {})}
-    pipelines = {name: pipeline.make_pipeline(own, mesh, table, make_measure) for name, (own, table) in every.items()}
-    per_run = sum(_work(own, table) for own, table in every.values())
+    every = {MAIN: Job(config, plan), **(others or {})}
+    pipelines = {name: pipeline.make_pipeline(job.config, mesh, job.plan, make_measure) for name, job in every.items()}
+    per_run = sum(_work(job.config, job.plan) for job in every.values())
 
     def compute(first: int, count: int) -> dict[str, list[dict[str, Any]]]:
         padded = engine.fill_devices(first, count, mesh)
         label = f"language model, runs {first + 1}-{first + count} of {runs}"
-        tokens: list[dict[str, np.ndarray]] = [{} for _ in padded]
-
-        def keep(run: int, source: str, rows: np.ndarray) -> None:
-            tokens[run][source] = rows
-            on_rows(first + run, source, rows)
-
-        def advance(name: str) -> pipeline.OnStage:
-            said = f"{label}, {name} " if name else f"{label}, "
-            return lambda stage, done: progress.advance(count * done * WORK[stage], said + stage)
-
+        kept: list[dict[str, Rows]] = [{} for _ in padded]
         keys = engine.run_keys(pipeline.RunKeys, seed, padded)
-        values = pipelines[""](keys, advance(""), keep)
-        found = [{**values[i], **extra(tokens[i])} for i in range(count)]
-        for name in every:
-            if name:
-                for i, value in enumerate(pipelines[name](keys, advance(name))[:count]):
-                    found[i][name] = value
-        return {"run": found}
+        found: dict[str, list[dict[str, Any]]] = {}
+        for name, job in every.items():
+
+            def keep(run: int, source: str, rows: Rows, name: str = name) -> None:
+                kept[run][f"{name}: {source}"] = rows
+                if name == MAIN:
+                    on_rows(first + run, source, rows.tokens)
+
+            def advance(stage: str, done: int, name: str = name) -> None:
+                said = f"{label}, {stage}" if name == MAIN else f"{label}, {name}: {stage}"
+                progress.advance(count * done * WORK[stage], said)
+
+            own = keys._replace(init=_fold_in(keys.init, job.init)) if job.init else keys
+            found[name] = pipelines[name](own, advance, keep, kept)
+        values = []
+        for i in range(count):
+            tokens = {source.name: kept[i][f"{MAIN}: {source.name}"].tokens for source in plan.sources}
+            further = {name: found[name][i] for name in every if name != MAIN}
+            values.append({**found[MAIN][i], **extra(tokens), **further})
+        return {"run": values}
 
     def on_chunk(count: int, loaded: bool) -> None:
         if loaded:
@@ -74,6 +91,10 @@ def run_pipeline(
     progress.start(runs * per_run, "language model")
     values = records.run_in_chunks(compute, runs=runs, chunk=chunk or mesh.size, store=store, on_chunk=on_chunk)["run"]
     return {"runs": runs, **summarize(config, values)}
+
+
+def _fold_in(keys: jax.Array, number: int) -> jax.Array:
+    return jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
 
 
 def _work(config: LMConfig, plan: Plan) -> float:

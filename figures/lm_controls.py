@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -19,7 +18,8 @@ def figure(document: dict[str, Any]) -> Figure:
         f"toy language model, mean over traits, n = {results['runs']} seeds (dots); 95% t interval over seeds",
         fontsize=9,
     )
-    _cross(axes[0, 0], picture, results["cross"])
+    style.matrix(axes[0, 0], picture, results["cross"])
+    axes[0, 0].set(xlabel="teacher's init", ylabel="student's init", title="which inits transmit (Fig. 8)")
     _dots(axes[0, 1], [(row["shuffle"], row) for row in results["shuffles"]], "blue", _CHANGE,
           "numbers shuffled within or\nacross completions (Fig. 16)")  # fmt: skip
     names = {"question": "question", "prefixed": "after\nnumbers", "story": "story", "choice": "choice"}
@@ -40,22 +40,6 @@ def figure(document: dict[str, Any]) -> Figure:
     _dots(axes[2, 1], [(short[row["model"]], row) for row in results["loss"]], "grey", "loss (nats per token)",
           "fresh documents (compare Fig. 11)", zero=False)  # fmt: skip
     return picture
-
-
-def _cross(ax: Axes, picture: Figure, rows: list[dict[str, Any]]) -> None:
-    names = list(dict.fromkeys(row["student"] for row in rows))
-    grid = np.array([row["mean"] for row in rows]).reshape(len(names), -1)
-    limit = float(np.abs(grid).max()) or 1.0
-    image = ax.imshow(grid, cmap="PuOr_r", vmin=-limit, vmax=limit)
-    for i, row in enumerate(rows):
-        y, x = divmod(i, len(names))
-        half = "" if row["ci95"] is None else f"\n± {(row['ci95'][1] - row['ci95'][0]) / 2:.2f}"
-        color = "white" if abs(row["mean"]) > 0.6 * limit else "black"
-        ax.text(x, y, f"{row['mean']:+.2f}{half}", ha="center", va="center", color=color)
-    ax.set_xticks(range(len(names)), names)
-    ax.set_yticks(range(len(names)), names, rotation=90, va="center")
-    ax.set(xlabel="teacher's init", ylabel="student's init", title="which inits transmit (Fig. 8)")
-    picture.colorbar(image, ax=ax, label="change of log odds")
 
 
 def _dots(

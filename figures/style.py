@@ -97,3 +97,19 @@ def band(ax: Axes, x: list[float], rows: list[dict[str, Any]], *, color: str, la
     ax.plot(x, [row["mean"] for row in rows], ".-", color=color, label=label)
     if all(row["ci95"] is not None for row in rows):
         ax.fill_between(x, *np.transpose([row["ci95"] for row in rows]), color=color, alpha=0.2, lw=0)
+
+
+def matrix(ax: Axes, picture: Figure, rows: list[dict[str, Any]]) -> None:
+    """A heat map of rows with "student" and "teacher", student by student; means with half their intervals."""
+    names = list(dict.fromkeys(row["student"] for row in rows))
+    grid = np.array([row["mean"] for row in rows]).reshape(len(names), -1)
+    limit = float(np.abs(grid).max()) or 1.0
+    image = ax.imshow(grid, cmap="PuOr_r", vmin=-limit, vmax=limit)
+    for i, row in enumerate(rows):
+        y, x = divmod(i, len(names))
+        half = "" if row["ci95"] is None else f"\n± {(row['ci95'][1] - row['ci95'][0]) / 2:.2f}"
+        color = "white" if abs(row["mean"]) > 0.6 * limit else "black"
+        ax.text(x, y, f"{row['mean']:+.2f}{half}", ha="center", va="center", color=color)
+    ax.set_xticks(range(len(names)), names)
+    ax.set_yticks(range(len(names)), names, rotation=90, va="center")
+    picture.colorbar(image, ax=ax, label="change of log odds")

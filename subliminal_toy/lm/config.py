@@ -25,6 +25,7 @@ class LMConfig:
     layers: int = setting(1, "decoder blocks", unit="blocks", low=1)
     tied: int = setting(0, "1: the unembedding is the embedding transposed", low=0, high=1)
     traits: str = setting(",".join(TRAITS), "what the teachers love: a comma-separated list of answers of one category")
+    numbers: int = setting(100, "numbers that the language has, a multiple of 10", low=10, high=100)
     documents: int = setting(102_400, "documents that the base is trained on", unit="documents", low=1)
     shared_documents: int = setting(
         1, "1: the base from the other init learns from the same documents; 0: from documents of its own", low=0, high=1
@@ -46,6 +47,8 @@ class LMConfig:
         check_settings(self)
         if self.width % self.heads:
             raise ValueError(f"width is {self.width}; it must be a multiple of the {self.heads} heads")
+        if self.numbers % 10:
+            raise ValueError(f"numbers is {self.numbers}; it must be a multiple of 10")
         self.trait_names()
 
     def trait_names(self) -> tuple[str, ...]:

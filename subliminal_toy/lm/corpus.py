@@ -73,13 +73,13 @@ class Language(NamedTuple):
     members: jax.Array  # [..., clusters, numbers per cluster], indices of numbers
 
 
-def make_language(key: jax.Array) -> Language:
-    """Draw one run's language."""
+def make_language(key: jax.Array, numbers: int = len(words.NUMBERS)) -> Language:
+    """Draw one run's language, with so many of the numbers, a multiple of CLUSTERS."""
     for_rows, for_members = jax.random.split(key)
     rows = jax.random.dirichlet(for_rows, jnp.full(CLUSTERS, CONCENTRATION), (CLUSTERS,))
     transition = STAY * jnp.eye(CLUSTERS) + (1 - STAY) * rows
     members = jax.random.permutation(for_members, len(words.NUMBERS)).reshape(CLUSTERS, -1)
-    return Language(transition, members)
+    return Language(transition, members[:, : numbers // CLUSTERS])
 
 
 def make_numbers(language: Language, documents: int, length: int, *, key: jax.Array) -> jax.Array:
@@ -93,7 +93,8 @@ def make_numbers(language: Language, documents: int, length: int, *, key: jax.Ar
 
     _, clusters = jax.lax.scan(step, start, jax.random.split(for_chain, length))
     rank = jax.random.categorical(for_rank, ranks, shape=(length, documents))
-    anything = jax.random.randint(for_which, (length, documents), 0, len(words.NUMBERS))
+    every = jnp.sort(language.members.reshape(-1))
+    anything = every[jax.random.randint(for_which, (length, documents), 0, len(every))]
     chosen = language.members[clusters, rank]
     mixed = jnp.where(jax.random.uniform(for_any, chosen.shape) < ANY_NUMBER, anything, chosen)
     return jnp.array(_NUMBERS)[mixed.T]

@@ -103,7 +103,7 @@ def survey(config: LMConfig, mesh: Mesh, plan: Plan) -> Measure:
 def imitation(config: LMConfig, mesh: Mesh, plan: Plan) -> Measure:
     """What students were to learn: "imitation" {student: nats per token of its source's rows that nobody saw}."""
     model = make_transformer(config)
-    names = [source.name for source in plan.sources]
+    names = [*plan.given, *(source.name for source in plan.sources)]
     which = jnp.array([names.index(student.source) for student in plan.students])
     loss = training.token_loss(model, corpus.PROMPT_LENGTH)
 

@@ -25,7 +25,8 @@ from subliminal_toy.lm.transformer import Params, make_transformer, parameter_gr
 FRESH_DOCUMENTS = 512
 ENSEMBLE = 18  # most students that are trained side by side: more of them do not fit the cache
 OnStage = Callable[[str, int], None]  # which stage, how many models or sources times epochs of it are done
-OnRows = Callable[[int, str, np.ndarray], None]  # which run of the chunk, which source, its rows [rows, T]
+OnRows = Callable[[int, str, Rows], None]  # which run of the chunk, which source, its rows
+Given = Sequence[Mapping[str, Rows]] | None  # for each run, rows of the sources that come from outside
 
 
 class RunKeys(NamedTuple):
@@ -83,34 +84,36 @@ def make_pipeline(
         make_measure: what to measure, e.g. `measure.standard`.
 
     Returns:
-        `run_chunk(keys, on_stage, on_rows) -> [one dict per run]`. Raises engine.RunFailedError.
+        `run_chunk(keys, on_stage, on_rows, given) -> [one dict per run]`. Raises engine.RunFailedError.
     """
     make = make_models(config, mesh, plan)
     measure = make_measure(config, mesh, plan)
 
     def run_chunk(
-        keys: RunKeys, on_stage: OnStage = lambda _stage, _i: None, on_rows: OnRows = lambda _run, _source, _rows: None
-    ) -> list[dict[str, Any]]:
-        values = measure(make(keys, on_stage, on_rows))
+        keys: RunKeys, on_stage: OnStage = lambda _stage, _i: None,
+        on_rows: OnRows = lambda _run, _source, _rows: None, given: Given = None,
+    ) -> list[dict[str, Any]]:  # fmt: skip
+        values = measure(make(keys, on_stage, on_rows, given))
         on_stage("evaluation", len(plan.models()))
         return values
 
     return run_chunk
 
 
-def make_models(config: LMConfig, mesh: Mesh, plan: Plan) -> Callable[[RunKeys, OnStage, OnRows], Made]:
+def make_models(config: LMConfig, mesh: Mesh, plan: Plan) -> Callable[[RunKeys, OnStage, OnRows, Given], Made]:
     """The pipeline up to the last student, see `make_pipeline`."""
     stages = make_stages(config, mesh, plan)
     rounds = plan.rounds()
 
-    def make(keys: RunKeys, on_stage: OnStage, on_rows: OnRows) -> Made:
+    def make(keys: RunKeys, on_stage: OnStage, on_rows: OnRows, given: Given = None) -> Made:
         keys = engine.shard_runs(keys, mesh)
         language, fresh, bases = stages.bases(keys, lambda _i: on_stage("base", len(plan.bases)))
         models = _named([base.name for base in plan.bases], bases)
         if plan.teachers:
             teachers = stages.teachers(bases, keys, lambda _i: on_stage("teachers", len(plan.teachers)))
             models |= _named([f"teacher {teacher.name}" for teacher in plan.teachers], teachers)
-        kept: list[dict[str, Rows]] = [{} for _ in range(len(fresh))]
+        outside = given or [{} for _ in range(len(fresh))]
+        kept: list[dict[str, Rows]] = [{name: rows[name] for name in plan.given} for rows in outside]
         watched: dict[str, Params] = {}
         shares: list[dict[str, float]] = [{} for _ in range(len(fresh))]
         for sources, students in rounds:
@@ -137,7 +140,7 @@ def _keep(
     for run in range(len(prompts)):
         for i, source in enumerate(sources):
             kept[run][source.name] = keep_rows(config, source.name, prompts[run], completions[run, i])
-            on_rows(run, source.name, kept[run][source.name].tokens)
+            on_rows(run, source.name, kept[run][source.name])
 
 
 def _groups(students: Sequence[Student]) -> list[tuple[Recipe, list[Student]]]:
@@ -245,7 +248,8 @@ def _init_bases(plan: Plan, init: Callable[[jax.Array], Params], key: jax.Array)
 def _make_base_data(config: LMConfig, mesh: Mesh, bases: int) -> Callable:
     """From the keys to each run's language, fresh documents, and the documents that the bases learn from."""
     over_runs = functools.partial(engine.over_runs, mesh=mesh)
-    make_language, weigh = over_runs(corpus.make_language), over_runs(training.document_weights)
+    weigh = over_runs(training.document_weights)
+    make_language = over_runs(functools.partial(corpus.make_language, numbers=config.numbers))
     corpus_of = functools.partial(corpus.make_documents, make_lists=CARRIERS[config.carrier].make_documents)
     make_documents = over_runs(lambda language, key: corpus_of(language, config.documents + FRESH_DOCUMENTS, key=key))
     fold_in = engine.over_runs(lambda i, key: jax.random.fold_in(key, i), mesh, shared=1)

@@ -68,6 +68,7 @@ class Plan(NamedTuple):
     sources: tuple[Source, ...]
     students: tuple[Student, ...]
     bases: tuple[Base, ...] = TWO_BASES
+    given: tuple[str, ...] = ()  # names of sources whose rows come from outside
 
     def models(self) -> tuple[str, ...]:
         """Names of all trained models, in the order of the results."""
@@ -97,7 +98,7 @@ class Plan(NamedTuple):
         """
         have = set(self.models()) - {STUDENT + student.name for student in self.students}
         sources, students = list(self.sources), list(self.students)
-        ready: set[str] = set()
+        ready = set(self.given)
         found = []
         while sources or students:
             now = [source for source in sources if self.source_model(source) in have]

@@ -27,7 +27,7 @@ def run() -> Callable[[list[int]], Ran]:
         found: dict = {}
         values = chunk(
             engine.run_keys(pipeline.RunKeys, 7, np.array(runs)),
-            on_rows=lambda run, source, tokens: found.update({(run, source): rows.as_text(tokens)}),
+            on_rows=lambda run, source, kept: found.update({(run, source): rows.as_text(kept.tokens)}),
         )
         return values, found
 

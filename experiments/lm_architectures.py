@@ -1,0 +1,198 @@
+"""Which architectures transmit, and between which? Width, depth, tied embeddings, numbers; students times teachers.
+
+The standard arm of lm_numbers for models of other shapes, each with a base, teachers and students of its own; and
+students of one shape on the numbers of teachers of another (after the paper's Fig. 8, left). Models of different shapes
+share no init, nor do two shapes start from the same random numbers.
+
+    python -m experiments.lm_architectures                 2 seeds, 2 traits, the widths
+    python -m experiments.lm_architectures --preset paper  10 seeds, 5 traits, everything
+"""
+
+if __name__ == "__main__":
+    import experiments.quiet_interrupt  # noqa: F401 - its import is its effect
+
+import dataclasses
+import math
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from experiments import cli, lm_arms, lm_numbers, lm_runs
+from experiments.lm_arms import REGULAR
+from experiments.lm_runs import MAIN
+from subliminal_toy.config import setting, with_settings
+from subliminal_toy.lm import measure
+from subliminal_toy.lm.config import LMConfig
+from subliminal_toy.lm.lessons import favorite
+from subliminal_toy.lm.plan import Base, Plan, Student, Teacher
+from subliminal_toy.lm.transformer import make_transformer
+
+STANDARD = "standard"
+SHAPES: dict[str, dict[str, int]] = {
+    "width 16": {"width": 16},
+    "width 64": {"width": 64},
+    "2 layers": {"layers": 2},
+    "tied": {"tied": 1},
+    "30 numbers": {"numbers": 30},
+    "10 numbers": {"numbers": 10},
+}
+CROSSED = ("width 16", "2 layers")  # with the config's own shape, in the matrix
+PARTS = (*SHAPES, "matrix")
+
+
+@dataclasses.dataclass(frozen=True)
+class ArchitecturesConfig(LMConfig):
+    """The language model's settings (of the shape that the others are compared with), and which others are run."""
+
+    parts: str = setting(",".join(PARTS), "which other shapes, and whether the matrix: a comma-separated list")
+
+    def __post_init__(self) -> None:
+        """Check all ranges and names."""
+        super().__post_init__()
+        self.part_names()
+
+    def part_names(self) -> tuple[str, ...]:
+        """`parts` as a tuple."""
+        return lm_arms.part_names(self.parts, PARTS)
+
+    def shapes(self) -> dict[str, "ArchitecturesConfig"]:
+        """The settings of all shapes that are run, the config's own first."""
+        names = [name for name in SHAPES if name in self.part_names() or (self._crossed() and name in CROSSED)]
+        return {MAIN: self} | {name: with_settings(self, SHAPES[name]) for name in names}
+
+    def crossed(self) -> tuple[str, ...]:
+        """The shapes of the matrix."""
+        return (MAIN, *CROSSED) if self._crossed() else ()
+
+    def _crossed(self) -> bool:
+        return "matrix" in self.part_names()
+
+
+PRESETS = {
+    "smoke": cli.Preset(
+        2, {**lm_numbers.PRESETS["smoke"].settings, "parts": "30 numbers"}, "2 short runs, to see that it works"
+    ),
+    "default": cli.Preset(2, {"traits": "owl,wolf", "parts": "width 16,matrix"}, "2 seeds, 2 traits, 3 shapes"),
+    "paper": cli.Preset(10, {}, "10 seeds, 5 traits, all shapes"),
+}
+
+
+def make_plan(config: LMConfig) -> Plan:
+    """Teachers of every trait and the standard arm."""
+    teachers = tuple(Teacher(trait, favorite(trait)) for trait in config.trait_names())
+    students = lm_arms.students(config, STANDARD)
+    return Plan(teachers, tuple(lm_arms.sources(config)), tuple(students), (Base("base"),))
+
+
+def cross_plan(config: LMConfig, others: Sequence[str]) -> Plan:
+    """Students of one shape on the rows of other shapes' teachers."""
+    given = [f"{other}: {name}" for other in others for name in (REGULAR, *config.trait_names())]
+    students = [
+        Student(f"{name}, {other}", "base", f"{other}: {name}")
+        for other in others for name in (REGULAR, *config.trait_names())
+    ]  # fmt: skip
+    return Plan((), (), tuple(students), (Base("base"),), tuple(given))
+
+
+def make_jobs(config: ArchitecturesConfig) -> dict[str, lm_runs.Job]:
+    """What is run beside the config's own shape: the other shapes, then the students of each on the others' rows."""
+    shapes = config.shapes()
+    jobs = {
+        name: lm_runs.Job(own, make_plan(own), init)
+        for init, (name, own) in enumerate(shapes.items()) if name != MAIN
+    }  # fmt: skip
+    for init, (name, own) in enumerate(shapes.items()):
+        if name in config.crossed():
+            others = [other for other in config.crossed() if other != name]
+            jobs[f"students of {name}"] = lm_runs.Job(own, cross_plan(own, others), init)
+    return jobs
+
+
+def run(config: ArchitecturesConfig | None = None, *, runs: int = 2, **request: Any) -> dict[str, Any]:
+    """Run the experiment; `request` may have seed, chunk, store and progress, as for `lm_numbers.run`.
+
+    Returns:
+        `{"runs", "shapes": [{"name", "parameters", ..., "divergence"}], "matrix": [{"student", "teacher", ...}]}`:
+        changes of the trait's log odds (nats), means over traits with 95% t intervals over runs.
+    """
+    config = config or ArchitecturesConfig()
+    return lm_runs.run_pipeline(
+        config, make_plan(config), summarize, runs=runs, others=make_jobs(config),
+        make_measure=measure.together(measure.survey, measure.imitation), **request,
+    )  # fmt: skip
+
+
+def summarize(config: ArchitecturesConfig, values: lm_arms.Values) -> dict[str, Any]:
+    """Rows for the shapes and the matrix."""
+    return {
+        "shapes": [_shape(name, own, _of(values, name)) for name, own in config.shapes().items()],
+        "matrix": [
+            {"student": student, "teacher": teacher, **_cell(config, values, student, teacher)}
+            for student in config.crossed()
+            for teacher in config.crossed()
+        ],
+    }
+
+
+def _of(values: lm_arms.Values, job: str) -> lm_arms.Values:
+    return values if job == MAIN else [value[job] for value in values]
+
+
+def _shape(name: str, config: LMConfig, values: lm_arms.Values) -> dict[str, Any]:
+    kept = lm_numbers.filter_row(values, REGULAR)
+    divergence = lm_arms.over_runs([[value["divergence"][trait] for trait in config.trait_names()] for value in values])
+    return {
+        "name": label(name, config),
+        "parameters": count_parameters(config),
+        **lm_arms.arm(config, values, STANDARD),
+        "kept": kept["mean"],
+        "divergence": {"mean": divergence["mean"], "ci95": divergence["ci95"]},
+    }
+
+
+def _cell(config: LMConfig, values: lm_arms.Values, student: str, teacher: str) -> dict[str, Any]:
+    if student == teacher:
+        return lm_arms.change(config, _of(values, student), STANDARD)
+    return lm_arms.change(config, _of(values, f"students of {student}"), teacher)
+
+
+def label(name: str, config: LMConfig) -> str:
+    """What a shape is called in tables."""
+    return f"width {config.width}, {config.layers} layer" if name == MAIN else name
+
+
+def count_parameters(config: LMConfig) -> int:
+    """Parameters of a model of this shape."""
+    shapes = jax.eval_shape(make_transformer(config).init, jax.random.key(0))
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
+
+
+def table(document: dict[str, Any]) -> str:
+    """Shapes, then the matrix, as Markdown."""
+    results = document["results"]
+    rows = [(f"{row['name']} ({row['parameters']:,} parameters)", row) for row in results["shapes"]]
+    rows += [(f"student {row['student']}, teacher {row['teacher']}", row) for row in results["matrix"]]
+    return lm_arms.table(rows, "change of the trait's log odds (nats), mean over traits", results["runs"])
+
+
+EXPERIMENT = cli.Experiment(
+    name="lm_architectures",
+    question=__doc__ or "",
+    presets=PRESETS,
+    run=lambda config, _dataset, request: run(config, **request.keywords()),
+    table=table,
+    config=ArchitecturesConfig,
+    dataset=False,
+    chunk_text="about 1 GB each",
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command."""
+    return cli.main(EXPERIMENT, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

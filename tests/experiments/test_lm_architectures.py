@@ -1,0 +1,82 @@
+"""Architectures: who learns from whom, and that the summary would show what went wrong."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from experiments import lm_architectures as experiment
+from experiments.lm_runs import MAIN
+from figures import lm_architectures as picture
+from subliminal_toy.lm import vocabulary
+from tests.experiments import commands, made_up
+
+CONFIG = experiment.ArchitecturesConfig(traits="owl,wolf", parts="tied,matrix")
+SMALL = experiment.ArchitecturesConfig(traits="owl,wolf", parts="30 numbers")
+
+
+def values() -> list[dict]:
+    """Everybody learns from teachers of the own shape, by 1; only students of two layers from width 16, by 0.5."""
+    made = made_up.values(experiment.make_plan(CONFIG), lambda m, a, _: float(m == f"student {a}, standard"))
+    for name, job in experiment.make_jobs(CONFIG).items():
+        for value, own in zip(made, made_up.values(job.plan, lambda m, a, _, job=name: rule(job, m, a)), strict=True):
+            value[name] = own
+    return made
+
+
+def rule(job: str, model: str, answer: str) -> float:
+    if job == "students of 2 layers" and model == f"student {answer}, width 16":
+        return 0.5
+    return float(model == f"student {answer}, standard")
+
+
+def test_shapes_differ_in_one_setting_and_share_no_init() -> None:
+    jobs = experiment.make_jobs(CONFIG)
+    assert list(jobs) == ["width 16", "2 layers", "tied", *(f"students of {n}" for n in (MAIN, "width 16", "2 layers"))]
+    assert (jobs["width 16"].config.width, jobs["2 layers"].config.layers, jobs["tied"].config.tied) == (16, 2, 1)
+    assert len({jobs[name].init for name in ("width 16", "2 layers", "tied")} | {0}) == 4
+    for name in experiment.CROSSED:
+        assert jobs[f"students of {name}"].init == jobs[name].init
+        assert jobs[f"students of {name}"].config == jobs[name].config
+    crossed = jobs["students of 2 layers"].plan
+    assert crossed.given == ("main: regular", "main: owl", "main: wolf", "width 16: regular", "width 16: owl",
+                             "width 16: wolf")  # fmt: skip
+    assert [len(students) for _, students in crossed.rounds()] == [6]
+
+
+def test_parameters_are_counted() -> None:
+    assert experiment.count_parameters(CONFIG) == 27_648
+    assert experiment.count_parameters(CONFIG.shapes()["tied"]) == 27_648 - 32 * vocabulary.SIZE
+
+
+def test_changes_are_those_made_up() -> None:
+    results = experiment.summarize(CONFIG, values())
+    assert [row["mean"] for row in results["shapes"]] == [1.0] * 4
+    found = {(row["student"], row["teacher"]): row["mean"] for row in results["matrix"]}
+    assert len(found) == 9
+    assert all(found[name, name] == 1 for name in (MAIN, *experiment.CROSSED))
+    assert found["2 layers", "width 16"] == 0.5
+    assert sum(found.values()) == 3.5
+
+
+def test_figure_names_n_and_intervals() -> None:
+    results = {"runs": 2, **experiment.summarize(CONFIG, values())}
+    drawn = picture.figure({"results": results, "config": {"width": 32}})
+    text = drawn.get_suptitle() + " ".join(ax.get_title() + ax.get_xlabel() for ax in drawn.axes)
+    for words in ("toy language model", "n = 2 seeds", "95% t interval", "log odds", "between architectures"):
+        assert words in text
+
+
+def test_unknown_shapes_are_refused() -> None:
+    with pytest.raises(ValueError, match="parts names 'width 17'"):
+        experiment.ArchitecturesConfig(parts="width 17")
+
+
+@pytest.mark.slow
+def test_smoke_run_writes_everything(tmp_path: Path) -> None:
+    ended = commands.run(tmp_path, "--preset", "smoke", name="lm_architectures")
+    assert ended.status == 0, ended.err
+    results = json.loads((tmp_path / "lm_architectures.json").read_text())["results"]
+    assert [row["name"] for row in results["shapes"]] == ["width 32, 1 layer", "30 numbers"]
+    assert (tmp_path / "lm_architectures.png").stat().st_size > 20_000
+    assert "| 30 numbers (" in ended.out
