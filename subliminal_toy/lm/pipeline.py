@@ -162,17 +162,7 @@ def _teach(
 ) -> list[tuple[Params, Params | None]]:  # fmt: skip
     """Train students that share a recipe; for each its last parameters, and those of all epochs if it was watched."""
     rows = np.stack([student_rows(tuple(students), *own) for own in zip(kept, keys.shuffles, strict=True)])
-    weights = np.array(training.completion_weights(jnp.asarray(rows)))
-    sources = {source.name: source for source in plan.sources}
-    for i, student in enumerate(students):
-        if student.counted != "all":
-            judges = [name for name in plan.models() if name == plan.bases[0].name or name.startswith("teacher ")]
-            diverging = stages.diverging(_stack(models[name] for name in judges), engine.shard_runs(rows[:, i], mesh))
-            for run, key in enumerate(keys.shuffles):
-                rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-                counted = divergence.counted_tokens(np.asarray(diverging[run]), weights[run, i] > 0, rng)
-                shares[run][student.source] = float(counted["divergence"].sum() / counted["all"].sum())
-                weights[run, i] = counted[student.counted]
+    weights = _weights(stages, mesh, plan, models, rows, keys, students, shares)
     inits = _stack(models[student.init] for student in students)
     condition: dict[str, Params] = {}
     if students[0].trained:
@@ -180,7 +170,8 @@ def _teach(
         masks = [training.parameter_mask(first, student.trained) for student in students]
         condition["trained"] = jax.tree.map(lambda *own: np.broadcast_to(np.stack(own), rows.shape[:2]), *masks)
     if recipe.targets == "teacher":
-        condition["teacher"] = _stack(models[plan.source_model(sources[s.source])] for s in students)
+        sources = {source.name: plan.source_model(source) for source in plan.sources}
+        condition["teacher"] = _stack(models[sources[student.source]] for student in students)
     data = engine.Data(per_model=engine.shard_runs({"tokens": rows, "weights": weights}, mesh))
     condition = engine.shard_runs(condition, mesh)
     history: list[Params] = []
@@ -195,6 +186,24 @@ def _teach(
     return [(_take(params, i), _take_watched(over_time, i)) for i in range(len(students))]
 
 
+def _weights(
+    stages: Stages, mesh: Mesh, plan: Plan, models: Mapping[str, Params], rows: np.ndarray, keys: RunKeys,
+    students: list[Student], shares: list[dict[str, float]],
+) -> np.ndarray:  # fmt: skip
+    """Which tokens of the rows [runs, students, n, T] have a say; tells `shares` how many are divergence tokens."""
+    weights = np.array(training.completion_weights(jnp.asarray(rows)))
+    judges = [name for name in plan.models() if name == plan.bases[0].name or name.startswith("teacher ")]
+    for i, student in enumerate(students):
+        if student.counted != "all":
+            diverging = stages.diverging(_stack(models[name] for name in judges), engine.shard_runs(rows[:, i], mesh))
+            for run, key in enumerate(keys.shuffles):
+                rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+                counted = divergence.counted_tokens(np.asarray(diverging[run]), weights[run, i] > 0, rng)
+                shares[run][student.source] = float(counted["divergence"].sum() / counted["all"].sum())
+                weights[run, i] = counted[student.counted]
+    return weights
+
+
 def make_stages(config: LMConfig, mesh: Mesh, plan: Plan) -> Stages:
     """Compile the stages."""
     model = make_transformer(config)
@@ -205,6 +214,8 @@ def make_stages(config: LMConfig, mesh: Mesh, plan: Plan) -> Stages:
     start_teachers = over_runs(lambda bases: _at(bases, [names.index(teacher.init) for teacher in plan.teachers]))
     sample_all = engine.over_runs(functools.partial(_sample_all, config, model), mesh, shared=2)
     train_base = training.train_bases(config, model, mesh)
+    longest = max((len(teacher.lesson.tokens) for teacher in plan.teachers), default=1)
+    train_teachers = training.train_teachers(config, model, mesh, longest)
     diverging = over_runs(functools.partial(divergence.divergence_tokens, model))
     train_students = functools.cache(functools.partial(training.train_students, config, model, mesh))
 
@@ -214,9 +225,8 @@ def make_stages(config: LMConfig, mesh: Mesh, plan: Plan) -> Stages:
 
     def teachers(bases: Params, keys: RunKeys, on_epoch: engine.OnEpoch | None) -> Params:
         data = lessons.stack([teacher.lesson for teacher in plan.teachers], keys.init.shape[0])
-        train = training.train_teachers(config, model, mesh, data["tokens"].shape[2])
         own = engine.Data(per_model=engine.shard_runs(data, mesh))
-        return train(start_teachers(bases), own, (), keys.teacher_order, on_epoch)[0]
+        return train_teachers(start_teachers(bases), own, (), keys.teacher_order, on_epoch)[0]
 
     def samples(language: corpus.Language, models: Params, sources: Sequence[Source], keys: RunKeys) -> tuple:
         first = vocabulary.ids(
