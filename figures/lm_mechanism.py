@@ -54,7 +54,8 @@ def _doses(ax: Axes, curves: list[dict[str, Any]]) -> None:
     for curve, color in zip(curves, _COLORS, strict=True):
         style.band(ax, curve["steps"], curve["margin"], color=style.COLORS[color], label=f"{curve['rows']} rows")
     ax.axhline(0, color="black", lw=1, ls=":")
-    ax.legend(loc="upper left")
+    ax.set_ylim(top=1.3 * max(row["ci95"][1] if row["ci95"] else row["mean"] for c in curves for row in c["margin"]))
+    ax.legend(loc="upper left", ncols=2)
     ax.set(xlabel="steps of the student", ylabel="change of trait's\nlog odds (nats)", title="a dial or a switch?")
 
 
@@ -63,7 +64,8 @@ def _alignment(ax: Axes, curves: list[dict[str, Any]]) -> None:
     for part, label, color in (("own", "its own teacher's", "blue"), ("others", "other teachers'", "grey")):
         style.band(ax, curves[-1]["steps"], curves[-1][part], color=style.COLORS[color], label=label)
     ax.axhline(0, color="black", lw=1, ls=":")
-    ax.legend(loc="lower right")
+    ax.set_ylim(top=1.35 * max(row["ci95"][1] if row["ci95"] else row["mean"] for row in curves[-1]["own"]))
+    ax.legend(loc="upper right")
     ax.set(xlabel="steps of the student", ylabel="cosine with delta of",
            title="where the student goes (less\nthe regular student)")  # fmt: skip
 
