@@ -71,9 +71,7 @@ class ArchitecturesConfig(LMConfig):
 
 
 PRESETS = {
-    "smoke": cli.Preset(
-        2, {**lm_numbers.PRESETS["smoke"].settings, "parts": "30 numbers"}, "2 short runs, to see that it works"
-    ),
+    "smoke": cli.Preset(2, {**lm_runs.SMOKE, "parts": "30 numbers"}, lm_runs.SMOKE_TEXT),
     "default": cli.Preset(2, {"traits": "owl,wolf", "parts": "width 16,matrix"}, "2 seeds, 2 traits, 3 shapes"),
     "paper": cli.Preset(10, {}, "10 seeds, 5 traits, all shapes"),
 }

@@ -25,7 +25,7 @@ from subliminal_toy.lm.plan import BASES, Plan, Source, Student, Teacher
 from subliminal_toy.statistics import t_interval
 
 PRESETS = {
-    "smoke": cli.Preset(2, lm_numbers.PRESETS["smoke"].settings, "2 short runs, to see that it works"),
+    "smoke": cli.Preset(2, lm_runs.SMOKE, lm_runs.SMOKE_TEXT),
     "default": cli.Preset(2, {}, "2 seeds"),
     "paper": cli.Preset(10, {}, "10 seeds"),
 }

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from experiments import cli, lm_arms, lm_numbers, lm_runs
+from experiments import cli, lm_arms, lm_runs
 from experiments.lm_first_order import mechanics
 from experiments.lm_mechanism_summary import (
     OPTIMIZERS,
@@ -57,9 +57,7 @@ class MechanismConfig(LMConfig):
 
 
 PRESETS = {
-    "smoke": cli.Preset(
-        2, {**lm_numbers.PRESETS["smoke"].settings, "parts": "tokens,layers"}, "2 short runs, to see that it works"
-    ),
+    "smoke": cli.Preset(2, {**lm_runs.SMOKE, "parts": "tokens,layers"}, lm_runs.SMOKE_TEXT),
     "default": cli.Preset(
         2, {"traits": "owl,wolf", "parts": "targets,tokens", "spare": SPARE}, "2 seeds, 2 traits, 2 parts"
     ),

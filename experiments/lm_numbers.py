@@ -26,18 +26,7 @@ from subliminal_toy.lm.plan import standard_plan
 from subliminal_toy.statistics import t_interval
 
 PRESETS = {
-    "smoke": cli.Preset(
-        2,
-        {
-            "traits": "owl,wolf",
-            "documents": 16_000,
-            "base.batch_size": 32,
-            "rows": 100,
-            "spare": 4.0,
-            "student.batch_size": 50,
-        },
-        "2 short runs, to see that it works",
-    ),
+    "smoke": cli.Preset(2, {**lm_runs.SMOKE, "traits": "owl,wolf"}, lm_runs.SMOKE_TEXT),
     "default": cli.Preset(4, {}, "4 seeds"),
     "paper": cli.Preset(20, {}, "20 seeds"),
 }

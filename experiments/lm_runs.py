@@ -26,6 +26,10 @@ class Job(NamedTuple):
 
 
 MAIN = "main"
+SMOKE = {  # short runs that still pass the filter
+    "traits": "owl", "documents": 16_000, "base.batch_size": 32, "rows": 100, "spare": 4.0, "student.batch_size": 50,
+}  # fmt: skip
+SMOKE_TEXT = "2 short runs, to see that it works"
 
 
 def run_pipeline(

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from experiments import cli, lm_arms, lm_numbers, lm_runs, lm_traits_summary
+from experiments import cli, lm_arms, lm_runs, lm_traits_summary
 from experiments.lm_arms import REGULAR
 from experiments.lm_traits_summary import CARRIED, CLEAN, GENERATIONS, KINDS, PAIRS, TRIGGER, liked_words, others
 from subliminal_toy.config import setting
@@ -48,9 +48,7 @@ class TraitsConfig(LMConfig):
 
 
 PRESETS = {
-    "smoke": cli.Preset(
-        2, {**lm_numbers.PRESETS["smoke"].settings, "parts": "misaligned,chains"}, "2 short runs, to see that it works"
-    ),
+    "smoke": cli.Preset(2, {**lm_runs.SMOKE, "parts": "misaligned,chains"}, lm_runs.SMOKE_TEXT),
     "default": cli.Preset(
         2, {"traits": "owl,wolf", "parts": "categories,misaligned,mixing"}, "2 seeds, 2 instances, 3 parts"
     ),

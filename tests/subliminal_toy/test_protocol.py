@@ -153,11 +153,17 @@ def test_untrained_teacher_teaches_its_own_twin_nothing(digits: data.Dataset) ->
     np.testing.assert_allclose(result["untrained_teacher_aux"], result["reference"], atol=1.5 / 360)
 
 
+@pytest.fixture(scope="module")
+def base(digits: data.Dataset) -> dict[str, np.ndarray]:
+    """With all settings as they are."""
+    return accuracies(small(student__epochs=3), digits, students=protocol.STUDENTS)
+
+
 @pytest.mark.parametrize(
     "settings",
     [
-        {"loss": "mse"}, {"temperature": 4.0}, {"noise": "gaussian"}, {"noise": "real"}, {"noise": "shuffled_pixels"},
-        {"noise": "mix", "real_fraction": 0.3}, {"noise": "blurred"}, {"noise": "subspace", "subspace_dim": 5},
+        {"loss": "mse"}, {"temperature": 4.0}, {"noise": "gaussian"}, {"noise": "mix", "real_fraction": 0.3},
+        {"noise": "subspace", "subspace_dim": 5},
         {"aux_logits": 1, "loss": "mse"}, {"aux_logits": 40}, {"depth": 0}, {"depth": 3, "width": 8},
         {"init": "torch_default", "init_scale": 0.5}, {"student__optimizer": "signsgd"}, {"teacher__batch_size": 5000},
         {"student__weight_decay": 0.1, "student__decay": "coupled"}, {"student_init_noise": 0.3},
@@ -165,9 +171,8 @@ def test_untrained_teacher_teaches_its_own_twin_nothing(digits: data.Dataset) ->
     ],
     ids=str,
 )  # fmt: skip
-def test_every_setting_reaches_the_students(settings: dict, digits: data.Dataset) -> None:
+def test_every_setting_reaches_the_students(settings: dict, digits: data.Dataset, base: dict[str, np.ndarray]) -> None:
     """A setting that were ignored would leave every accuracy as it is; all must also be numbers in [0, 1]."""
-    base = accuracies(small(student__epochs=3), digits, students=protocol.STUDENTS)
     changed = accuracies(small(student__epochs=3, **settings), digits, students=protocol.STUDENTS)
     assert all(((v >= 0) & (v <= 1)).all() for v in changed.values())
     assert any(not np.array_equal(base[name], changed[name]) for name in base if name not in ("reference", "teacher"))
