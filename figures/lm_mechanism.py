@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -74,7 +75,8 @@ def _prediction(ax: Axes, rows: list[dict[str, Any]]) -> None:
     row = next(row for row in rows if row["quantity"] == "fisher")
     predicted, measured = (np.array(row["pairs"][name]) for name in ("predicted", "measured"))
     for i in range(len(predicted)):
-        ax.plot(predicted[i], measured[i], "o", ms=3.5, color=list(style.COLORS.values())[i % len(style.COLORS)])
+        color = mpl.colormaps["viridis"](i / len(predicted))
+        ax.plot(predicted[i], measured[i], "o", ms=3.5, color=color)
     own = row["own"]
     interval = "" if own["ci95"] is None else f" [{own['ci95'][0]:.2f}, {own['ci95'][1]:.2f}]"
     ax.set(xlabel="first-order prediction g' F d", ylabel="change measured (nats)",
