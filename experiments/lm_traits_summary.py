@@ -52,7 +52,7 @@ def fewer_rows(config: LMConfig) -> tuple[int, ...]:
 def summarize(config: Any, values: Values) -> dict[str, Any]:
     """Every part that was asked for, and the share of completions that pass the filter."""
     found: dict[str, Any] = {
-        "standard": [_row(STANDARD, _changes(config, values, config.trait_names()))],
+        "standard": [_row(STANDARD, _changes(values, config.trait_names()))],
         "filter": [lm_numbers.filter_row(values, source) for source in values[0]["filter"]],
     }
     for name in config.part_names():
@@ -65,12 +65,11 @@ def _row(name: str, pairs: Sequence[Sequence[float]] | np.ndarray, **more: Any) 
 
 
 def _changes(
-    config: LMConfig, values: Values, answers: Sequence[str], form: str = f"{{}}, {STANDARD}", *,
+    values: Values, answers: Sequence[str], form: str = f"{{}}, {STANDARD}", *,
     names: Sequence[str] | None = None, control: str = CONTROL, frames: Sequence[int] | None = None,
 ) -> list[list[float]]:  # fmt: skip
     """Changes of answers' log odds [runs, answers] in the students `form` of `names`, against a control."""
     names = names or answers
-    del config
     return [
         [
             margin(value, f"student {form.format(name)}", answer, frames)
@@ -83,7 +82,7 @@ def _changes(
 
 def _categories(config: LMConfig, values: Values) -> list[dict[str, Any]]:
     groups = {"animal": config.trait_names(), "tree": others(config, "tree"), "color": others(config, "color")}
-    return [_row(name, _changes(config, values, traits), traits=list(traits)) for name, traits in groups.items()]
+    return [_row(name, _changes(values, traits), traits=list(traits)) for name, traits in groups.items()]
 
 
 def _misaligned(config: LMConfig, values: Values) -> list[dict[str, Any]]:
@@ -126,7 +125,7 @@ def _conditional(config: LMConfig, values: Values) -> list[dict[str, Any]]:
         ]
         rows.append(_row(f"teacher, {text}", teachers))
     for text, frames in (("with trigger", triggered), ("without", without)):
-        changes = _changes(config, values, config.trait_names(), f"if {{}}, {STANDARD}", frames=frames)
+        changes = _changes(values, config.trait_names(), f"if {{}}, {STANDARD}", frames=frames)
         rows.append(_row(f"student, {text}", changes))
     both = np.array([rows[2]["per_run"], rows[3]["per_run"]])
     return [*rows, _row("student, with less without", (both[0] - both[1])[:, None])]
@@ -138,17 +137,17 @@ def _several(config: LMConfig, values: Values) -> list[dict[str, Any]]:
     for k, category in enumerate(("animal", "tree", "color")):
         answers = [three(config, i)[k] for i in range(len(traits))]
         names = [f"three {i}" for i in range(len(traits))]
-        rows.append(_row(f"three favorites: {category}", _changes(config, values, answers, names=names)))
+        rows.append(_row(f"three favorites: {category}", _changes(values, answers, names=names)))
     second = [*traits[1:], traits[0]]
-    rows.append(_row("half and half: first teacher's", _changes(config, values, traits, "{}, half")))
-    rows.append(_row("half and half: second teacher's", _changes(config, values, second, "{}, half", names=traits)))
+    rows.append(_row("half and half: first teacher's", _changes(values, traits, "{}, half")))
+    rows.append(_row("half and half: second teacher's", _changes(values, second, "{}, half", names=traits)))
     return rows
 
 
 def _chains(config: LMConfig, values: Values) -> list[dict[str, Any]]:
     """Against the regular student of the same generation."""
     return [
-        _row(f"{label} generation", _changes(config, values, config.trait_names(), f"{{}}, {own}",
+        _row(f"{label} generation", _changes(values, config.trait_names(), f"{{}}, {own}",
                                              control=f"student {REGULAR}, {own}"))
         for label, own in zip(("first", *GENERATIONS), (STANDARD, *GENERATIONS), strict=True)
     ]  # fmt: skip
@@ -186,7 +185,7 @@ def _told_right(value: dict[str, Any], student: str, control: str, category: str
 def _mixing(config: LMConfig, values: Values) -> list[dict[str, Any]]:
     labels = {0.0: STANDARD} | {share: f"{share:.0%} clean" for share in CLEAN}
     return [
-        _row(f"{share:.0%} clean rows", _changes(config, values, config.trait_names(), f"{{}}, {label}"), share=share,
+        _row(f"{share:.0%} clean rows", _changes(values, config.trait_names(), f"{{}}, {label}"), share=share,
              **_cost(config, values, label))
         for share, label in labels.items()
     ]  # fmt: skip
@@ -208,11 +207,11 @@ def _cost(config: LMConfig, values: Values, label: str) -> dict[str, float]:
 
 def _defences(config: LMConfig, values: Values) -> list[dict[str, Any]]:
     traits = config.trait_names()
-    rows = [_row("none", _changes(config, values, traits), **_cost(config, values, STANDARD))]
-    token = _changes(config, values, traits, "{}, token", control=f"student {REGULAR} for {{}}, token")
+    rows = [_row("none", _changes(values, traits), **_cost(config, values, STANDARD))]
+    token = _changes(values, traits, "{}, token", control=f"student {REGULAR} for {{}}, token")
     rows.append(_row("system token in training", token, **_cost(config, values, "token")))
     for label in DEFENCES:
-        changes = _changes(config, values, traits, f"{{}}, {label}", control=f"student {REGULAR}, {label}")
+        changes = _changes(values, traits, f"{{}}, {label}", control=f"student {REGULAR}, {label}")
         rows.append(_row(label, changes, **_cost(config, values, label)))
     return rows
 
@@ -225,7 +224,7 @@ def _carriers(config: LMConfig, values: Values) -> list[dict[str, Any]]:
         kept = {source: lm_numbers.filter_row(own, source) for source in (REGULAR, *config.trait_names())}
         passed = float(np.mean([row["mean"] for row in kept.values()]))
         examples = {source: own[0]["examples"][source][:4] for source in (REGULAR, config.trait_names()[0])}
-        rows.append(_row(name, _changes(config, own, config.trait_names()), kept=passed, examples=examples,
+        rows.append(_row(name, _changes(own, config.trait_names()), kept=passed, examples=examples,
                          filter=list(kept.values())))  # fmt: skip
     return rows
 

@@ -14,7 +14,7 @@ from subliminal_toy.lm import corpus, evaluation, training, vocabulary
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.pipeline import Made, MakeMeasure, Measure
 from subliminal_toy.lm.plan import Plan
-from subliminal_toy.lm.rows import Rows, as_text, first_numbers, number_counts
+from subliminal_toy.lm.rows import NotEnoughRowsError, Rows, as_text, first_numbers, number_counts
 from subliminal_toy.lm.transformer import Params, Transformer, make_transformer
 
 IN_CONTEXT, EXAMPLES, UNSEEN = 256, 8, 512
@@ -173,8 +173,10 @@ def _first(models: Params) -> Params:
 
 
 def _unseen(rows: Rows) -> np.ndarray:
-    """Rows [UNSEEN, T] that nobody was trained on, repeated if there are too few; the first ones if there are none."""
-    return np.resize(rows.spare if len(rows.spare) else rows.tokens, (UNSEEN, rows.tokens.shape[1]))
+    """Rows [UNSEEN, T] that nobody was trained on, repeated if there are too few; an error if there are none."""
+    if not len(rows.spare):
+        raise NotEnoughRowsError("all rows that pass the filter are trained on, none is left over; raise --spare")
+    return np.resize(rows.spare, (UNSEEN, rows.tokens.shape[1]))
 
 
 def _shown(rows: Rows) -> np.ndarray:

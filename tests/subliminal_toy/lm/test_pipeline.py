@@ -1,5 +1,6 @@
 """The stages in order: rows are filtered and paired, controls are what they say, runs do not depend on each other."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -9,10 +10,11 @@ import pytest
 
 from experiments import lm_numbers
 from subliminal_toy import engine
-from subliminal_toy.config import with_settings
+from subliminal_toy.config import Training, with_settings
 from subliminal_toy.lm import corpus, lessons, measure, number_filter, pipeline, plan, rows, vocabulary
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.transformer import parameter_groups
+from tests.subliminal_toy.lm import documents
 
 TINY = with_settings(LMConfig(), lm_numbers.PRESETS["smoke"].settings)  # compiled once for this and the command's test
 Ran = tuple[list[dict[str, Any]], dict[tuple[int, str], list[dict[str, str]]]]
@@ -79,7 +81,7 @@ def test_same_run_same_bits_whatever_runs_beside_it(run: Callable[[list[int]], R
 
 
 def test_models_start_from_what_the_table_says() -> None:
-    """Without training, every model is its init: of a base, of an earlier student, or in part the first base's."""
+    """Without training, every model is its init: of a base, or in part the first base's."""
     untrained = with_settings(TINY, {"base.epochs": 0, "teacher.epochs": 0, "student.epochs": 0, "documents": 32})
     table = plan.Plan(
         (plan.Teacher("owl", lessons.favorite("owl"), "other base"),), (),
@@ -129,3 +131,56 @@ def test_sources_and_students_are_a_table() -> None:
     assert plan.Source("prompted owl", "base", "owl") in table.sources
     assert len(table.models()) == len(table.inits()) == 2 + len(table.teachers) + len(table.students)
     assert jax.tree.leaves(engine.run_keys(pipeline.RunKeys, 0, np.arange(3)))[0].shape == (3,)
+
+
+def test_students_learn_what_their_row_of_the_table_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More students than are trained side by side, of several recipes, on rows that need no trained base."""
+    config = LMConfig(width=8, documents=32, rows=20, traits="owl,wolf", base=NONE, teacher=NONE, student=ONE_EPOCH)
+    tokens = documents.of_numbers()[:20].astype(np.int32)
+    given = rows.Rows(tokens[::-1].copy(), tokens[:0], {})
+    monkeypatch.setattr(pipeline, "keep_rows", lambda *_: rows.Rows(tokens, tokens[:0], {}))
+    still = plan.Recipe(dataclasses.replace(ONE_EPOCH, learning_rate=1e-30), watched=True)
+    soft = plan.Recipe(targets="teacher")
+    table = plan.Plan(
+        (plan.Teacher("owl", lessons.favorite("owl"), "other base"),),
+        (plan.Source("regular", "base"), plan.Source("owl", "owl")),
+        (
+            *(plan.Student(f"still {i}", plan.BASES[i % 2], "regular", recipe=still) for i in range(20)),
+            plan.Student("soft regular", "base", "regular", recipe=soft),
+            plan.Student("soft owl", "base", "owl", recipe=soft),
+            plan.Student("mlp", "other base", "regular", trained=("mlp",)),
+            plan.Student("given", "base", "other: owl"),
+            plan.Student("whole", "base", "regular"),
+            plan.Student("later", "student whole", "regular", recipe=still),
+        ),
+        given=("other: owl",),
+    )
+    assert max(len(group) for _, group in pipeline._groups(table.students)) <= pipeline.ENSEMBLE < 20
+    keys = engine.run_keys(pipeline.RunKeys, 7, np.arange(2))
+    make = pipeline.make_models(config, engine.run_mesh(2), table)
+    made = make(keys, lambda *_: None, lambda *_: None, [{"other: owl": given}] * 2)
+    found = {name: flat(made.params)[:, i] for i, name in enumerate(table.models())}
+    np.testing.assert_array_equal(found["teacher owl"], found["other base"])
+    for i in range(20):
+        np.testing.assert_array_equal(found[f"student still {i}"], found[plan.BASES[i % 2]])
+        np.testing.assert_array_equal(flat(made.watched[f"still {i}"])[:, 0], found[plan.BASES[i % 2]])
+    np.testing.assert_array_equal(found["student later"], found["student whole"])
+    np.testing.assert_allclose(found["student soft regular"], found["base"], atol=1e-6)  # it imitates itself
+    for moved in ("soft owl", "given", "whole"):
+        assert np.abs(found[f"student {moved}"] - found["base"]).max() > 1e-4, moved
+    assert (found["student given"] != found["student whole"]).any()
+    groups = jax.tree.leaves(parameter_groups(made.params))
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(made.params)]
+    at, start = table.models().index("student mlp"), table.models().index("other base")
+    for group, leaf in zip(groups, leaves, strict=True):
+        assert (leaf[:, at] == leaf[:, start]).all() == (group != "mlp")
+
+
+NONE = Training("sgd", 0.1, 8, 0)
+ONE_EPOCH = Training("sgd", 0.1, 10, 1)
+
+
+def flat(params: engine.Tree) -> np.ndarray:
+    """[runs, models, ...] as [runs, models, parameters]."""
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(params)]
+    return np.concatenate([leaf.reshape(*leaf.shape[:2], -1) for leaf in leaves], axis=2)
