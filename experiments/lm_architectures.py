@@ -2,7 +2,8 @@
 
 The standard arm of lm_numbers for models of other shapes, each with a base, teachers and students of its own; and
 students of one shape on the numbers of teachers of another (after the paper's Fig. 8, left). Models of different shapes
-share no init, nor do two shapes start from the same random numbers.
+share no init, nor do two shapes start from the same random numbers; so students of a teacher's own shape, but from
+another init, are beside them.
 
     python -m experiments.lm_architectures                 2 seeds, 2 traits, the widths
     python -m experiments.lm_architectures --preset paper  10 seeds, 5 traits, everything
@@ -105,6 +106,7 @@ def make_jobs(config: ArchitecturesConfig) -> dict[str, lm_runs.Job]:
         if name in config.crossed():
             others = [other for other in config.crossed() if other != name]
             jobs[f"students of {name}"] = lm_runs.Job(own, cross_plan(own, others), init)
+            jobs[f"{name}, other init"] = lm_runs.Job(own, cross_plan(own, [name]), len(shapes) + init)
     return jobs
 
 
@@ -112,8 +114,9 @@ def run(config: ArchitecturesConfig | None = None, *, runs: int = 2, **request: 
     """Run the experiment; `request` may have seed, chunk, store and progress, as for `lm_numbers.run`.
 
     Returns:
-        `{"runs", "shapes": [{"name", "parameters", ..., "divergence"}], "matrix": [{"student", "teacher", ...}]}`:
-        changes of the trait's log odds (nats), means over traits with 95% t intervals over runs.
+        `{"runs", "shapes": [{"name", "parameters", ..., "divergence"}], "other_init": [{"name", ...}], "matrix":
+        [{"student", "teacher", ...}]}`: changes of the trait's log odds (nats), means over traits with 95% t intervals
+        over runs.
     """
     config = config or ArchitecturesConfig()
     return lm_runs.run_pipeline(
@@ -126,12 +129,24 @@ def summarize(config: ArchitecturesConfig, values: lm_arms.Values) -> dict[str, 
     """Rows for the shapes and the matrix."""
     return {
         "shapes": [_shape(name, own, _of(values, name)) for name, own in config.shapes().items()],
+        "other_init": [
+            {
+                "name": f"{label(name, own)}, other init",
+                **lm_arms.change(config, _of(values, f"{name}, other init"), name),
+            }
+            for name, own in config.shapes().items()
+            if name in config.crossed()
+        ],
         "matrix": [
-            {"student": student, "teacher": teacher, **_cell(config, values, student, teacher)}
+            {
+                "student": label(student, config),
+                "teacher": label(teacher, config),
+                **_cell(config, values, student, teacher),
+            }
             for student in config.crossed()
             for teacher in config.crossed()
         ],
-    }
+    }  # fmt: skip
 
 
 def _of(values: lm_arms.Values, job: str) -> lm_arms.Values:
@@ -158,7 +173,7 @@ def _cell(config: LMConfig, values: lm_arms.Values, student: str, teacher: str) 
 
 def label(name: str, config: LMConfig) -> str:
     """What a shape is called in tables."""
-    return f"width {config.width}, {config.layers} layer" if name == MAIN else name
+    return f"width {config.width}" if name == MAIN else name
 
 
 def count_parameters(config: LMConfig) -> int:
@@ -171,6 +186,7 @@ def table(document: dict[str, Any]) -> str:
     """Shapes, then the matrix, as Markdown."""
     results = document["results"]
     rows = [(f"{row['name']} ({row['parameters']:,} parameters)", row) for row in results["shapes"]]
+    rows += [(row["name"], row) for row in results["other_init"]]
     rows += [(f"student {row['student']}, teacher {row['teacher']}", row) for row in results["matrix"]]
     return lm_arms.table(rows, "change of the trait's log odds (nats), mean over traits", results["runs"])
 

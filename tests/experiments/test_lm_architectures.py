@@ -32,16 +32,21 @@ def rule(job: str, model: str, answer: str) -> float:
 
 def test_shapes_differ_in_one_setting_and_share_no_init() -> None:
     jobs = experiment.make_jobs(CONFIG)
-    assert list(jobs) == ["width 16", "2 layers", "tied", *(f"students of {n}" for n in (MAIN, "width 16", "2 layers"))]
+    crossed = [
+        f"{form.format(n)}" for n in (MAIN, "width 16", "2 layers") for form in ("students of {}", "{}, other init")
+    ]
+    assert list(jobs) == ["width 16", "2 layers", "tied", *crossed]
     assert (jobs["width 16"].config.width, jobs["2 layers"].config.layers, jobs["tied"].config.tied) == (16, 2, 1)
     assert len({jobs[name].init for name in ("width 16", "2 layers", "tied")} | {0}) == 4
     for name in experiment.CROSSED:
         assert jobs[f"students of {name}"].init == jobs[name].init
-        assert jobs[f"students of {name}"].config == jobs[name].config
-    crossed = jobs["students of 2 layers"].plan
-    assert crossed.given == ("main: regular", "main: owl", "main: wolf", "width 16: regular", "width 16: owl",
+        assert jobs[f"students of {name}"].config == jobs[f"{name}, other init"].config == jobs[name].config
+        assert jobs[f"{name}, other init"].plan.given == (f"{name}: regular", f"{name}: owl", f"{name}: wolf")
+    assert len({job.init for name, job in jobs.items() if "students of" not in name} | {0}) == 7
+    mixed = jobs["students of 2 layers"].plan
+    assert mixed.given == ("main: regular", "main: owl", "main: wolf", "width 16: regular", "width 16: owl",
                              "width 16: wolf")  # fmt: skip
-    assert [len(students) for _, students in crossed.rounds()] == [6]
+    assert [len(students) for _, students in mixed.rounds()] == [6]
 
 
 def test_parameters_are_counted() -> None:
@@ -54,16 +59,17 @@ def test_changes_are_those_made_up() -> None:
     assert [row["mean"] for row in results["shapes"]] == [1.0] * 4
     found = {(row["student"], row["teacher"]): row["mean"] for row in results["matrix"]}
     assert len(found) == 9
-    assert all(found[name, name] == 1 for name in (MAIN, *experiment.CROSSED))
+    assert all(found[name, name] == 1 for name in ("width 32", *experiment.CROSSED))
+    assert [row["mean"] for row in results["other_init"]] == [0.0] * 3
     assert found["2 layers", "width 16"] == 0.5
     assert sum(found.values()) == 3.5
 
 
 def test_figure_names_n_and_intervals() -> None:
     results = {"runs": 2, **experiment.summarize(CONFIG, values())}
-    drawn = picture.figure({"results": results, "config": {"width": 32}})
+    drawn = picture.figure({"results": results})
     text = drawn.get_suptitle() + " ".join(ax.get_title() + ax.get_xlabel() for ax in drawn.axes)
-    for words in ("toy language model", "n = 2 seeds", "95% t interval", "log odds", "between architectures"):
+    for words in ("toy language model", "n = 2 seeds", "95% t interval", "log odds", "between shapes"):
         assert words in text
 
 
@@ -77,6 +83,6 @@ def test_smoke_run_writes_everything(tmp_path: Path) -> None:
     ended = commands.run(tmp_path, "--preset", "smoke", name="lm_architectures")
     assert ended.status == 0, ended.err
     results = json.loads((tmp_path / "lm_architectures.json").read_text())["results"]
-    assert [row["name"] for row in results["shapes"]] == ["width 32, 1 layer", "30 numbers"]
+    assert [row["name"] for row in results["shapes"]] == ["width 32", "30 numbers"]
     assert (tmp_path / "lm_architectures.png").stat().st_size > 20_000
     assert "| 30 numbers (" in ended.out
