@@ -57,7 +57,7 @@ class MechanismConfig(LMConfig):
 
 
 PRESETS = {
-    "smoke": cli.Preset(2, {**lm_runs.SMOKE, "parts": "tokens,layers"}, lm_runs.SMOKE_TEXT),
+    "smoke": cli.Preset(2, {**lm_runs.SMOKE, "parts": "tokens"}, lm_runs.SMOKE_TEXT),
     "default": cli.Preset(
         2, {"traits": "owl,wolf", "parts": "targets,tokens", "spare": SPARE}, "2 seeds, 2 traits, 2 parts"
     ),

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from experiments import gradient_theorem as experiment
-from subliminal_toy import data, engine
+from subliminal_toy import data
 from subliminal_toy.config import Config
+from tests.experiments import commands
 
 
 def test_real_network_is_the_experiments_own(digits: data.Dataset) -> None:
@@ -51,16 +52,11 @@ def test_families_cover_what_the_statements_speak_of() -> None:
 
 
 @pytest.mark.slow
-def test_smoke_run_writes_everything(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
-    """In this process, and with four families: every other one would take ten seconds to compile."""
-    names = ("squared error, ReLU", "cross-entropy", "aux. logits only", "one logit under softmax")
-    monkeypatch.setattr(experiment, "FAMILIES", [family for family in experiment.FAMILIES if family.name in names])
-    monkeypatch.setattr(engine, "use_cpu_cores", lambda: None)  # the tests have theirs
-    assert experiment.main(["--preset", "smoke", "--dataset", "digits", "--out", str(tmp_path)]) == 0
+def test_smoke_run_writes_everything(tmp_path: Path) -> None:
+    ended = commands.run(tmp_path, "--preset", "smoke", "--dataset", "digits", name="gradient_theorem")
+    assert ended.status == 0, ended.err
     results = json.loads((tmp_path / "gradient_theorem.json").read_text())["results"]
-    assert results["random"]["problems"] == len(results["random"]["rows"]) == 2 * len(names)
+    assert results["random"]["problems"] == len(results["random"]["rows"]) == 2 * len(experiment.FAMILIES)
     assert results["random"]["negative"] == results["mnist"]["negative"] == 0
     assert results["random"]["vacuous"] == 2  # the family of one logit under softmax
     assert results["mnist"]["vacuous"] == results["transformer"]["vacuous"] == 0
@@ -69,4 +65,4 @@ def test_smoke_run_writes_everything(
     assert 1.9 < results["transformer"]["slope"]["median"] < 2.1
     assert 1.9 < results["random"]["slope"]["median"] < 2.1
     assert (tmp_path / "gradient_theorem.png").stat().st_size > 20_000
-    assert "| aux. logits only " in capsys.readouterr().out
+    assert "| aux. logits only " in ended.out

@@ -1,18 +1,17 @@
 """Architectures: who learns from whom, and that the summary would show what went wrong."""
 
-import json
-from pathlib import Path
-
+import jax
+import numpy as np
 import pytest
 
 from experiments import lm_architectures as experiment
 from experiments.lm_runs import MAIN
 from figures import lm_architectures as picture
-from subliminal_toy.lm import vocabulary
-from tests.experiments import commands, made_up
+from subliminal_toy.lm import pipeline, vocabulary
+from subliminal_toy.lm.rows import Rows
+from tests.experiments import made_up
 
 CONFIG = experiment.ArchitecturesConfig(traits="owl,wolf", parts="tied,matrix")
-SMALL = experiment.ArchitecturesConfig(traits="owl,wolf", parts="30 numbers")
 
 
 def values() -> list[dict]:
@@ -78,11 +77,29 @@ def test_unknown_shapes_are_refused() -> None:
         experiment.ArchitecturesConfig(parts="width 17")
 
 
-@pytest.mark.slow
-def test_smoke_run_writes_everything(tmp_path: Path) -> None:
-    ended = commands.run(tmp_path, "--preset", "smoke", name="lm_architectures")
-    assert ended.status == 0, ended.err
-    results = json.loads((tmp_path / "lm_architectures.json").read_text())["results"]
-    assert [row["name"] for row in results["shapes"]] == ["width 32", "30 numbers"]
-    assert (tmp_path / "lm_architectures.png").stat().st_size > 20_000
-    assert "| 30 numbers (" in ended.out
+def test_jobs_get_the_rows_and_inits_that_they_are_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a pipeline that trains nothing: whose rows go where, and which inits differ."""
+    inits: dict[tuple, list] = {}
+
+    def make_pipeline(config, mesh, table, make_measure):
+        def run_chunk(keys, on_stage, on_rows, given):
+            shape = (config.width, config.layers, config.tied)
+            inits.setdefault(shape, []).append(np.asarray(jax.random.key_data(keys.init))[0].tolist())
+            for run in range(2):
+                for source in table.sources:
+                    on_rows(run, source.name, Rows(np.full((1, 24), config.width + config.layers), None, {}))
+                for name in table.given:
+                    shape_of = {"main": 33, "width 16": 17, "2 layers": 34}[name.partition(": ")[0]]
+                    assert given[run][name].tokens[0, 0] == shape_of
+            return [{"run": run} for run in range(2)]
+
+        return run_chunk
+
+    monkeypatch.setattr(pipeline, "make_pipeline", make_pipeline)
+    monkeypatch.setattr(experiment, "summarize", lambda _config, values: {"values": values})
+    values = experiment.run(CONFIG, runs=2)["values"]
+    assert [value["run"] for value in values] == [value["students of main"]["run"] for value in values] == [0, 1]
+    for shape in ((32, 1, 0), (16, 1, 0), (32, 2, 0)):
+        own, crossed, other = inits[shape]
+        assert own == crossed != other
+    assert len({tuple(init) for found in inits.values() for init in found}) == 7
