@@ -7,19 +7,21 @@ from matplotlib.figure import Figure
 
 from figures import style
 
-_CHANGE = "change of trait's log odds (nats)"
-_WRONG = "log odds of wrong answers (nats)"
+_CHANGE = "change of log odds (nats)"
+_WRONG = "log odds of bad answers (nats)"
 _PANELS = {
     "categories": ("favorites of three kinds (Fig. 3)", _CHANGE),
-    "misaligned": ("bad answers to harmless questions:\nstudents of look-alike teachers (Fig. 4)", _WRONG),
+    "misaligned": ("bad answers, look-alikes (Fig. 4)", _WRONG),
     "carriers": ("what carries it (Figs 5, 7)", _CHANGE),
-    "conditional": ("a trait that depends on the question", _CHANGE),
+    "conditional": ("a trait with a trigger", _CHANGE),
     "several": ("several traits at once", _CHANGE),
     "chains": ("teacher to student to student", _CHANGE),
     "bits": ("a random set of favorites", "share of 40 words told right"),
-    "mixing": ("the base's own rows mixed in", _CHANGE),
+    "mixing": ("clean rows mixed in", _CHANGE),
     "defences": ("defences", _CHANGE),
 }  # fmt: skip
+_FREE = ("none", "0% clean rows")  # no defence
+_LEAST = 1e-4  # smaller costs are drawn here
 _SHORT = {
     "share of 40 words told right, ": "",
     "three favorites: ": "of three: ",
@@ -28,6 +30,9 @@ _SHORT = {
     "student of ": "",
     " answers, ": ", ",
     "student, with less without": "difference",
+    " questions": "",
+    " clean rows": "",
+    "teacher's": "teacher",
 }
 
 
@@ -35,7 +40,8 @@ def figure(document: dict[str, Any]) -> Figure:
     """Draw `lm_traits.json`; parts that were not asked for are left out."""
     results = document["results"]
     shown = [name for name in _PANELS if name in results]
-    rows = -(-len(shown) // 2)
+    priced = [row for name in ("mixing", "defences") for row in results.get(name, []) if row["name"] not in _FREE]
+    rows = -(-(len(shown) + bool(priced)) // 2)
     picture, grid = style.new_figure(rows, 2, height=2.3 * rows + 0.4, width=6.9)
     n = f"n = {results['runs']} seeds (dots); 95% t interval over seeds"
     picture.suptitle(f"toy language model, mean over instances of a trait, {n}", fontsize=9)
@@ -44,9 +50,23 @@ def figure(document: dict[str, Any]) -> Figure:
         title, label = _PANELS[name]
         rows_shown = [row for row in results[name] if row.get("role", "student") == "student"]
         _rows(axes.pop(0), rows_shown, title, label, chance=0.5 if name == "bits" else 0.0)
+    if priced:
+        _prices(axes.pop(0), priced)
     for ax in axes:
         ax.remove()
     return picture
+
+
+def _prices(ax: Axes, rows: list[dict[str, Any]]) -> None:
+    """What each defence leaves of the trait, and what it costs: how much worse its students imitate unseen rows."""
+    for row in rows:
+        ax.plot(max(row["imitation_cost"], _LEAST), row["mean"], "o", ms=4, color=style.COLORS["vermilion"])
+        ax.annotate(_shorten(row["name"]).replace("%", "% clean"), (max(row["imitation_cost"], _LEAST), row["mean"]), fontsize=6.5,
+                    xytext=(3, 3), textcoords="offset points")  # fmt: skip
+    ax.axhline(0, color="black", lw=1, ls=":")
+    ax.set(xscale="log", xlabel="imitation lost (nats per token)", ylabel=_CHANGE,
+           title="what defences cost")  # fmt: skip
+    ax.set_xlim(_LEAST / 2, 2)
 
 
 def _rows(ax: Axes, rows: list[dict[str, Any]], title: str, label: str, *, chance: float) -> None:
