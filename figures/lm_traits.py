@@ -60,9 +60,10 @@ def figure(document: dict[str, Any]) -> Figure:
 def _prices(ax: Axes, rows: list[dict[str, Any]]) -> None:
     """What each defence leaves of the trait, and what it costs: how much worse its students imitate unseen rows."""
     for row in rows:
-        ax.plot(max(row["imitation_cost"], _LEAST), row["mean"], "o", ms=4, color=style.COLORS["vermilion"])
-        ax.annotate(_shorten(row["name"]).replace("%", "% clean"), (max(row["imitation_cost"], _LEAST), row["mean"]), fontsize=6.5,
-                    xytext=(3, 3), textcoords="offset points")  # fmt: skip
+        at = (max(row["imitation_cost"], _LEAST), row["mean"])
+        name = _shorten(row["name"]).replace("%", "% clean")
+        ax.plot(*at, "o", ms=4, color=style.COLORS["vermilion"])
+        ax.annotate(name, at, fontsize=6.5, xytext=(3, 3), textcoords="offset points")
     ax.axhline(0, color="black", lw=1, ls=":")
     ax.set(xscale="log", xlabel="imitation lost (nats per token)", ylabel=_CHANGE,
            title="what defences cost")  # fmt: skip
