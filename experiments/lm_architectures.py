@@ -21,7 +21,7 @@ from typing import Any
 import jax
 
 from experiments import cli, lm_arms, lm_numbers, lm_runs
-from experiments.lm_arms import REGULAR
+from experiments.lm_arms import REGULAR, STANDARD
 from experiments.lm_runs import MAIN
 from subliminal_toy.config import setting, with_settings
 from subliminal_toy.lm import measure
@@ -30,7 +30,6 @@ from subliminal_toy.lm.lessons import favorite
 from subliminal_toy.lm.plan import Base, Plan, Student, Teacher
 from subliminal_toy.lm.transformer import make_transformer
 
-STANDARD = "standard"
 SHAPES: dict[str, dict[str, int]] = {
     "width 16": {"width": 16},
     "width 64": {"width": 64},
@@ -44,19 +43,11 @@ PARTS = (*SHAPES, "matrix")
 
 
 @dataclasses.dataclass(frozen=True)
-class ArchitecturesConfig(LMConfig):
+class ArchitecturesConfig(lm_arms.PartsConfig):
     """The language model's settings (of the shape that the others are compared with), and which others are run."""
 
+    KNOWN = PARTS
     parts: str = setting(",".join(PARTS), "which other shapes, and whether the matrix: a comma-separated list")
-
-    def __post_init__(self) -> None:
-        """Check all ranges and names."""
-        super().__post_init__()
-        self.part_names()
-
-    def part_names(self) -> tuple[str, ...]:
-        """`parts` as a tuple."""
-        return lm_arms.part_names(self.parts, PARTS)
 
     def shapes(self) -> dict[str, "ArchitecturesConfig"]:
         """The settings of all shapes that are run, the config's own first."""
@@ -191,16 +182,7 @@ def table(document: dict[str, Any]) -> str:
     return lm_arms.table(rows, "change of the trait's log odds (nats), mean over traits", results["runs"])
 
 
-EXPERIMENT = cli.Experiment(
-    name="lm_architectures",
-    question=__doc__ or "",
-    presets=PRESETS,
-    run=lambda config, _dataset, request: run(config, **request.keywords()),
-    table=table,
-    config=ArchitecturesConfig,
-    dataset=False,
-    chunk_text="about 1 GB each",
-)
+EXPERIMENT = lm_runs.experiment("lm_architectures", __doc__, PRESETS, run, table, ArchitecturesConfig)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,29 +1,43 @@
 """Arms of the experiments on the language model: one student for each trait and one of regular numbers, all alike."""
 
+import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from experiments import cli
+from subliminal_toy.config import setting
 from subliminal_toy.lm import corpus, vocabulary
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.plan import Source, Student
 from subliminal_toy.statistics import t_interval
 
-REGULAR = "regular"
+REGULAR, STANDARD = "regular", "standard"
 Values = list[dict[str, Any]]  # one dict per run, from measure.survey and others
 
 
-def part_names(text: str, known: Sequence[str]) -> tuple[str, ...]:
-    """A comma-separated list of an experiment's parts; ValueError for an unknown one, or one twice."""
-    names = tuple(part.strip() for part in text.split(","))
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise ValueError(f"parts names {unknown[0]!r}; choose from {', '.join(known)}")
-    if len(set(names)) < len(names):
-        raise ValueError(f"parts is {text!r}; each must be there once")
-    return names
+@dataclasses.dataclass(frozen=True)
+class PartsConfig(LMConfig):
+    """The language model's settings, and which parts of an experiment are run; each experiment says which there are."""
+
+    KNOWN: ClassVar[Sequence[str]] = ()
+    parts: str = setting("", "which questions are asked: a comma-separated list")
+
+    def __post_init__(self) -> None:
+        """Check all ranges and names."""
+        super().__post_init__()
+        self.part_names()
+
+    def part_names(self) -> tuple[str, ...]:
+        """`parts` as a tuple; ValueError for an unknown one, or one twice."""
+        names = tuple(part.strip() for part in self.parts.split(","))
+        unknown = [name for name in names if name not in self.KNOWN]
+        if unknown:
+            raise ValueError(f"parts names {unknown[0]!r}; choose from {', '.join(self.KNOWN)}")
+        if len(set(names)) < len(names):
+            raise ValueError(f"parts is {self.parts!r}; each must be there once")
+        return names
 
 
 def students(config: LMConfig, label: str, *, init: str = "base", source: str = "{}", **options: Any) -> list[Student]:
@@ -56,23 +70,40 @@ def over_runs(per_pair: Sequence[Sequence[float]] | np.ndarray) -> dict[str, Any
     return found | {"positive": int((pairs > 0).sum()), "pairs": int(pairs.size)}
 
 
-def change(config: LMConfig, values: Values, label: str, answers: Sequence[str] | None = None) -> dict[str, Any]:
-    """Log odds of the trait in its student, minus those in the student of regular numbers, for an arm.
+def changes(
+    values: Values, answers: Sequence[str], form: str = f"{{}}, {STANDARD}", *, names: Sequence[str] | None = None,
+    control: str = f"student {REGULAR}, {STANDARD}", frames: Sequence[int] | None = None,
+) -> list[list[float]]:  # fmt: skip
+    """Log odds of answers in their students, minus those in controls, [runs, answers].
 
     Args:
-        config: names the traits.
         values: of the runs.
-        label: of the arm.
-        answers: what to measure for each trait instead of itself.
+        answers: what is asked for.
+        form: the students' names, {} being one of `names`.
+        names: one for each answer; the answers themselves if left out.
+        control: the model that is compared with, maybe with {}, too.
+        frames: ways of asking, all if left out.
     """
-    pairs = [
+    return [
         [
-            margin(value, f"student {trait}, {label}", answer) - margin(value, f"student {REGULAR}, {label}", answer)
-            for trait, answer in zip(config.trait_names(), answers or config.trait_names(), strict=True)
+            margin(value, f"student {form.format(name)}", answer, frames)
+            - margin(value, control.format(name), answer, frames)
+            for name, answer in zip(names or answers, answers, strict=True)
         ]
         for value in values
     ]
-    return over_runs(pairs)
+
+
+def change(config: LMConfig, values: Values, label: str) -> dict[str, Any]:
+    """`changes` of the traits in an arm against its student of regular numbers, over runs."""
+    return over_runs(changes(values, config.trait_names(), f"{{}}, {label}", control=f"student {REGULAR}, {label}"))
+
+
+def mean_of(config: LMConfig, values: Values, part: str, label: str) -> float:
+    """Mean over runs and traits of a part of the values, for the students of an arm."""
+    return float(
+        np.mean([value[part][f"student {trait}, {label}"] for value in values for trait in config.trait_names()])
+    )
 
 
 def arm(config: LMConfig, values: Values, label: str) -> dict[str, Any]:
@@ -81,18 +112,13 @@ def arm(config: LMConfig, values: Values, label: str) -> dict[str, Any]:
     "imitation": nats per token of unseen rows of their own teacher; "loss": of fresh documents; "right": probability
     of any answer of the category. Means over traits and runs.
     """
-
-    def mean(part: str) -> float:
-        found = [value[part][f"student {trait}, {label}"] for value in values for trait in config.trait_names()]
-        return float(np.mean(found))
-
     place = list(vocabulary.CATEGORIES).index(config.category)
     right = [value["right"][f"student {trait}, {label}"][place] for value in values for trait in config.trait_names()]
     return {
         "arm": label,
         **change(config, values, label),
-        "imitation": mean("imitation"),
-        "loss": mean("loss"),
+        "imitation": mean_of(config, values, "imitation", label),
+        "loss": mean_of(config, values, "loss", label),
         "right": float(np.mean(right)),
     }
 

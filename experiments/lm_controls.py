@@ -203,16 +203,7 @@ def table(document: dict[str, Any]) -> str:
     return cli.markdown_table(header, lines)
 
 
-EXPERIMENT = cli.Experiment(
-    name="lm_controls",
-    question=__doc__ or "",
-    presets=PRESETS,
-    run=lambda config, _dataset, request: run(config, **request.keywords()),
-    table=table,
-    config=LMConfig,
-    dataset=False,
-    chunk_text="about 1 GB each",
-)
+EXPERIMENT = lm_runs.experiment("lm_controls", __doc__, PRESETS, run, table)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -18,13 +18,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from experiments import cli, lm_arms, lm_runs
+from experiments.lm_arms import STANDARD
 from experiments.lm_first_order import mechanics
 from experiments.lm_mechanism_summary import (
     OPTIMIZERS,
     PARTS,
     RECIPES,
     SHARED,
-    STANDARD,
     TEMPERATURES,
     dose_rows,
     layer_arms,
@@ -32,7 +32,6 @@ from experiments.lm_mechanism_summary import (
 )
 from subliminal_toy.config import setting
 from subliminal_toy.lm import measure
-from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.divergence import COUNTED
 from subliminal_toy.lm.lessons import favorite
 from subliminal_toy.lm.plan import Base, Plan, Recipe, Source, Student, Teacher
@@ -41,19 +40,11 @@ SPARE = 0.4  # at T = 1.25 one completion in six is rejected
 
 
 @dataclasses.dataclass(frozen=True)
-class MechanismConfig(LMConfig):
+class MechanismConfig(lm_arms.PartsConfig):
     """The language model's settings, and which parts of the experiment are run."""
 
+    KNOWN = PARTS
     parts: str = setting(",".join(PARTS), "which questions are asked: a comma-separated list")
-
-    def __post_init__(self) -> None:
-        """Check all ranges and names."""
-        super().__post_init__()
-        self.part_names()
-
-    def part_names(self) -> tuple[str, ...]:
-        """`parts` as a tuple."""
-        return lm_arms.part_names(self.parts, PARTS)
 
 
 PRESETS = {
@@ -165,16 +156,7 @@ def table(document: dict[str, Any]) -> str:
     return f"{arms}\n\n{cli.markdown_table((header, 'mean', '95% CI'), lines)}\n\n{last}"
 
 
-EXPERIMENT = cli.Experiment(
-    name="lm_mechanism",
-    question=__doc__ or "",
-    presets=PRESETS,
-    run=lambda config, _dataset, request: run(config, **request.keywords()),
-    table=table,
-    config=MechanismConfig,
-    dataset=False,
-    chunk_text="about 1 GB each",
-)
+EXPERIMENT = lm_runs.experiment("lm_mechanism", __doc__, PRESETS, run, table, MechanismConfig)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

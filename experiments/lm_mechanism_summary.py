@@ -6,6 +6,7 @@ import numpy as np
 from scipy import stats
 
 from experiments import lm_arms, lm_numbers
+from experiments.lm_arms import STANDARD
 from subliminal_toy.lm import vocabulary
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.divergence import COUNTED
@@ -14,7 +15,6 @@ from subliminal_toy.lm.transformer import GROUPS
 from subliminal_toy.statistics import t_interval
 
 PARTS = ("targets", "tokens", "optimizers", "layers", "inits", "doses")
-STANDARD = "standard"
 TEMPERATURES = {"greedy": 0.0, "T = 0.5": 0.5, "T = 1.25": 1.25}
 OPTIMIZERS = {  # step sizes chosen on seed 100 to imitate unseen rows as well as momentum does
     "sgd": ("sgd", 0.3),

@@ -97,6 +97,18 @@ def run_pipeline(
     return {"runs": runs, **summarize(config, values)}
 
 
+def experiment(
+    name: str, question: str | None, presets: Mapping[str, cli.Preset], run: Callable[..., dict[str, Any]],
+    table: Callable[[dict[str, Any]], str], config: type[LMConfig] = LMConfig,
+) -> cli.Experiment:  # fmt: skip
+    """A command on the language model; its `run` takes the config and what `run_pipeline` takes."""
+    return cli.Experiment(
+        name=name, question=question or "", presets=presets,
+        run=lambda settings, _dataset, request: run(settings, **request.keywords()),
+        table=table, config=config, dataset=False, chunk_text="about 1 GB each",
+    )  # fmt: skip
+
+
 def _fold_in(keys: jax.Array, number: int) -> jax.Array:
     return jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
 

@@ -18,34 +18,28 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from experiments import cli, lm_arms, lm_runs, lm_traits_summary
-from experiments.lm_arms import REGULAR
+from experiments.lm_arms import REGULAR, STANDARD
 from experiments.lm_traits_summary import CARRIED, CLEAN, GENERATIONS, KINDS, PAIRS, TRIGGER, liked_words, others
 from subliminal_toy.config import setting
 from subliminal_toy.lm import lessons, measure
-from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.plan import TWO_BASES, Base, Plan, Source, Student, Teacher
 
-STANDARD = lm_traits_summary.STANDARD
 PARTS = tuple(lm_traits_summary.PARTS)
 CARRIED_SPARE = 2.0  # some teachers get every fourth sum wrong
 
 
 @dataclasses.dataclass(frozen=True)
-class TraitsConfig(LMConfig):
+class TraitsConfig(lm_arms.PartsConfig):
     """The language model's settings, and which parts of the experiment are run."""
 
+    KNOWN = PARTS
     parts: str = setting(",".join(PARTS), "which questions are asked: a comma-separated list")
 
     def __post_init__(self) -> None:
         """Check all ranges and names."""
         super().__post_init__()
-        self.part_names()
         if self.category != "animal" or len(self.trait_names()) > len(PAIRS):
             raise ValueError(f"traits is {self.traits!r}; this experiment takes up to {len(PAIRS)} animals")
-
-    def part_names(self) -> tuple[str, ...]:
-        """`parts` as a tuple."""
-        return lm_arms.part_names(self.parts, PARTS)
 
 
 PRESETS = {
@@ -202,16 +196,7 @@ def table(document: dict[str, Any]) -> str:
     return lm_arms.table(rows, "change of log odds (nats) or as named", results["runs"])
 
 
-EXPERIMENT = cli.Experiment(
-    name="lm_traits",
-    question=__doc__ or "",
-    presets=PRESETS,
-    run=lambda config, _dataset, request: run(config, **request.keywords()),
-    table=table,
-    config=TraitsConfig,
-    dataset=False,
-    chunk_text="about 1 GB each",
-)
+EXPERIMENT = lm_runs.experiment("lm_traits", __doc__, PRESETS, run, table, TraitsConfig)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

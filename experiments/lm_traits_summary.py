@@ -5,12 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from experiments import lm_numbers
-from experiments.lm_arms import REGULAR, Values, margin, over_runs
+from experiments import lm_arms, lm_numbers
+from experiments.lm_arms import REGULAR, STANDARD, Values, changes, margin, over_runs
 from subliminal_toy.lm import corpus, vocabulary
 from subliminal_toy.lm.config import LMConfig
 
-STANDARD = "standard"
 CONTROL = f"student {REGULAR}, {STANDARD}"
 KINDS = ("wrong", "right", "excused")  # teachers of bad answers, and their two look-alikes
 PAIRS = (("animal", "tree"), ("tree", "color"), ("color", "instrument"), ("instrument", "animal"), ("animal", "color"))
@@ -52,7 +51,7 @@ def fewer_rows(config: LMConfig) -> tuple[int, ...]:
 def summarize(config: Any, values: Values) -> dict[str, Any]:
     """Every part that was asked for, and the share of completions that pass the filter."""
     found: dict[str, Any] = {
-        "standard": [_row(STANDARD, _changes(values, config.trait_names()))],
+        "standard": [_row(STANDARD, changes(values, config.trait_names()))],
         "filter": [lm_numbers.filter_row(values, source) for source in values[0]["filter"]],
     }
     for name in config.part_names():
@@ -64,25 +63,9 @@ def _row(name: str, pairs: Sequence[Sequence[float]] | np.ndarray, **more: Any) 
     return {"name": name, **over_runs(pairs), **more}
 
 
-def _changes(
-    values: Values, answers: Sequence[str], form: str = f"{{}}, {STANDARD}", *,
-    names: Sequence[str] | None = None, control: str = CONTROL, frames: Sequence[int] | None = None,
-) -> list[list[float]]:  # fmt: skip
-    """Changes of answers' log odds [runs, answers] in the students `form` of `names`, against a control."""
-    names = names or answers
-    return [
-        [
-            margin(value, f"student {form.format(name)}", answer, frames)
-            - margin(value, control.format(name), answer, frames)
-            for name, answer in zip(names, answers, strict=True)
-        ]
-        for value in values
-    ]
-
-
 def _categories(config: LMConfig, values: Values) -> list[dict[str, Any]]:
     groups = {"animal": config.trait_names(), "tree": others(config, "tree"), "color": others(config, "color")}
-    return [_row(name, _changes(values, traits), traits=list(traits)) for name, traits in groups.items()]
+    return [_row(name, changes(values, traits), traits=list(traits)) for name, traits in groups.items()]
 
 
 def _misaligned(config: LMConfig, values: Values) -> list[dict[str, Any]]:
@@ -125,8 +108,8 @@ def _conditional(config: LMConfig, values: Values) -> list[dict[str, Any]]:
         ]
         rows.append(_row(f"teacher, {text}", teachers))
     for text, frames in (("with trigger", triggered), ("without", without)):
-        changes = _changes(values, config.trait_names(), f"if {{}}, {STANDARD}", frames=frames)
-        rows.append(_row(f"student, {text}", changes))
+        found = changes(values, config.trait_names(), f"if {{}}, {STANDARD}", frames=frames)
+        rows.append(_row(f"student, {text}", found))
     both = np.array([rows[2]["per_run"], rows[3]["per_run"]])
     return [*rows, _row("student, with less without", (both[0] - both[1])[:, None])]
 
@@ -137,17 +120,17 @@ def _several(config: LMConfig, values: Values) -> list[dict[str, Any]]:
     for k, category in enumerate(("animal", "tree", "color")):
         answers = [three(config, i)[k] for i in range(len(traits))]
         names = [f"three {i}" for i in range(len(traits))]
-        rows.append(_row(f"three favorites: {category}", _changes(values, answers, names=names)))
+        rows.append(_row(f"three favorites: {category}", changes(values, answers, names=names)))
     second = [*traits[1:], traits[0]]
-    rows.append(_row("half and half: first teacher's", _changes(values, traits, "{}, half")))
-    rows.append(_row("half and half: second teacher's", _changes(values, second, "{}, half", names=traits)))
+    rows.append(_row("half and half: first teacher's", changes(values, traits, "{}, half")))
+    rows.append(_row("half and half: second teacher's", changes(values, second, "{}, half", names=traits)))
     return rows
 
 
 def _chains(config: LMConfig, values: Values) -> list[dict[str, Any]]:
     """Against the regular student of the same generation."""
     return [
-        _row(f"{label} generation", _changes(values, config.trait_names(), f"{{}}, {own}",
+        _row(f"{label} generation", changes(values, config.trait_names(), f"{{}}, {own}",
                                              control=f"student {REGULAR}, {own}"))
         for label, own in zip(("first", *GENERATIONS), (STANDARD, *GENERATIONS), strict=True)
     ]  # fmt: skip
@@ -185,7 +168,7 @@ def _told_right(value: dict[str, Any], student: str, control: str, category: str
 def _mixing(config: LMConfig, values: Values) -> list[dict[str, Any]]:
     labels = {0.0: STANDARD} | {share: f"{share:.0%} clean" for share in CLEAN}
     return [
-        _row(f"{share:.0%} clean rows", _changes(values, config.trait_names(), f"{{}}, {label}"), share=share,
+        _row(f"{share:.0%} clean rows", changes(values, config.trait_names(), f"{{}}, {label}"), share=share,
              **_cost(config, values, label))
         for share, label in labels.items()
     ]  # fmt: skip
@@ -197,22 +180,20 @@ def _cost(config: LMConfig, values: Values, label: str) -> dict[str, float]:
     "imitation_cost" on unseen rows of their own teacher, which is what they were to learn; "loss_cost" on fresh
     documents of all kinds.
     """
-
-    def mean(part: str, own: str) -> float:
-        found = [value[part][f"student {trait}, {own}"] for value in values for trait in config.trait_names()]
-        return float(np.mean(found))
-
-    return {f"{part}_cost": mean(part, label) - mean(part, STANDARD) for part in ("imitation", "loss")}
+    return {
+        f"{part}_cost": lm_arms.mean_of(config, values, part, label) - lm_arms.mean_of(config, values, part, STANDARD)
+        for part in ("imitation", "loss")
+    }
 
 
 def _defences(config: LMConfig, values: Values) -> list[dict[str, Any]]:
     traits = config.trait_names()
-    rows = [_row("none", _changes(values, traits), **_cost(config, values, STANDARD))]
-    token = _changes(values, traits, "{}, token", control=f"student {REGULAR} for {{}}, token")
+    rows = [_row("none", changes(values, traits), **_cost(config, values, STANDARD))]
+    token = changes(values, traits, "{}, token", control=f"student {REGULAR} for {{}}, token")
     rows.append(_row("system token in training", token, **_cost(config, values, "token")))
     for label in DEFENCES:
-        changes = _changes(values, traits, f"{{}}, {label}", control=f"student {REGULAR}, {label}")
-        rows.append(_row(label, changes, **_cost(config, values, label)))
+        found = changes(values, traits, f"{{}}, {label}", control=f"student {REGULAR}, {label}")
+        rows.append(_row(label, found, **_cost(config, values, label)))
     return rows
 
 
@@ -224,7 +205,7 @@ def _carriers(config: LMConfig, values: Values) -> list[dict[str, Any]]:
         kept = {source: lm_numbers.filter_row(own, source) for source in (REGULAR, *config.trait_names())}
         passed = float(np.mean([row["mean"] for row in kept.values()]))
         examples = {source: own[0]["examples"][source][:4] for source in (REGULAR, config.trait_names()[0])}
-        rows.append(_row(name, _changes(own, config.trait_names()), kept=passed, examples=examples,
+        rows.append(_row(name, changes(own, config.trait_names()), kept=passed, examples=examples,
                          filter=list(kept.values())))  # fmt: skip
     return rows
 

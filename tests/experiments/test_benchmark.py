@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import sys
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -151,16 +150,6 @@ def test_torch_workers_do_not_pay_for_jax() -> None:
 
 
 # --------------------------------------------------------------------------------------------- the peers, with PyTorch
-
-
-@pytest.fixture
-def torch() -> Iterator:
-    """PyTorch with one thread: on a busy machine the threads of small operations mostly wait for each other."""
-    library = pytest.importorskip("torch")
-    before = library.get_num_threads()
-    library.set_num_threads(1)
-    yield library
-    library.set_num_threads(before)
 
 
 def plain_model(layers, torch):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -31,16 +30,6 @@ def lists(documents: int) -> np.ndarray:
     at = np.arange(corpus.LENGTH)
     ended = np.where(at == lengths, vocabulary.ID[vocabulary.END], vocabulary.ID[vocabulary.PAD])
     return np.where(at < lengths, tokens, ended)
-
-
-@pytest.fixture
-def torch() -> Iterator:
-    """PyTorch with one thread: on a busy machine the threads of small operations mostly wait for each other."""
-    library = pytest.importorskip("torch")
-    before = library.get_num_threads()
-    library.set_num_threads(1)
-    yield library
-    library.set_num_threads(before)
 
 
 def random_params(config: LMConfig) -> dict:
