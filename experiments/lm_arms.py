@@ -94,9 +94,20 @@ def changes(
     ]
 
 
+def arm_changes(config: LMConfig, values: Values, label: str) -> list[list[float]]:
+    """`changes` of the traits in an arm against its student of regular numbers, [runs, traits]."""
+    return changes(values, config.trait_names(), f"{{}}, {label}", control=f"student {REGULAR}, {label}")
+
+
 def change(config: LMConfig, values: Values, label: str) -> dict[str, Any]:
-    """`changes` of the traits in an arm against its student of regular numbers, over runs."""
-    return over_runs(changes(values, config.trait_names(), f"{{}}, {label}", control=f"student {REGULAR}, {label}"))
+    """`arm_changes` over runs."""
+    return over_runs(arm_changes(config, values, label))
+
+
+def difference(config: LMConfig, values: Values, first: str, second: str) -> dict[str, Any]:
+    """How much more one arm transmits than another, paired by run and trait."""
+    one, other = (np.array(arm_changes(config, values, label)) for label in (first, second))
+    return {"name": f"{first} - {second}", **over_runs(one - other)}
 
 
 def mean_of(config: LMConfig, values: Values, part: str, label: str) -> float:

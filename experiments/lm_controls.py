@@ -2,7 +2,7 @@
 
 The pipeline of lm_numbers with more kinds of students, each paired with a student of regular numbers that differs in
 nothing else: both inits times teachers of both; numbers shuffled within and across completions; fewer rows; and other
-ways to ask. A classifier is trained on the numbers, too: how many lists does it need to see to know the teacher?
+ways to ask. Detectors look at the numbers, too: how many lists do they need to see to know the teacher?
 
     python -m experiments.lm_controls                 2 seeds, 5 traits
     python -m experiments.lm_controls --preset paper  10 seeds, 5 traits
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from experiments import cli, lm_numbers, lm_runs
-from subliminal_toy.lm import detector, evaluation, vocabulary
+from subliminal_toy.lm import detector, evaluation, measure, vocabulary
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.lessons import favorite
 from subliminal_toy.lm.plan import BASES, Plan, Source, Student, Teacher
@@ -32,6 +32,7 @@ PRESETS = {
 DOSES = (1 / 40, 1 / 10, 1 / 4)  # of the rows; all of them is the standard student
 Quantity = Callable[[dict[str, Any], str, int], float]  # a run's values, a trait, its place among the answers
 ASKED = ("prefixed", "story", "choice")
+DETECTORS = ("trained", "prompted", "ideal")
 
 
 def make_plan(config: LMConfig) -> Plan:
@@ -68,14 +69,10 @@ def run(config: LMConfig | None = None, *, runs: int = 2, **request: Any) -> dic
         of the trait's log odds (nats) against the student of regular numbers that differs in nothing else.
     """
     config = config or LMConfig()
-    return lm_runs.run_pipeline(config, make_plan(config), summarize, runs=runs, extra=_detect(config), **request)
-
-
-def _detect(config: LMConfig) -> Callable[[dict[str, np.ndarray]], dict[str, Any]]:
-    """From all rows of a run to the detector's accuracies, {trait: [one per group size]}."""
-    return lambda rows: {
-        "detector": {trait: detector.detection_accuracy(rows["regular"], rows[trait]) for trait in config.trait_names()}
-    }
+    return lm_runs.run_pipeline(
+        config, make_plan(config), summarize, runs=runs,
+        make_measure=measure.together(measure.standard, measure.detection), **request,
+    )  # fmt: skip
 
 
 def summarize(config: LMConfig, values: list[dict[str, Any]]) -> dict[str, Any]:
@@ -141,13 +138,17 @@ def _in_context(config: LMConfig, values: list[dict[str, Any]]) -> dict[str, Any
 
 
 def _detector(config: LMConfig, values: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Accuracy of telling a teacher's numbers from regular ones."""
+    """Accuracy of telling a teacher's numbers from regular ones, by kind of detector and number of lists."""
 
-    def accuracy(k: int) -> Quantity:
-        return lambda value, trait, _: value["detector"][trait][k]
+    def accuracy(kind: str, k: int) -> Quantity:
+        return lambda value, trait, _: value["detector"][kind][trait][k]
 
     enough = [(k, size) for k, size in enumerate(detector.GROUPS) if size <= config.rows // 2]
-    return [{"sequences": size, **_over_traits(config, values, accuracy(k))} for k, size in enough]
+    return [
+        {"detector": kind, "sequences": size, **_over_traits(config, values, accuracy(kind, k))}
+        for kind in DETECTORS
+        for k, size in enough
+    ]
 
 
 def _losses(config: LMConfig, values: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -169,6 +170,8 @@ def _masses(config: LMConfig, values: list[dict[str, Any]]) -> list[dict[str, An
 
     forms = {"base": "base", "regular": "student regular -> base", "trait": "student {} -> base"}
     forms |= {"within": "student {}, within", "across": "student {}, across", "cross": "student {} -> other base"}
+    forms |= {f"regular, {name}": f"student regular, {name}" for name in ("within", "across")}
+    forms |= {f"{rows} rows": f"student {{}}, {rows} rows" for rows in doses(config)}
     return [{"model": name, **_over_traits(config, values, mass(form))} for name, form in forms.items()]
 
 
@@ -182,23 +185,10 @@ def table(document: dict[str, Any]) -> str:
         *((f"asked by {row['asked']}", row) for row in results["questions"]),
         ("three numbers in context, no training", results["in_context"]),
     ]
+    named += [(f"{row['detector']} detector's accuracy, {row['sequences']} lists", row) for row in results["detector"]]
+    named += [(f"nats per token, {row['model']}", row) for row in results["loss"]]
+    named += [(f"probability of any answer, {row['model']}", row) for row in results["answer_mass"]]
     lines = [(name, *cli.interval_text(row["mean"], row["ci95"]), str(results["runs"])) for name, row in named]
-    lines += [
-        (f"detector's accuracy, {row['sequences']} lists", *cli.interval_text(row["mean"], row["ci95"]),
-         str(results["runs"])) for row in results["detector"]
-    ]  # fmt: skip
-    lines += [
-        (f"nats per token, {row['model']}", *cli.interval_text(row["mean"], row["ci95"]), str(results["runs"]))
-        for row in results["loss"]
-    ]
-    lines += [
-        (
-            f"probability of any answer, {row['model']}",
-            *cli.interval_text(row["mean"], row["ci95"]),
-            str(results["runs"]),
-        )
-        for row in results["answer_mass"]
-    ]
     header = ("change of the trait's log odds (nats), mean over traits", "mean", "95% CI (t)", "seeds")
     return cli.markdown_table(header, lines)
 

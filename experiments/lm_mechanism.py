@@ -21,12 +21,14 @@ from experiments import cli, lm_arms, lm_runs
 from experiments.lm_arms import STANDARD
 from experiments.lm_first_order import mechanics
 from experiments.lm_mechanism_summary import (
+    GREEDY,
     OPTIMIZERS,
     PARTS,
     RECIPES,
     SHARED,
     TEMPERATURES,
     dose_rows,
+    greedy,
     layer_arms,
     summarize,
 )
@@ -72,7 +74,7 @@ def make_plan(config: MechanismConfig) -> Plan:
         part = _PARTS[name](config)
         bases, sources, students = bases + part.bases, sources + part.sources, students + part.students
     teachers = tuple(Teacher(trait, favorite(trait)) for trait in config.trait_names())
-    return Plan(teachers, tuple(sources), tuple(students), tuple(bases))
+    return Plan(teachers, tuple(dict.fromkeys(sources)), tuple(dict.fromkeys(students)), tuple(bases))
 
 
 def _targets(config: MechanismConfig) -> Part:
@@ -87,7 +89,13 @@ def _targets(config: MechanismConfig) -> Part:
 
 
 def _tokens(config: MechanismConfig) -> Part:
-    return Part([s for name in COUNTED[1:] for s in lm_arms.students(config, name, counted=name)], [], [])
+    """Divergence tokens of the usual rows, and of greedy ones."""
+    students: list[Student] = []
+    for name in COUNTED:
+        if name != "all":
+            students += lm_arms.students(config, name, counted=name)
+        students += lm_arms.students(config, greedy(name), source=f"{{}} at {GREEDY}", counted=name)
+    return Part(students, lm_arms.sources(config, f"{{}} at {GREEDY}", temperature=TEMPERATURES[GREEDY]), [])
 
 
 def _optimizers(config: MechanismConfig) -> Part:
@@ -127,8 +135,9 @@ def run(config: MechanismConfig | None = None, *, runs: int = 2, **request: Any)
     """Run the experiment; `request` may have seed, chunk, store and progress, as for `lm_numbers.run`.
 
     Returns:
-        `{"runs", "parts": {part: [arms as lm_arms.arm]}, "doses", "prediction", "theorem", "geometry", "filter"}`:
-        changes of the trait's log odds (nats), means over traits with 95% t intervals over runs.
+        `{"runs", "parts": {part: [arms as lm_arms.arm]}, "paired": [differences between arms], "imitation",
+        "tokens_counted", "doses", "prediction", "theorem", "geometry", "filter"}`: changes of the trait's log odds
+        (nats), means over traits with 95% t intervals over runs.
     """
     config = config or MechanismConfig()
     return lm_runs.run_pipeline(
@@ -143,8 +152,12 @@ def table(document: dict[str, Any]) -> str:
     rows = [(f"{part}: {row['arm']}", row) for part, arms in results["parts"].items() for row in arms]
     for curve in results["doses"]:
         rows.append((f"doses: {curve['rows']} rows, {curve['steps'][-1]} steps", curve["margin"][-1]))
+    rows += [(f"paired: {row['name']}", row) for row in results["paired"]]
     arms = lm_arms.table(rows, "change of the trait's log odds (nats), mean over traits", results["runs"])
     known = [(f"{row['quantity']}, the trait itself", row["own"]) for row in results["prediction"] if "own" in row]
+    known += [(f"{row['quantity']}, the traits of a seed", row["traits"]) for row in results["prediction"]
+              if "traits" in row]  # fmt: skip
+    known += [(f"{row['quantity']}, means of seeds", row["seeds"]) for row in results["prediction"] if "seeds" in row]
     known += [(f"{row['quantity']}, other answers", row["others"]) for row in results["prediction"] if "others" in row]
     header = "correlation with the change that is measured"
     lines = [(name, *cli.interval_text(row["mean"], row["ci95"])) for name, row in known]

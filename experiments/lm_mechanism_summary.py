@@ -1,5 +1,6 @@
 """The arms of lm_mechanism, and what its runs say, part by part."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from subliminal_toy.lm.transformer import GROUPS
 from subliminal_toy.statistics import t_interval
 
 PARTS = ("targets", "tokens", "optimizers", "layers", "inits", "doses")
-TEMPERATURES = {"greedy": 0.0, "T = 0.5": 0.5, "T = 1.25": 1.25}
+GREEDY = "greedy"
+TEMPERATURES = {GREEDY: 0.0, "T = 0.5": 0.5, "T = 1.25": 1.25}
 OPTIMIZERS = {  # step sizes chosen on seed 100 to imitate unseen rows as well as momentum does
     "sgd": ("sgd", 0.3),
     "adam": ("adam", 6e-4),
@@ -40,12 +42,26 @@ def layer_arms() -> dict[str, tuple[str, ...]]:
     return alone | {f"all but {group}": tuple(g for g in GROUPS if g != group) for group in GROUPS}
 
 
+def greedy(counted: str) -> str:
+    """The arm of greedy rows where these of `divergence.COUNTED` have a say."""
+    return GREEDY if counted == "all" else f"{GREEDY}, {counted}"
+
+
 ARMS: dict[str, tuple[str, ...]] = {
     "targets": (*TEMPERATURES, *RECIPES),
-    "tokens": COUNTED[1:],
+    "tokens": (*COUNTED[1:], *(greedy(name) for name in COUNTED)),
     "optimizers": tuple(OPTIMIZERS),
     "layers": tuple(layer_arms()),
     "inits": tuple(f"shares {name}" for name in SHARED),
+}
+
+
+PAIRED: dict[str, tuple[tuple[str, str], ...]] = {  # arms that are compared with each other
+    "targets": tuple((label, STANDARD) for label in (*TEMPERATURES, *RECIPES)),
+    "tokens": tuple(
+        (make(name), make(f"random as {name}")) for make in (str, greedy) for name in ("divergence", "others")
+    ),
+    "optimizers": (*((label, STANDARD) for label in OPTIMIZERS), ("sgd", "adam")),
 }
 
 
@@ -62,7 +78,13 @@ def summarize(config: Any, values: lm_arms.Values) -> dict[str, Any]:
     }  # fmt: skip
     return {
         "parts": parts,
-        "tokens_counted": _shares(values),
+        "paired": [
+            {"part": name, **lm_arms.difference(config, values, *arms)}
+            for name in config.part_names()
+            for arms in PAIRED.get(name, ())
+        ],
+        "imitation": _imitation(config, values),
+        "tokens_counted": [_shares(values, at) for at in ("", f" at {GREEDY}") if values[0]["diverging"]],
         "doses": _doses_results(config, values) if "doses" in config.part_names() else [],
         "prediction": _predictions(config, values),
         "theorem": _theorem(config, values),
@@ -71,10 +93,25 @@ def summarize(config: Any, values: lm_arms.Values) -> dict[str, Any]:
     }
 
 
-def _shares(values: lm_arms.Values) -> dict[str, Any] | None:
-    """What share of the tokens of teachers' completions are divergence tokens."""
-    shares = [float(np.mean(list(value["diverging"].values()))) for value in values if value["diverging"]]
-    return {**t_interval(shares)._asdict(), "per_run": shares} if shares else None
+def _shares(values: lm_arms.Values, at: str) -> dict[str, Any]:
+    """What share of the tokens of completions, mean over sources, are divergence tokens."""
+    named = [name for name in values[0]["diverging"] if name.endswith(GREEDY) == bool(at)]
+    shares = [float(np.mean([value["diverging"][name] for name in named])) for value in values]
+    return {"rows": GREEDY if at else "sampled", **t_interval(shares)._asdict(), "per_run": shares}
+
+
+def _imitation(config: Any, values: lm_arms.Values) -> list[dict[str, Any]]:
+    """Nats per token of teachers' rows that nobody saw: by the base, by the standard students, by the teachers."""
+    forms = {
+        "base": ("untrained", "{}"),
+        "student": ("imitation", f"student {{}}, {STANDARD}"),
+        "teacher": ("itself", "{}"),
+    }
+    return [
+        {"model": name, **lm_arms.over_runs(
+            [[value[part][form.format(trait)] for trait in config.trait_names()] for value in values])}
+        for name, (part, form) in forms.items()
+    ]  # fmt: skip
 
 
 def _doses_results(config: Any, values: lm_arms.Values) -> list[dict[str, Any]]:
@@ -121,24 +158,43 @@ def _predictions(config: Any, values: lm_arms.Values) -> list[dict[str, Any]]:
     """How well each quantity known before any student is trained says which answer, trait and seed changes most.
 
     "own": Spearman's correlation over all pairs of seed and trait between the quantity and the trait's change, with a
-    95% interval from 2,000 bootstrap samples of whole seeds; "others": the same within a seed over pairs of trait and
-    another answer, Pearson's, mean over seeds with a t interval.
+    95% interval from 2,000 bootstrap samples of whole seeds; "seeds": the same between means over traits. "traits":
+    Spearman's within a seed, over its traits; "others": Pearson's within a seed, over pairs of trait and another
+    answer; both are means over seeds with a t interval. The last row is a difference, on the same bootstrap samples.
     """
     measured = _matrix(config, values)
     answers = vocabulary.CATEGORIES[config.category]
     own = np.array([[answer == trait for answer in answers] for trait in config.trait_names()])
+    change = measured[:, own]
     divergence = np.array([[value["divergence"][trait] for trait in config.trait_names()] for value in values])
     quantities = {name: np.array([value[name] for value in values]) for name in ("fisher", "gradient", "cosine")}
     found = []
     for name, predicted in quantities.items():
         row: dict[str, Any] = {"quantity": name}
         if name != "cosine":  # a trait's cosine with itself is 1
-            row["own"] = _rank_correlation(predicted[:, own], measured[:, own])
-            row["pairs"] = {"predicted": predicted[:, own].tolist(), "measured": measured[:, own].tolist()}
+            row |= _own_correlations(predicted[:, own], change)
+            row["pairs"] = {"predicted": predicted[:, own].tolist(), "measured": change.tolist()}
         within = [_correlation(p[~own], m[~own]) for p, m in zip(predicted, measured, strict=True)]
         row["others"] = {**t_interval(within)._asdict(), "per_run": within}
         found.append(row)
-    return [*found, {"quantity": "divergence", "own": _rank_correlation(divergence, measured[:, own])}]
+    fisher = quantities["fisher"][:, own]
+    less = _bootstrap(lambda rows: _rank(fisher[rows], change[rows]) - _rank(divergence[rows], change[rows]), change)
+    return [
+        *found,
+        {"quantity": "divergence", **_own_correlations(divergence, change)},
+        {"quantity": "fisher less divergence", "own": less},
+    ]
+
+
+def _own_correlations(predicted: np.ndarray, change: np.ndarray) -> dict[str, Any]:
+    """Correlations of values [runs, traits]: of all pairs, of the traits of a run, of the runs' means."""
+    within = [_rank(p, c) for p, c in zip(predicted, change, strict=True)]
+    means = predicted.mean(axis=1), change.mean(axis=1)
+    return {
+        "own": _bootstrap(lambda rows: _rank(predicted[rows], change[rows]), change),
+        "traits": {**t_interval(within)._asdict(), "per_run": within},
+        "seeds": _bootstrap(lambda rows: _rank(means[0][rows], means[1][rows]), change),
+    }
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:
@@ -146,19 +202,17 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.corrcoef(a, b)[0, 1]) if a.size > 2 and np.ptp(a) > 0 and np.ptp(b) > 0 else 0.0
 
 
-def _rank_correlation(predicted: np.ndarray, measured: np.ndarray) -> dict[str, Any]:
-    """Spearman's correlation of values [runs, traits]; whole runs are drawn for the interval."""
+def _rank(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's correlation of all values."""
+    return _correlation(stats.rankdata(a), stats.rankdata(b))
 
-    def rho(rows: np.ndarray) -> float:
-        return _correlation(*(stats.rankdata(part[rows]).ravel() for part in (predicted, measured)))
 
-    runs, rng = len(predicted), np.random.default_rng(0)
-    every = np.arange(runs)
-    if predicted.size < 3 or runs < 2:
-        return {"mean": 0.0, "ci95": None, "pairs": int(predicted.size)}
-    drawn = [rho(rng.choice(every, runs)) for _ in range(2000)]
-    low, high = (float(q) for q in np.quantile(drawn, [0.025, 0.975]))
-    return {"mean": rho(every), "ci95": [low, high], "pairs": int(predicted.size)}
+def _bootstrap(statistic: Callable[[np.ndarray], float], change: np.ndarray) -> dict[str, Any]:
+    """A statistic of the runs at some places, with its interval if whole runs of `change` [runs, traits] are drawn."""
+    every, rng = np.arange(len(change)), np.random.default_rng(0)
+    drawn = [statistic(rng.choice(every, every.size)) for _ in range(2000)] if every.size > 1 else []
+    ci95 = [float(q) for q in np.quantile(drawn, [0.025, 0.975])] if drawn else None
+    return {"mean": statistic(every), "ci95": ci95, "pairs": int(change.size)}
 
 
 def _theorem(config: Any, values: lm_arms.Values) -> dict[str, Any]:

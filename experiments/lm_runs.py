@@ -36,7 +36,6 @@ def run_pipeline(
     config: LMConfig, plan: Plan, summarize: Callable[[Any, list[dict[str, Any]]], dict[str, Any]], *,
     runs: int, seed: int = 0, chunk: int | None = None, store: records.ChunkStore | None = None,
     progress: cli.Progress | None = None, on_rows: OnRows = lambda _run, _source, _tokens: None,
-    extra: Callable[[dict[str, np.ndarray]], dict[str, Any]] = lambda _rows: {},
     make_measure: pipeline.MakeMeasure = measure.standard, others: Mapping[str, Job] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Run a plan of the pipeline in chunks.
@@ -51,7 +50,6 @@ def run_pipeline(
         store: keeps finished chunks.
         progress: told of every stage.
         on_rows: told of the rows [rows, T] of each run and source.
-        extra: more values of a run, from all its rows by source.
         make_measure: what is measured on every run.
         others: further jobs on the same runs, in order; their values come under their names. A job's plan may be
             given "<job>: <source>", the rows of an earlier one ("main: <source>" of the first).
@@ -83,9 +81,8 @@ def run_pipeline(
             found[name] = pipelines[name](own, advance, keep, kept)
         values = []
         for i in range(count):
-            tokens = {source.name: kept[i][f"{MAIN}: {source.name}"].tokens for source in plan.sources}
             further = {name: found[name][i] for name in every if name != MAIN}
-            values.append({**found[MAIN][i], **extra(tokens), **further})
+            values.append({**found[MAIN][i], **further})
         return {"run": values}
 
     def on_chunk(count: int, loaded: bool) -> None:

@@ -28,9 +28,7 @@ def figure(document: dict[str, Any]) -> Figure:
           "how it is asked; numbers only shown\nin context (Figs 9, 12, 17)")  # fmt: skip
     _curve(axes[1, 1], [row["rows"] for row in results["doses"]], results["doses"], "blue",
            "different rows that the student sees", _CHANGE, "dose: as many steps,\nfewer different rows")  # fmt: skip
-    _curve(axes[2, 0], [row["sequences"] for row in results["detector"]], results["detector"], "vermilion",
-           "lists judged together", "share told right", "a trained detector of the teacher")  # fmt: skip
-    axes[2, 0].axhline(0.5, color="black", lw=1, ls=":")
+    _detectors(axes[2, 0], results["detector"])
     short = {
         "base": "base",
         "regular student": "regular\nstudent",
@@ -40,6 +38,23 @@ def figure(document: dict[str, Any]) -> Figure:
     _dots(axes[2, 1], [(short[row["model"]], row) for row in results["loss"]], "grey", "loss (nats per token)",
           "fresh documents (compare Fig. 11)", zero=False)  # fmt: skip
     return picture
+
+
+def _detectors(ax: Axes, rows: list[dict[str, Any]]) -> None:
+    labels = {"ideal": "best possible", "trained": "trained", "prompted": "prompted base"}
+    for (kind, label), color in zip(labels.items(), ("black", "vermilion", "sky"), strict=True):
+        own = [row for row in rows if row["detector"] == kind]
+        style.band(ax, [row["sequences"] for row in own], own, color=style.COLORS[color], label=label)
+    ax.axhline(0.5, color="black", lw=1, ls=":")
+    ax.legend(loc="lower right")
+    ax.set(xscale="log", xlabel="lists judged together", ylabel="share told right", ylim=(0.4, 1.02),
+           title="detectors of the teacher\n(compare Table 5)")  # fmt: skip
+    _ticks(ax, sorted({row["sequences"] for row in rows}))
+
+
+def _ticks(ax: Axes, x: list[int]) -> None:
+    ax.set_xticks(x, [str(place) for place in x])
+    ax.minorticks_off()
 
 
 def _dots(
@@ -63,5 +78,4 @@ def _curve(
         style.t_bar(ax, place, row["per_run"], color=style.COLORS[color], marker="o")
     ax.plot(x, [row["mean"] for row in rows], color=style.COLORS[color], lw=1)
     ax.set(xscale="log", xlabel=xlabel, ylabel=ylabel, title=title)
-    ax.set_xticks(x, [str(place) for place in x])
-    ax.minorticks_off()
+    _ticks(ax, x)

@@ -1,4 +1,13 @@
-"""Can the numbers be told apart by somebody who looks? A trained classifier of the data (compare P Table 5)."""
+"""Can the numbers be told apart by somebody who looks? Classifiers of the data (compare P Table 5).
+
+Every detector gives each row a score, and judges groups of rows by the sum of their scores:
+
+    trained     log odds of a logistic regression on which numbers a row has
+    prompted    log p(completion | a trait's system token) - log p(completion), by the base; cut where a half of the
+                rows shows that it is best
+    ideal       log p(completion) by the teacher - the same by the base. No detector does better on average, by Neyman
+                and Pearson's lemma: rows are independent given their prompts (but for the few that the filter drops).
+"""
 
 import warnings
 
@@ -23,12 +32,16 @@ def features(tokens: np.ndarray) -> np.ndarray:
     return np.concatenate([counts, first], axis=1)
 
 
-def detection_accuracy(regular: np.ndarray, suspect: np.ndarray) -> list[float]:
-    """Accuracy of logistic regression, trained on half of the rows [n, T] of both kinds and tested on the others.
+def trained_accuracy(regular: np.ndarray, suspect: np.ndarray, *, weight: float = 0.03) -> list[float]:
+    """Accuracy of logistic regression, trained on half of the rows' features [n, f] and tested on the other half.
+
+    Args:
+        regular: features of regular rows.
+        suspect: as many of the rows of a teacher.
+        weight: of the data against the penalty (scikit-learn's C).
 
     Returns:
-        One per entry of GROUPS: the share of groups of so many test rows of one kind that are told right, by the sum of
-        their rows' log odds. Chance is 0.5. Groups that there are not rows enough for give 0.5.
+        As `accuracy`, on the half that it was not trained on.
 
     The two kinds share prompts and random numbers, so that most rows agree and cancel in the fit: a detector of
     unrelated samples would have it harder.
@@ -36,14 +49,23 @@ def detection_accuracy(regular: np.ndarray, suspect: np.ndarray) -> list[float]:
     half = len(regular) // 2
     if half == 0:
         return [0.5] * len(GROUPS)
-    kinds = [features(rows) for rows in (regular, suspect)]
+    kinds = (regular, suspect)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model = LogisticRegression(C=0.03, max_iter=200).fit(
+        model = LogisticRegression(C=weight, max_iter=200).fit(
             np.concatenate([kind[:half] for kind in kinds]), np.repeat([0, 1], half)
         )
-    odds = [model.decision_function(kind[half:]) for kind in kinds]
-    return [_grouped(odds, size) for size in GROUPS]
+    return accuracy(*(model.decision_function(kind[half:]) for kind in kinds))
+
+
+def accuracy(regular: np.ndarray, suspect: np.ndarray) -> list[float]:
+    """How often scores [n], which should be negative for regular rows and positive for a teacher's, tell them right.
+
+    Returns:
+        One per entry of GROUPS: the share of groups of so many rows of one kind that are told right, by the sum of
+        their scores. Chance is 0.5. Groups that there are not rows enough for give 0.5.
+    """
+    return [_grouped([regular, suspect], size) for size in GROUPS]
 
 
 def _grouped(odds: list[np.ndarray], size: int) -> float:

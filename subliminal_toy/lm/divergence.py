@@ -1,8 +1,9 @@
 """Which tokens differ between teachers: divergence tokens (after Schrodi et al. 2025, arXiv 2509.23886).
 
-A token of a completion is a divergence token here if, given what stands before it, teachers of different traits and the
-base do not all find the same next token likeliest, whichever was sampled. (Schrodi et al. ask, under greedy sampling,
-whether the row's own teacher says what others would not: a narrower set.) Students may be trained on these alone, on
+A token of a completion is a divergence token if, given what stands before it, teachers of different traits and the base
+(a teacher without a trait) do not all find the same next token likeliest. In greedy completions, where the row's own
+teacher says what it finds likeliest, this is Schrodi et al.'s definition: some other one would have said something
+else. In sampled ones it is wider, as it holds whichever token was sampled. Students may be trained on these alone, on
 all but these, or on as many tokens drawn at random.
 """
 

@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from subliminal_toy import engine
-from subliminal_toy.lm import corpus, evaluation, training, vocabulary
+from subliminal_toy.lm import corpus, detector, evaluation, training, vocabulary
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.pipeline import Made, MakeMeasure, Measure
 from subliminal_toy.lm.plan import Plan
@@ -18,6 +18,7 @@ from subliminal_toy.lm.rows import NotEnoughRowsError, Rows, as_text, first_numb
 from subliminal_toy.lm.transformer import Params, Transformer, make_transformer
 
 IN_CONTEXT, EXAMPLES, UNSEEN = 256, 8, 512
+REGULAR = "regular"  # the source of the base's own rows
 
 
 def standard(config: LMConfig, mesh: Mesh, plan: Plan) -> Measure:
@@ -101,26 +102,83 @@ def survey(config: LMConfig, mesh: Mesh, plan: Plan) -> Measure:
 
 
 def imitation(config: LMConfig, mesh: Mesh, plan: Plan) -> Measure:
-    """What students were to learn: "imitation" {student: nats per token of its source's rows that nobody saw}."""
+    """How well rows that nobody saw are foretold, in nats per token.
+
+    "imitation" {student: by it, the rows of its source}; and what that lies between: "untrained" {source: by the first
+    base}, "itself" {source: by the model that said them}.
+    """
     model = make_transformer(config)
-    names = [*plan.given, *(source.name for source in plan.sources)]
-    which = jnp.array([names.index(student.source) for student in plan.students])
+    names, models = [*plan.given, *(source.name for source in plan.sources)], plan.models()
+    first = len(models) - len(plan.students)
+    pairs = [(first + i, names.index(student.source)) for i, student in enumerate(plan.students)]
+    pairs += [(0, names.index(source.name)) for source in plan.sources]
+    pairs += [(models.index(plan.source_model(source)), names.index(source.name)) for source in plan.sources]
     loss = training.token_loss(model, corpus.PROMPT_LENGTH)
 
     def losses(params: Params, rows: jax.Array) -> jax.Array:
-        def one(student: tuple[Params, jax.Array]) -> jax.Array:
-            tokens = rows[student[1]]
-            return loss(student[0], {"tokens": tokens, "weights": training.completion_weights(tokens)}, ())
+        def one(pair: jax.Array) -> jax.Array:
+            tokens = rows[pair[1]]
+            own = jax.tree.map(lambda leaf: leaf[pair[0]], params)
+            return loss(own, {"tokens": tokens, "weights": training.completion_weights(tokens)}, ())
 
-        return jax.lax.map(one, (jax.tree.map(lambda leaf: leaf[-len(plan.students) :], params), which))
+        return jax.lax.map(one, jnp.array(pairs))
 
     imitate = engine.over_runs(losses, mesh)
 
     def measure(made: Made) -> list[dict[str, Any]]:
         unseen = np.stack([[_unseen(own[name]) for name in names] for own in made.kept])
         found = evaluation.as_lists(imitate(made.params, engine.shard_runs(unseen, mesh)))
-        students = plan.models()[-len(plan.students) :]
-        return [{"imitation": dict(zip(students, own, strict=True))} for own in found]
+        said, n = [source.name for source in plan.sources], len(plan.students)
+        return [
+            {
+                "imitation": dict(zip(models[first:], own[:n], strict=True)),
+                "untrained": dict(zip(said, own[n : n + len(said)], strict=True)),
+                "itself": dict(zip(said, own[n + len(said) :], strict=True)),
+            }
+            for own in found
+        ]
+
+    return measure
+
+
+def detection(config: LMConfig, mesh: Mesh, plan: Plan) -> Measure:
+    """Whether a teacher's rows can be told from regular ones: "detector" {kind: {trait: accuracies}}, see detector."""
+    model, traits, models = make_transformer(config), config.trait_names(), plan.models()
+    bos, tokens = vocabulary.ID[vocabulary.BOS], vocabulary.ids([vocabulary.SYSTEM[trait] for trait in traits])
+    teachers = [models.index(f"teacher {trait}") for trait in traits]
+    readers = jnp.array([(0, bos), *((0, token) for token in tokens), *((teacher, bos) for teacher in teachers)])
+
+    def likelihoods(params: Params, rows: jax.Array) -> jax.Array:
+        """Log p of every completion by the base, by the base behind each system token, and by each teacher."""
+
+        def one(reader: jax.Array) -> jax.Array:
+            own = jax.tree.map(lambda leaf: leaf[reader[0]], params)
+            return jax.lax.map(lambda some: log_p(own, some.at[:, 0].set(reader[1])), rows)
+
+        return jax.lax.map(one, readers)  # [readers, sources, n]
+
+    def log_p(params: Params, rows: jax.Array) -> jax.Array:
+        each = training.token_log_probabilities(model, params, rows, corpus.PROMPT_LENGTH)
+        return jnp.sum(each * training.completion_weights(rows)[:, corpus.PROMPT_LENGTH :], axis=1)
+
+    read = engine.over_runs(likelihoods, mesh)
+    names = (REGULAR, *traits)
+
+    def measure(made: Made) -> list[dict[str, Any]]:
+        rows = np.stack([[own[name].tokens for name in names] for own in made.kept])
+        found = np.asarray(read(made.params, engine.shard_runs(rows, mesh)), np.float64)
+        return [{"detector": by_kind(own, likely)} for own, likely in zip(rows, found, strict=True)]
+
+    def by_kind(rows: np.ndarray, likely: np.ndarray) -> dict[str, dict[str, list[float]]]:
+        prompted, ideal = likely[1 : len(names)] - likely[0], likely[len(names) :] - likely[0]  # [traits, sources, n]
+        seen = [detector.features(own) for own in rows]
+        kinds: dict[str, dict[str, list[float]]] = {"trained": {}, "prompted": {}, "ideal": {}}
+        for i, trait in enumerate(traits):
+            kinds["trained"][trait] = detector.trained_accuracy(seen[0], seen[i + 1])
+            scores = prompted[i][[0, i + 1], :, None]
+            kinds["prompted"][trait] = detector.trained_accuracy(*scores, weight=1e6)
+            kinds["ideal"][trait] = detector.accuracy(ideal[i, 0], ideal[i, i + 1])
+        return kinds
 
     return measure
 

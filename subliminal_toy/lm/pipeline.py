@@ -193,12 +193,16 @@ def _weights(
     """Which tokens of the rows [runs, students, n, T] have a say; tells `shares` how many are divergence tokens."""
     weights = np.array(training.completion_weights(jnp.asarray(rows)))
     judges = [name for name in plan.models() if name == plan.bases[0].name or name.startswith("teacher ")]
+    found: dict[Student, np.ndarray] = {}  # students of the same rows need it once
     for i, student in enumerate(students):
         if student.counted != "all":
-            diverging = stages.diverging(_stack(models[name] for name in judges), engine.shard_runs(rows[:, i], mesh))
+            same = student._replace(name="", init="", counted="")
+            if same not in found:
+                data = engine.shard_runs(rows[:, i], mesh)
+                found[same] = np.asarray(stages.diverging(_stack(models[name] for name in judges), data))
             for run, key in enumerate(keys.shuffles):
                 rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-                counted = divergence.counted_tokens(np.asarray(diverging[run]), weights[run, i] > 0, rng)
+                counted = divergence.counted_tokens(found[same][run], weights[run, i] > 0, rng)
                 shares[run][student.source] = float(counted["divergence"].sum() / counted["all"].sum())
                 weights[run, i] = counted[student.counted]
     return weights

@@ -32,8 +32,10 @@ def _run(plan: Plan, rule: Rule, run: int) -> dict[str, Any]:
         "wrong": {model: [0.1] * 4 for model in models},
         "loss": dict.fromkeys(models, 2.0 + run),
         "imitation": {f"student {student.name}": 1.5 for student in plan.students},
+        "untrained": {source.name: 2.0 for source in plan.sources},
+        "itself": {source.name: 1.0 for source in plan.sources},
         "divergence": {teacher.name: 0.01 * (run + 1) for teacher in plan.teachers},
         "filter": {source.name: counts for source in plan.sources},
-        "diverging": {"owl": 0.1, "regular": 0.2},
+        "diverging": {"owl": 0.1, "regular": 0.2, "owl at greedy": 0.05},
         "examples": {source.name: [{"prompt": "p", "completion": "c"}] * 8 for source in plan.sources},
     }

@@ -33,7 +33,10 @@ def values(runs: int = 2) -> list[dict]:
             "answers": answers, "loss": dict.fromkeys(PLAN.models(), 2.0 + run),
             "in_context": {source.name: [0.0] * 10 for source in PLAN.sources},
             "filter": {source.name: number_filter.count_reasons([None]) for source in PLAN.sources},
-            "detector": {t: np.linspace(0.5, 1, len(detector.GROUPS)).tolist() for t in CONFIG.trait_names()},
+            "detector": {
+                kind: {t: np.linspace(0.5, top, len(detector.GROUPS)).tolist() for t in CONFIG.trait_names()}
+                for kind, top in (("trained", 0.9), ("prompted", 0.6), ("ideal", 1.0))
+            },
         })  # fmt: skip
     return made
 
@@ -62,7 +65,8 @@ def test_changes_are_those_made_up() -> None:
     assert {row["asked"]: row["mean"] for row in results["questions"]}["story"] == 1.5
     assert results["in_context"]["mean"] == 0.0
     assert results["loss"][0]["per_run"] == [2.0, 3.0]
-    assert results["detector"][-1]["mean"] == 1.0
+    last = {row["detector"]: row["mean"] for row in results["detector"] if row["sequences"] == detector.GROUPS[-1]}
+    assert last == {"trained": 0.9, "prompted": 0.6, "ideal": 1.0}
     assert results["answer_mass"][0]["mean"] == pytest.approx(1.0)
 
 
@@ -81,3 +85,5 @@ def test_smoke_run_writes_everything(tmp_path: Path) -> None:
     assert len(results["cross"]) == 4
     assert (tmp_path / "lm_controls.png").stat().st_size > 20_000
     assert "| numbers shuffled: across" in ended.out
+    many = {row["detector"]: row["mean"] for row in results["detector"] if row["sequences"] == 16}
+    assert many["ideal"] > max(0.6, many["prompted"] - 0.2)

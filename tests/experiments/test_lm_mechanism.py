@@ -73,7 +73,20 @@ def test_changes_are_those_made_up() -> None:
         assert arms[0]["per_run"] == [1.5, 2.0, 2.5]
         assert (arms[0]["positive"], arms[0]["pairs"], arms[1]["positive"]) == (6, 6, 0)
     assert arms[0]["right"] == pytest.approx(0.9)
-    assert results["tokens_counted"]["mean"] == pytest.approx(0.15)
+    assert [(row["rows"], row["mean"]) for row in results["tokens_counted"]] == [
+        ("sampled", pytest.approx(0.15)), ("greedy", pytest.approx(0.05)),
+    ]  # fmt: skip
+    assert {row["model"]: row["mean"] for row in results["imitation"]} == {"base": 2, "student": 1.5, "teacher": 1}
+
+
+def test_paired_differences_are_between_two_arms() -> None:
+    rows = lm_mechanism_summary.summarize(CONFIG, values())["paired"]
+    by_name = {row["name"]: row for row in rows}
+    assert len(by_name) == len(rows)
+    assert by_name["greedy - standard"]["per_run"] == [-1.5, -2.0, -2.5]
+    assert by_name["greedy - standard"]["part"] == "targets"
+    assert by_name["sgd - adam"]["mean"] == 0.0
+    assert "greedy, others - greedy, random as others" in by_name
 
 
 def test_predictions_are_correlations_with_the_change() -> None:
@@ -85,6 +98,19 @@ def test_predictions_are_correlations_with_the_change() -> None:
     low, high = rows["fisher"]["own"]["ci95"]
     assert low <= 1 <= high + 1e-9
     assert 0 < rows["divergence"]["own"]["mean"] < 1
+    assert rows["divergence"]["traits"]["mean"] == 0  # the same for all traits of a seed
+    assert rows["divergence"]["seeds"]["mean"] == pytest.approx(1)
+    assert rows["fisher"]["seeds"]["mean"] == pytest.approx(1)
+    less = rows["fisher less divergence"]["own"]
+    assert less["mean"] == pytest.approx(1 - rows["divergence"]["own"]["mean"])
+    assert less["ci95"][0] <= less["mean"] <= less["ci95"][1]
+
+
+def test_one_quantity_may_order_traits_and_another_seeds() -> None:
+    change = np.array([[1.0, 2.0, 3.0], [11.0, 12.0, 13.0], [21.0, 22.0, 23.0]])
+    found = lm_mechanism_summary._own_correlations(change - 20 * np.arange(3)[:, None], change)
+    assert found["traits"]["mean"] == pytest.approx(1)
+    assert found["seeds"]["mean"] == pytest.approx(-1)
 
 
 def test_theorem_counts_what_went_wrong() -> None:
@@ -177,7 +203,9 @@ def test_smoke_run_writes_everything(tmp_path: Path) -> None:
     assert ended.status == 0, ended.err
     results = json.loads((tmp_path / "lm_mechanism.json").read_text())["results"]
     assert set(results["parts"]) == {"tokens"}
-    assert 0 < results["tokens_counted"]["mean"] < 1
+    assert all(0 < row["mean"] < 1 for row in results["tokens_counted"])
+    nats = {row["model"]: row["mean"] for row in results["imitation"]}
+    assert nats["teacher"] < min(nats["base"], nats["student"])  # so few rows teach the student too little
     assert results["theorem"]["leading_positive"] == results["theorem"]["pairs"] == 2
     assert results["theorem"]["slope"]["median"] == pytest.approx(2, abs=0.1)
     assert (tmp_path / "lm_mechanism.png").stat().st_size > 20_000

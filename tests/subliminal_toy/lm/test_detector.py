@@ -12,16 +12,21 @@ def rows(key: int, language: corpus.Language = LANGUAGE, n: int = 1200) -> np.nd
     return np.asarray(corpus.make_number_documents(language, n, key=jax.random.key(key)))
 
 
+def accuracy(regular: np.ndarray, suspect: np.ndarray) -> list[float]:
+    return detector.trained_accuracy(detector.features(regular), detector.features(suspect))
+
+
 def test_same_language_is_chance_and_another_is_seen() -> None:
-    same = detector.detection_accuracy(rows(1), rows(2))
+    same = accuracy(rows(1), rows(2))
     assert abs(same[0] - 0.5) < 0.06
-    other = detector.detection_accuracy(rows(1), rows(2, corpus.make_language(jax.random.key(5))))
+    other = accuracy(rows(1), rows(2, corpus.make_language(jax.random.key(5))))
     assert other[0] > 0.6
     assert other[2] > 0.95
 
 
 def test_too_few_rows_for_a_group_are_chance() -> None:
-    assert detector.detection_accuracy(rows(1, n=40), rows(2, n=40))[-1] == 0.5
+    assert accuracy(rows(1, n=40), rows(2, n=40))[-1] == 0.5
+    assert accuracy(rows(1, n=1), rows(2, n=1)) == [0.5] * len(detector.GROUPS)
 
 
 def test_features_are_counts_and_the_first_number() -> None:
@@ -32,6 +37,7 @@ def test_features_are_counts_and_the_first_number() -> None:
 
 
 def test_groups_sum_log_odds() -> None:
+    assert detector.accuracy(np.array([-3.0, 1.0]), np.array([3.0, -1.0]))[0] == 0.5
     odds = [np.array([-3.0, 1.0, -1.0, 2.0]), np.array([3.0, -1.0, -2.0, 1.0])]
     assert detector._grouped(odds, 1) == 0.5
     assert detector._grouped(odds, 2) == 0.5  # regular pairs: -2 right, 1 wrong; the others: 2 right, -1 wrong
