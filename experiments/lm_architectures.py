@@ -1,11 +1,10 @@
 """Which architectures transmit, and between which? Width, depth, tied embeddings, numbers; students times teachers.
 
 The standard arm of lm_numbers for models of other shapes, each with a base, teachers and students of its own; and
-students of one shape on the numbers of teachers of another (after the paper's Fig. 8, left). Models of different shapes
-share no init, nor do two shapes start from the same random numbers; so students of a teacher's own shape, but from
-another init, are beside them.
+students of each shape, from one more init, on the numbers of teachers of every shape (after the paper's Fig. 8, left).
+Models of different shapes share no init, nor do two shapes start from the same random numbers.
 
-    python -m experiments.lm_architectures                 2 seeds, 2 traits, the widths
+    python -m experiments.lm_architectures                 2 seeds, 2 traits, two more widths
     python -m experiments.lm_architectures --preset paper  10 seeds, 5 traits, everything
 """
 
@@ -64,7 +63,7 @@ class ArchitecturesConfig(lm_arms.PartsConfig):
 
 PRESETS = {
     "smoke": cli.Preset(2, {**lm_runs.SMOKE, "parts": "30 numbers"}, lm_runs.SMOKE_TEXT),
-    "default": cli.Preset(2, {"traits": "owl,wolf", "parts": "width 16,matrix"}, "2 seeds, 2 traits, 3 shapes"),
+    "default": cli.Preset(2, {"traits": "owl,wolf", "parts": "width 16,width 64"}, "2 seeds, 2 traits, 3 shapes"),
     "paper": cli.Preset(10, {}, "10 seeds, 5 traits, all shapes"),
 }
 
@@ -76,18 +75,15 @@ def make_plan(config: LMConfig) -> Plan:
     return Plan(teachers, tuple(lm_arms.sources(config)), tuple(students), (Base("base"),))
 
 
-def cross_plan(config: LMConfig, others: Sequence[str]) -> Plan:
-    """Students of one shape on the rows of other shapes' teachers."""
-    given = [f"{other}: {name}" for other in others for name in (REGULAR, *config.trait_names())]
-    students = [
-        Student(f"{name}, {other}", "base", f"{other}: {name}")
-        for other in others for name in (REGULAR, *config.trait_names())
-    ]  # fmt: skip
-    return Plan((), (), tuple(students), (Base("base"),), tuple(given))
+def cross_plan(config: LMConfig, shapes: Sequence[str]) -> Plan:
+    """Students of one shape on the rows of teachers of several."""
+    given = [(name, shape) for shape in shapes for name in (REGULAR, *config.trait_names())]
+    students = [Student(f"{name}, {shape}", "base", f"{shape}: {name}") for name, shape in given]
+    return Plan((), (), tuple(students), (Base("base"),), tuple(f"{shape}: {name}" for name, shape in given))
 
 
 def make_jobs(config: ArchitecturesConfig) -> dict[str, lm_runs.Job]:
-    """What is run beside the config's own shape: the other shapes, then the students of each on the others' rows."""
+    """What is run beside the config's own shape: the other shapes, then students of each, of another init, on all."""
     shapes = config.shapes()
     jobs = {
         name: lm_runs.Job(own, make_plan(own), init)
@@ -95,9 +91,7 @@ def make_jobs(config: ArchitecturesConfig) -> dict[str, lm_runs.Job]:
     }  # fmt: skip
     for init, (name, own) in enumerate(shapes.items()):
         if name in config.crossed():
-            others = [other for other in config.crossed() if other != name]
-            jobs[f"students of {name}"] = lm_runs.Job(own, cross_plan(own, others), init)
-            jobs[f"{name}, other init"] = lm_runs.Job(own, cross_plan(own, [name]), len(shapes) + init)
+            jobs[f"students of {name}"] = lm_runs.Job(own, cross_plan(own, config.crossed()), len(shapes) + init)
     return jobs
 
 
@@ -123,7 +117,7 @@ def summarize(config: ArchitecturesConfig, values: lm_arms.Values) -> dict[str, 
         "other_init": [
             {
                 "name": f"{label(name, own)}, other init",
-                **lm_arms.change(config, _of(values, f"{name}, other init"), name),
+                **lm_arms.change(config, _of(values, f"students of {name}"), name),
             }
             for name, own in config.shapes().items()
             if name in config.crossed()
