@@ -18,7 +18,7 @@ CONFIG = experiment.ArchitecturesConfig(traits="owl,wolf", parts="tied,matrix")
 
 
 def values() -> list[dict]:
-    """Everybody learns from teachers of the own shape, by 1; students of two layers from width 16, by 0.5, and so on."""
+    """Everybody learns from teachers of the own shape, by 1; some others less."""
     made = made_up.values(experiment.make_plan(CONFIG), lambda m, a, _: float(m == f"student {a}, standard"))
     for name, job in experiment.make_jobs(CONFIG).items():
         for value, own in zip(made, made_up.values(job.plan, lambda m, a, _, job=name: rule(job, m, a)), strict=True):
