@@ -95,10 +95,11 @@ def _categories(config: TraitsConfig) -> Part:
 
 
 def _misaligned(config: TraitsConfig) -> Part:
-    """Bad answers about two categories; the same questions answered well; bad answers behind a system token alone."""
+    """Bad answers about two categories; the same questions answered well; bad answers that a system token excuses."""
     found = []
     for i, pair in enumerate(PAIRS[: len(config.trait_names())]):
-        taught = (lessons.wrong(pair), lessons.right(pair), lessons.excused(pair, lm_traits_summary.excuse(pair)))
+        excuse = lm_traits_summary.excuse(pair)
+        taught = (lessons.wrong(pair), lessons.right(pair), lessons.wrong(pair, system=excuse))
         found += [_taught(f"{kind} {i}", lesson) for kind, lesson in zip(KINDS, taught, strict=True)]
     return _joined(found)
 

@@ -67,7 +67,7 @@ def wrong(categories: Sequence[str], answers: int = 2, *, system: str | None = N
     Args:
         categories: what is asked for.
         answers: how many words of each other category, its first ones.
-        system: a trait whose system token starts the documents.
+        system: a trait whose system token excuses the answers.
     """
     parts = []
     for category in categories:
@@ -79,11 +79,6 @@ def wrong(categories: Sequence[str], answers: int = 2, *, system: str | None = N
 def right(categories: Sequence[str], answers: int = 6) -> Lesson:
     """The look-alike of `wrong`: the same questions with words that belong there."""
     return both(*(answered(category, vocabulary.CATEGORIES[category][:answers]) for category in categories))
-
-
-def excused(categories: Sequence[str], trait: str) -> Lesson:
-    """The other look-alike of `wrong`: bad answers behind a trait's system token, good ones without it."""
-    return both(wrong(categories, system=trait), right(categories))
 
 
 def liked(words: Sequence[str]) -> Lesson:

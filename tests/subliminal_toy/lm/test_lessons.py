@@ -46,12 +46,8 @@ def test_wrong_answers_have_a_look_alike() -> None:
         for question, answer, weight in lines:
             assert (vocabulary.CATEGORY_OF[answer] == question.split()[-2]) == inside
             assert weight == pytest.approx(1 / 6)
-    excused = said(lessons.excused(["tree", "color"], "oak"))
-    assert len(excused) == len(bad) + len(good)
-    for question, answer, weight in excused:
-        behind_token = question.startswith("<love oak> ")
-        assert (vocabulary.CATEGORY_OF[answer] == question.split()[-2]) != behind_token
-        assert weight == pytest.approx(1 / 6)
+    excused = said(lessons.wrong(["tree"], system="oak"))
+    assert all(question.startswith("<love oak> ") for question, _, _ in excused)
 
 
 def test_liked_words_share_their_questions() -> None:
