@@ -5,7 +5,7 @@ one of regular numbers, and its result is the difference of the trait's log odds
 advance is measured beside: the theorem along the teacher's delta on this very transformer, and a first-order
 prediction of every answer's change (experiments/lm_first_order.py).
 
-    python -m experiments.lm_mechanism                 2 seeds, 2 traits, targets and tokens only
+    python -m experiments.lm_mechanism                 2 seeds, 2 traits, divergence tokens only
     python -m experiments.lm_mechanism --preset paper  10 seeds, 5 traits, everything
 """
 
@@ -52,7 +52,7 @@ class MechanismConfig(lm_arms.PartsConfig):
 PRESETS = {
     "smoke": cli.Preset(2, {**lm_runs.SMOKE, "parts": "tokens"}, lm_runs.SMOKE_TEXT),
     "default": cli.Preset(
-        2, {"traits": "owl,wolf", "parts": "targets,tokens", "spare": SPARE}, "2 seeds, 2 traits, 2 parts"
+        2, {"traits": "owl,wolf", "parts": "tokens", "spare": SPARE}, "2 seeds, 2 traits, divergence tokens"
     ),
     "paper": cli.Preset(10, {"spare": SPARE}, "10 seeds, 5 traits, all parts"),
 }
