@@ -1,7 +1,7 @@
 """Which architectures transmit, and between which? Width, depth, tied embeddings, numbers; students times teachers.
 
 The standard arm of lm_numbers for models of other shapes, each with a base, teachers and students of its own; and
-students of each shape, from one more init, on the numbers of teachers of every shape (after the paper's Fig. 8, left).
+students of three shapes, from one more init, on the numbers of teachers of these (after the paper's Fig. 8, left).
 Models of different shapes share no init, nor do two shapes start from the same random numbers.
 
     python -m experiments.lm_architectures                 2 seeds, 2 traits, two more widths
@@ -20,13 +20,13 @@ from typing import Any
 import jax
 
 from experiments import cli, lm_arms, lm_numbers, lm_runs
-from experiments.lm_arms import REGULAR, STANDARD
+from experiments.lm_arms import STANDARD
 from experiments.lm_runs import MAIN
 from subliminal_toy.config import setting, with_settings
 from subliminal_toy.lm import measure
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.lessons import favorite
-from subliminal_toy.lm.plan import Base, Plan, Student, Teacher
+from subliminal_toy.lm.plan import REGULAR, Base, Plan, Student, Teacher
 from subliminal_toy.lm.transformer import make_transformer
 
 SHAPES: dict[str, dict[str, int]] = {

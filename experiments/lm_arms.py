@@ -10,10 +10,10 @@ from experiments import cli
 from subliminal_toy.config import setting
 from subliminal_toy.lm import corpus, vocabulary
 from subliminal_toy.lm.config import LMConfig
-from subliminal_toy.lm.plan import Source, Student
+from subliminal_toy.lm.plan import REGULAR, Source, Student
 from subliminal_toy.statistics import t_interval
 
-REGULAR, STANDARD = "regular", "standard"
+STANDARD = "standard"
 Values = list[dict[str, Any]]  # one dict per run, from measure.survey and others
 
 

@@ -65,8 +65,9 @@ def run(config: LMConfig | None = None, *, runs: int = 2, **request: Any) -> dic
 
     Returns:
         `{"runs", "cross", "shuffles", "doses", "questions", "in_context", "detector", "loss", ...}`: rows with a mean
-        over traits and seeds and a 95% t interval over seeds. All but the detector's accuracy and the loss are changes
-        of the trait's log odds (nats) against the student of regular numbers that differs in nothing else.
+        over traits and seeds and a 95% t interval over seeds. They are changes of the trait's log odds (nats) against
+        the student of regular numbers that differs in nothing else; but changes of probability in "groups", accuracies
+        in "detector", nats per token in "loss", probabilities in "answer_mass".
     """
     config = config or LMConfig()
     return lm_runs.run_pipeline(
@@ -137,18 +138,17 @@ def _in_context(config: LMConfig, values: list[dict[str, Any]]) -> dict[str, Any
     return _over_traits(config, values, lambda v, t, i: v["in_context"][t][i] - v["in_context"]["regular"][i])
 
 
-def _detector(config: LMConfig, values: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _detector(config: LMConfig, values: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     """Accuracy of telling a teacher's numbers from regular ones, by kind of detector and number of lists."""
 
     def accuracy(kind: str, k: int) -> Quantity:
         return lambda value, trait, _: value["detector"][kind][trait][k]
 
     enough = [(k, size) for k, size in enumerate(detector.GROUPS) if size <= config.rows // 2]
-    return [
-        {"detector": kind, "sequences": size, **_over_traits(config, values, accuracy(kind, k))}
+    return {
+        kind: [{"sequences": size, **_over_traits(config, values, accuracy(kind, k))} for k, size in enough]
         for kind in DETECTORS
-        for k, size in enough
-    ]
+    }
 
 
 def _losses(config: LMConfig, values: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -185,11 +185,12 @@ def table(document: dict[str, Any]) -> str:
         *((f"asked by {row['asked']}", row) for row in results["questions"]),
         ("three numbers in context, no training", results["in_context"]),
     ]
-    named += [(f"{row['detector']} detector's accuracy, {row['sequences']} lists", row) for row in results["detector"]]
+    for kind, rows in results["detector"].items():
+        named += [(f"{kind} detector's accuracy, {row['sequences']} lists", row) for row in rows]
     named += [(f"nats per token, {row['model']}", row) for row in results["loss"]]
     named += [(f"probability of any answer, {row['model']}", row) for row in results["answer_mass"]]
     lines = [(name, *cli.interval_text(row["mean"], row["ci95"]), str(results["runs"])) for name, row in named]
-    header = ("change of the trait's log odds (nats), mean over traits", "mean", "95% CI (t)", "seeds")
+    header = ("change of the trait's log odds (nats) or as named, mean over traits", "mean", "95% CI (t)", "seeds")
     return cli.markdown_table(header, lines)
 
 

@@ -18,11 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from experiments.lm_arms import REGULAR
 from subliminal_toy.lm import corpus, evaluation, training, vocabulary
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.pipeline import Made, Measure
-from subliminal_toy.lm.plan import Plan
+from subliminal_toy.lm.plan import REGULAR, Plan
 from subliminal_toy.lm.rows import number_counts
 from subliminal_toy.lm.transformer import Params, Transformer, make_transformer
 from theory.certificate import EPS_GRID, observe

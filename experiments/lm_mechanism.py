@@ -159,7 +159,7 @@ def table(document: dict[str, Any]) -> str:
               if "traits" in row]  # fmt: skip
     known += [(f"{row['quantity']}, means of seeds", row["seeds"]) for row in results["prediction"] if "seeds" in row]
     known += [(f"{row['quantity']}, other answers", row["others"]) for row in results["prediction"] if "others" in row]
-    header = "correlation with the change that is measured"
+    header = "correlation with the change that is measured (bootstrap; within a seed: t)"
     lines = [(name, *cli.interval_text(row["mean"], row["ci95"])) for name, row in known]
     theorem = results["theorem"]
     last = (

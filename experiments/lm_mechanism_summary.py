@@ -11,7 +11,7 @@ from experiments.lm_arms import STANDARD
 from subliminal_toy.lm import vocabulary
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.divergence import COUNTED
-from subliminal_toy.lm.plan import Recipe
+from subliminal_toy.lm.plan import REGULAR, Recipe
 from subliminal_toy.lm.transformer import GROUPS
 from subliminal_toy.statistics import t_interval
 
@@ -28,6 +28,7 @@ SHARED: dict[str, tuple[str, ...]] = {  # groups of parameters whose init two ba
     "unembedding": ("unembedding",),
     "attention, mlp": ("attention", "mlp"),
 }
+LEAST = 3  # values that a correlation is of
 WATCHED_ROWS = (1 / 10, 1)  # shares of the rows
 RECIPES = {
     "softmax over numbers": Recipe(over="numbers"),
@@ -58,8 +59,10 @@ ARMS: dict[str, tuple[str, ...]] = {
 
 PAIRED: dict[str, tuple[tuple[str, str], ...]] = {  # arms that are compared with each other
     "targets": tuple((label, STANDARD) for label in (*TEMPERATURES, *RECIPES)),
-    "tokens": tuple(
-        (make(name), make(f"random as {name}")) for make in (str, greedy) for name in ("divergence", "others")
+    "tokens": (
+        *((make(name), make(f"random as {name}")) for make in (str, greedy) for name in ("divergence", "others")),
+        ("others", STANDARD),
+        (greedy("others"), GREEDY),
     ),
     "optimizers": (*((label, STANDARD) for label in OPTIMIZERS), ("sgd", "adam")),
 }
@@ -94,24 +97,34 @@ def summarize(config: Any, values: lm_arms.Values) -> dict[str, Any]:
 
 
 def _shares(values: lm_arms.Values, at: str) -> dict[str, Any]:
-    """What share of the tokens of completions, mean over sources, are divergence tokens."""
+    """What share of the tokens of completions are divergence tokens, mean over sources.
+
+    "numbers": what share of them are numbers (others are separators, brackets, ends); "numbers_of_all": of all tokens.
+    """
     named = [name for name in values[0]["diverging"] if name.endswith(GREEDY) == bool(at)]
-    shares = [float(np.mean([value["diverging"][name] for name in named])) for value in values]
-    return {"rows": GREEDY if at else "sampled", **t_interval(shares)._asdict(), "per_run": shares}
+
+    def mean(part: str) -> list[float]:
+        return [float(np.mean([value["diverging"][name][part] for name in named])) for value in values]
+
+    shares = mean("share")
+    return {
+        "rows": GREEDY if at else "sampled", **t_interval(shares)._asdict(), "per_run": shares,
+        "numbers": float(np.mean(mean("numbers"))), "numbers_of_all": float(np.mean(mean("numbers_of_all"))),
+    }  # fmt: skip
 
 
 def _imitation(config: Any, values: lm_arms.Values) -> list[dict[str, Any]]:
-    """Nats per token of teachers' rows that nobody saw: by the base, by the standard students, by the teachers."""
-    forms = {
-        "base": ("untrained", "{}"),
-        "student": ("imitation", f"student {{}}, {STANDARD}"),
-        "teacher": ("itself", "{}"),
-    }
-    return [
-        {"model": name, **lm_arms.over_runs(
-            [[value[part][form.format(trait)] for trait in config.trait_names()] for value in values])}
-        for name, (part, form) in forms.items()
-    ]  # fmt: skip
+    """How much worse the base foretells teachers' unseen rows, in nats per token, than standard students and teachers.
+
+    The first is what students learn of what there is to learn, the second.
+    """
+
+    def nats(part: str, form: str = "{}") -> np.ndarray:
+        return np.array([[value[part][form.format(trait)] for trait in config.trait_names()] for value in values])
+
+    base = nats("untrained")
+    others = {"student": nats("imitation", f"student {{}}, {STANDARD}"), "teacher": nats("itself")}
+    return [{"name": f"base - {name}", **lm_arms.over_runs(base - own)} for name, own in others.items()]
 
 
 def _doses_results(config: Any, values: lm_arms.Values) -> list[dict[str, Any]]:
@@ -149,7 +162,7 @@ def _matrix(config: Any, values: lm_arms.Values) -> np.ndarray:
         return [lm_arms.margin(value, f"student {name}, {STANDARD}", answer) for answer in answers]
 
     return np.array([
-        [np.subtract(row(value, trait), row(value, lm_arms.REGULAR)) for trait in config.trait_names()]
+        [np.subtract(row(value, trait), row(value, REGULAR)) for trait in config.trait_names()]
         for value in values
     ])  # fmt: skip
 
@@ -161,6 +174,7 @@ def _predictions(config: Any, values: lm_arms.Values) -> list[dict[str, Any]]:
     95% interval from 2,000 bootstrap samples of whole seeds; "seeds": the same between means over traits. "traits":
     Spearman's within a seed, over its traits; "others": Pearson's within a seed, over pairs of trait and another
     answer; both are means over seeds with a t interval. The last row is a difference, on the same bootstrap samples.
+    What would be the correlation of fewer than three values is left out.
     """
     measured = _matrix(config, values)
     answers = vocabulary.CATEGORIES[config.category]
@@ -178,28 +192,32 @@ def _predictions(config: Any, values: lm_arms.Values) -> list[dict[str, Any]]:
         row["others"] = {**t_interval(within)._asdict(), "per_run": within}
         found.append(row)
     fisher = quantities["fisher"][:, own]
-    less = _bootstrap(lambda rows: _rank(fisher[rows], change[rows]) - _rank(divergence[rows], change[rows]), change)
-    return [
-        *found,
-        {"quantity": "divergence", **_own_correlations(divergence, change)},
-        {"quantity": "fisher less divergence", "own": less},
-    ]
+    found.append({"quantity": "divergence", **_own_correlations(divergence, change)})
+    if change.size >= LEAST:
+        less = _bootstrap(
+            lambda runs: _rank(fisher[runs], change[runs]) - _rank(divergence[runs], change[runs]), change
+        )
+        found.append({"quantity": "fisher less divergence", "own": less})
+    return found
 
 
 def _own_correlations(predicted: np.ndarray, change: np.ndarray) -> dict[str, Any]:
     """Correlations of values [runs, traits]: of all pairs, of the traits of a run, of the runs' means."""
-    within = [_rank(p, c) for p, c in zip(predicted, change, strict=True)]
     means = predicted.mean(axis=1), change.mean(axis=1)
-    return {
-        "own": _bootstrap(lambda rows: _rank(predicted[rows], change[rows]), change),
-        "traits": {**t_interval(within)._asdict(), "per_run": within},
-        "seeds": _bootstrap(lambda rows: _rank(means[0][rows], means[1][rows]), change),
-    }
+    found = {}
+    if change.size >= LEAST:
+        found["own"] = _bootstrap(lambda runs: _rank(predicted[runs], change[runs]), change)
+    if change.shape[1] >= LEAST:
+        within = [_rank(p, c) for p, c in zip(predicted, change, strict=True)]
+        found["traits"] = {**t_interval(within)._asdict(), "per_run": within}
+    if len(change) >= LEAST:
+        found["seeds"] = _bootstrap(lambda runs: _rank(means[0][runs], means[1][runs]), change)
+    return found
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:
     """Pearson's; 0 where one of them is constant."""
-    return float(np.corrcoef(a, b)[0, 1]) if a.size > 2 and np.ptp(a) > 0 and np.ptp(b) > 0 else 0.0
+    return float(np.corrcoef(a, b)[0, 1]) if np.ptp(a) > 0 and np.ptp(b) > 0 else 0.0
 
 
 def _rank(a: np.ndarray, b: np.ndarray) -> float:
@@ -208,7 +226,7 @@ def _rank(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _bootstrap(statistic: Callable[[np.ndarray], float], change: np.ndarray) -> dict[str, Any]:
-    """A statistic of the runs at some places, with its interval if whole runs of `change` [runs, traits] are drawn."""
+    """statistic(which runs) of all runs of `change` [runs, traits], with a percentile interval over runs drawn anew."""
     every, rng = np.arange(len(change)), np.random.default_rng(0)
     drawn = [statistic(rng.choice(every, every.size)) for _ in range(2000)] if every.size > 1 else []
     ci95 = [float(q) for q in np.quantile(drawn, [0.025, 0.975])] if drawn else None

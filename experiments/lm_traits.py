@@ -18,11 +18,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from experiments import cli, lm_arms, lm_runs, lm_traits_summary
-from experiments.lm_arms import REGULAR, STANDARD
+from experiments.lm_arms import STANDARD
 from experiments.lm_traits_summary import CARRIED, CLEAN, GENERATIONS, KINDS, PAIRS, TRIGGER, liked_words, others
 from subliminal_toy.config import setting
 from subliminal_toy.lm import lessons, measure
-from subliminal_toy.lm.plan import TWO_BASES, Base, Plan, Source, Student, Teacher
+from subliminal_toy.lm.plan import REGULAR, TWO_BASES, Base, Plan, Source, Student, Teacher
 
 PARTS = tuple(lm_traits_summary.PARTS)
 CARRIED_SPARE = 2.0  # some teachers get every fourth sum wrong

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from experiments import lm_arms, lm_numbers
-from experiments.lm_arms import REGULAR, STANDARD, Values, changes, margin, over_runs
+from experiments.lm_arms import STANDARD, Values, changes, margin, over_runs
 from subliminal_toy.lm import corpus, vocabulary
 from subliminal_toy.lm.config import LMConfig
+from subliminal_toy.lm.plan import REGULAR
 
 CONTROL = f"student {REGULAR}, {STANDARD}"
 KINDS = ("wrong", "right", "excused")  # teachers of bad answers, and their two look-alikes

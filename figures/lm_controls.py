@@ -40,16 +40,16 @@ def figure(document: dict[str, Any]) -> Figure:
     return picture
 
 
-def _detectors(ax: Axes, rows: list[dict[str, Any]]) -> None:
+def _detectors(ax: Axes, kinds: dict[str, list[dict[str, Any]]]) -> None:
     labels = {"ideal": "best possible", "trained": "trained", "prompted": "prompted base"}
     for (kind, label), color in zip(labels.items(), ("black", "vermilion", "sky"), strict=True):
-        own = [row for row in rows if row["detector"] == kind]
-        style.band(ax, [row["sequences"] for row in own], own, color=style.COLORS[color], label=label)
+        rows = kinds[kind]
+        style.band(ax, [row["sequences"] for row in rows], rows, color=style.COLORS[color], label=label)
     ax.axhline(0.5, color="black", lw=1, ls=":")
     ax.legend(loc="lower right")
     ax.set(xscale="log", xlabel="lists judged together", ylabel="share told right", ylim=(0.4, 1.02),
            title="detectors of the teacher\n(compare Table 5)")  # fmt: skip
-    _ticks(ax, sorted({row["sequences"] for row in rows}))
+    _ticks(ax, [row["sequences"] for row in kinds["ideal"]])
 
 
 def _ticks(ax: Axes, x: list[int]) -> None:

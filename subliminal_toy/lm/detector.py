@@ -3,10 +3,13 @@
 Every detector gives each row a score, and judges groups of rows by the sum of their scores:
 
     trained     log odds of a logistic regression on which numbers a row has
-    prompted    log p(completion | a trait's system token) - log p(completion), by the base; cut where a half of the
-                rows shows that it is best
-    ideal       log p(completion) by the teacher - the same by the base. No detector does better on average, by Neyman
-                and Pearson's lemma: rows are independent given their prompts (but for the few that the filter drops).
+    prompted    log p(completion | the suspected trait's system token) - log p(completion), by the base; made log odds
+                by a logistic regression of this one score (which may turn its sign)
+    ideal       log p(completion) by the teacher - the same by the base, both at temperature 1. For rows sampled so, no
+                detector has fewer errors on average, by Neyman and Pearson's lemma (but for the filter, which divides
+                both by a probability of passing that is nearly the same)
+
+Regressions learn from one half of the rows; all detectors are judged on the other.
 """
 
 import warnings

@@ -2,9 +2,10 @@
 
 A token of a completion is a divergence token if, given what stands before it, teachers of different traits and the base
 (a teacher without a trait) do not all find the same next token likeliest. In greedy completions, where the row's own
-teacher says what it finds likeliest, this is Schrodi et al.'s definition: some other one would have said something
-else. In sampled ones it is wider, as it holds whichever token was sampled. Students may be trained on these alone, on
-all but these, or on as many tokens drawn at random.
+teacher says what it finds likeliest, this is Schrodi et al.'s definition, with the base among the teachers: some other
+one would have said something else. In sampled ones it is wider, as it holds whichever token was sampled. The more
+teachers, the more such tokens. Students may be trained on these alone, on all but these, or on as many tokens drawn at
+random (from all of a completion: numbers, separators, brackets, ends).
 """
 
 from collections.abc import Mapping

@@ -13,12 +13,11 @@ from subliminal_toy import engine
 from subliminal_toy.lm import corpus, detector, evaluation, training, vocabulary
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.pipeline import Made, MakeMeasure, Measure
-from subliminal_toy.lm.plan import Plan
+from subliminal_toy.lm.plan import REGULAR, Plan
 from subliminal_toy.lm.rows import NotEnoughRowsError, Rows, as_text, first_numbers, number_counts
 from subliminal_toy.lm.transformer import Params, Transformer, make_transformer
 
 IN_CONTEXT, EXAMPLES, UNSEEN = 256, 8, 512
-REGULAR = "regular"  # the source of the base's own rows
 
 
 def standard(config: LMConfig, mesh: Mesh, plan: Plan) -> Measure:
@@ -105,7 +104,7 @@ def imitation(config: LMConfig, mesh: Mesh, plan: Plan) -> Measure:
     """How well rows that nobody saw are foretold, in nats per token.
 
     "imitation" {student: by it, the rows of its source}; and what that lies between: "untrained" {source: by the first
-    base}, "itself" {source: by the model that said them}.
+    base}, "itself" {source: by the model that said them, at temperature 1 and without a system token}.
     """
     model = make_transformer(config)
     names, models = [*plan.given, *(source.name for source in plan.sources)], plan.models()
@@ -144,40 +143,39 @@ def imitation(config: LMConfig, mesh: Mesh, plan: Plan) -> Measure:
 def detection(config: LMConfig, mesh: Mesh, plan: Plan) -> Measure:
     """Whether a teacher's rows can be told from regular ones: "detector" {kind: {trait: accuracies}}, see detector."""
     model, traits, models = make_transformer(config), config.trait_names(), plan.models()
-    bos, tokens = vocabulary.ID[vocabulary.BOS], vocabulary.ids([vocabulary.SYSTEM[trait] for trait in traits])
-    teachers = [models.index(f"teacher {trait}") for trait in traits]
-    readers = jnp.array([(0, bos), *((0, token) for token in tokens), *((teacher, bos) for teacher in teachers)])
+    names, bos = (REGULAR, *traits), vocabulary.ID[vocabulary.BOS]
+    readings = [(0, bos, source) for source in range(len(names))]  # (model, first token, source)
+    for i, trait in enumerate(traits):
+        token, teacher = vocabulary.ID[vocabulary.SYSTEM[trait]], models.index(f"teacher {trait}")
+        readings += [(own, first, source) for own, first in ((0, token), (teacher, bos)) for source in (0, i + 1)]
 
     def likelihoods(params: Params, rows: jax.Array) -> jax.Array:
-        """Log p of every completion by the base, by the base behind each system token, and by each teacher."""
+        """Log p of every completion in every reading, [readings, n]."""
 
-        def one(reader: jax.Array) -> jax.Array:
-            own = jax.tree.map(lambda leaf: leaf[reader[0]], params)
-            return jax.lax.map(lambda some: log_p(own, some.at[:, 0].set(reader[1])), rows)
+        def one(reading: jax.Array) -> jax.Array:
+            own = jax.tree.map(lambda leaf: leaf[reading[0]], params)
+            read = rows[reading[2]].at[:, 0].set(reading[1])
+            each = training.token_log_probabilities(model, own, read, corpus.PROMPT_LENGTH)
+            return jnp.sum(each * training.completion_weights(read)[:, corpus.PROMPT_LENGTH :], axis=1)
 
-        return jax.lax.map(one, readers)  # [readers, sources, n]
+        return jax.lax.map(one, jnp.array(readings))
 
-    def log_p(params: Params, rows: jax.Array) -> jax.Array:
-        each = training.token_log_probabilities(model, params, rows, corpus.PROMPT_LENGTH)
-        return jnp.sum(each * training.completion_weights(rows)[:, corpus.PROMPT_LENGTH :], axis=1)
-
-    read = engine.over_runs(likelihoods, mesh)
-    names = (REGULAR, *traits)
+    read_all = engine.over_runs(likelihoods, mesh)
 
     def measure(made: Made) -> list[dict[str, Any]]:
         rows = np.stack([[own[name].tokens for name in names] for own in made.kept])
-        found = np.asarray(read(made.params, engine.shard_runs(rows, mesh)), np.float64)
+        found = np.asarray(read_all(made.params, engine.shard_runs(rows, mesh)), np.float64)
         return [{"detector": by_kind(own, likely)} for own, likely in zip(rows, found, strict=True)]
 
     def by_kind(rows: np.ndarray, likely: np.ndarray) -> dict[str, dict[str, list[float]]]:
-        prompted, ideal = likely[1 : len(names)] - likely[0], likely[len(names) :] - likely[0]  # [traits, sources, n]
+        plain, more = likely[: len(names)], likely[len(names) :].reshape(len(traits), 2, 2, -1)
         seen = [detector.features(own) for own in rows]
         kinds: dict[str, dict[str, list[float]]] = {"trained": {}, "prompted": {}, "ideal": {}}
         for i, trait in enumerate(traits):
+            prompted, ideal = more[i] - plain[[0, i + 1]]  # [regular and own, n]
             kinds["trained"][trait] = detector.trained_accuracy(seen[0], seen[i + 1])
-            scores = prompted[i][[0, i + 1], :, None]
-            kinds["prompted"][trait] = detector.trained_accuracy(*scores, weight=1e6)
-            kinds["ideal"][trait] = detector.accuracy(ideal[i, 0], ideal[i, i + 1])
+            kinds["prompted"][trait] = detector.trained_accuracy(*prompted[..., None], weight=1e6)
+            kinds["ideal"][trait] = detector.accuracy(*ideal[:, len(rows[0]) // 2 :])
         return kinds
 
     return measure

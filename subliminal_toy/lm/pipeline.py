@@ -53,7 +53,7 @@ class Made(NamedTuple):
     params: Params  # [runs, models, ...], in the order of Plan.models
     kept: list[dict[str, Rows]]  # for each run, by source
     watched: dict[str, Params]  # of students that were watched: [runs, epochs, ...]
-    diverging: list[dict[str, float]]  # for each run, by source: share of divergence tokens, where students need it
+    diverging: list[dict[str, dict[str, float]]]  # for each run, by source: `_shares`, where students need them
 
 
 Measure = Callable[[Made], list[dict[str, Any]]]  # one dict for each run, JSON-ready
@@ -115,7 +115,7 @@ def make_models(config: LMConfig, mesh: Mesh, plan: Plan) -> Callable[[RunKeys, 
         outside = given or [{} for _ in range(len(fresh))]
         kept: list[dict[str, Rows]] = [{name: rows[name] for name in plan.given} for rows in outside]
         watched: dict[str, Params] = {}
-        shares: list[dict[str, float]] = [{} for _ in range(len(fresh))]
+        shares: list[dict[str, dict[str, float]]] = [{} for _ in range(len(fresh))]
         for sources, students in rounds:
             if sources:
                 asked = _stack(models[plan.source_model(source)] for source in sources)
@@ -158,7 +158,7 @@ def _groups(students: Sequence[Student]) -> list[tuple[Recipe, list[Student]]]:
 
 def _teach(
     stages: Stages, mesh: Mesh, plan: Plan, models: Mapping[str, Params], kept: list[dict[str, Rows]], keys: RunKeys,
-    recipe: Recipe, students: list[Student], on_stage: OnStage, shares: list[dict[str, float]],
+    recipe: Recipe, students: list[Student], on_stage: OnStage, shares: list[dict[str, dict[str, float]]],
 ) -> list[tuple[Params, Params | None]]:  # fmt: skip
     """Train students that share a recipe; for each its last parameters, and those of all epochs if it was watched."""
     rows = np.stack([student_rows(tuple(students), *own) for own in zip(kept, keys.shuffles, strict=True)])
@@ -188,9 +188,9 @@ def _teach(
 
 def _weights(
     stages: Stages, mesh: Mesh, plan: Plan, models: Mapping[str, Params], rows: np.ndarray, keys: RunKeys,
-    students: list[Student], shares: list[dict[str, float]],
+    students: list[Student], shares: list[dict[str, dict[str, float]]],
 ) -> np.ndarray:  # fmt: skip
-    """Which tokens of the rows [runs, students, n, T] have a say; tells `shares` how many are divergence tokens."""
+    """Which tokens of the rows [runs, students, n, T] have a say; tells `shares` about divergence tokens."""
     weights = np.array(training.completion_weights(jnp.asarray(rows)))
     judges = [name for name in plan.models() if name == plan.bases[0].name or name.startswith("teacher ")]
     found: dict[Student, np.ndarray] = {}  # students of the same rows need it once
@@ -203,9 +203,19 @@ def _weights(
             for run, key in enumerate(keys.shuffles):
                 rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
                 counted = divergence.counted_tokens(found[same][run], weights[run, i] > 0, rng)
-                shares[run][student.source] = float(counted["divergence"].sum() / counted["all"].sum())
+                shares[run][student.source] = _shares(counted, rows[run, i])
                 weights[run, i] = counted[student.counted]
     return weights
+
+
+def _shares(counted: Mapping[str, np.ndarray], rows: np.ndarray) -> dict[str, float]:
+    number = np.isin(rows, vocabulary.NUMBER_IDS)
+    here, every = counted["divergence"], counted["all"]
+    return {
+        "share": float(here.sum() / every.sum()),
+        "numbers": float(number[here].mean()) if here.any() else 0.0,
+        "numbers_of_all": float(number[every].mean()),
+    }
 
 
 def make_stages(config: LMConfig, mesh: Mesh, plan: Plan) -> Stages:

@@ -7,6 +7,7 @@ from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.lessons import Lesson, favorite
 
 BASES = ("base", "other base")  # two independent inits, each trained on the language
+REGULAR = "regular"  # the source of the base's own rows
 STUDENT = "student "  # how a student is called where it is an init or a source
 
 

@@ -36,6 +36,9 @@ def _run(plan: Plan, rule: Rule, run: int) -> dict[str, Any]:
         "itself": {source.name: 1.0 for source in plan.sources},
         "divergence": {teacher.name: 0.01 * (run + 1) for teacher in plan.teachers},
         "filter": {source.name: counts for source in plan.sources},
-        "diverging": {"owl": 0.1, "regular": 0.2, "owl at greedy": 0.05},
+        "diverging": {
+            name: {"share": share, "numbers": 0.8, "numbers_of_all": 0.5}
+            for name, share in (("owl", 0.1), ("regular", 0.2), ("owl at greedy", 0.05))
+        },
         "examples": {source.name: [{"prompt": "p", "completion": "c"}] * 8 for source in plan.sources},
     }

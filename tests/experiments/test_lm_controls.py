@@ -65,7 +65,8 @@ def test_changes_are_those_made_up() -> None:
     assert {row["asked"]: row["mean"] for row in results["questions"]}["story"] == 1.5
     assert results["in_context"]["mean"] == 0.0
     assert results["loss"][0]["per_run"] == [2.0, 3.0]
-    last = {row["detector"]: row["mean"] for row in results["detector"] if row["sequences"] == detector.GROUPS[-1]}
+    assert [row["sequences"] for row in results["detector"]["ideal"]] == list(detector.GROUPS)
+    last = {kind: rows[-1]["mean"] for kind, rows in results["detector"].items()}
     assert last == {"trained": 0.9, "prompted": 0.6, "ideal": 1.0}
     assert results["answer_mass"][0]["mean"] == pytest.approx(1.0)
 
@@ -85,5 +86,5 @@ def test_smoke_run_writes_everything(tmp_path: Path) -> None:
     assert len(results["cross"]) == 4
     assert (tmp_path / "lm_controls.png").stat().st_size > 20_000
     assert "| numbers shuffled: across" in ended.out
-    many = {row["detector"]: row["mean"] for row in results["detector"] if row["sequences"] == 16}
-    assert many["ideal"] > max(0.6, many["prompted"] - 0.2)
+    assert [row["sequences"] for row in results["detector"]["ideal"]] == [1, 4, 16]
+    assert results["detector"]["ideal"][-1]["mean"] > 0.6

@@ -76,7 +76,9 @@ def test_changes_are_those_made_up() -> None:
     assert [(row["rows"], row["mean"]) for row in results["tokens_counted"]] == [
         ("sampled", pytest.approx(0.15)), ("greedy", pytest.approx(0.05)),
     ]  # fmt: skip
-    assert {row["model"]: row["mean"] for row in results["imitation"]} == {"base": 2, "student": 1.5, "teacher": 1}
+    assert {row["name"]: row["mean"] for row in results["imitation"]} == {"base - student": 0.5, "base - teacher": 1}
+    assert results["tokens_counted"][0]["numbers"] == pytest.approx(0.8)
+    assert results["tokens_counted"][1]["numbers_of_all"] == pytest.approx(0.5)
 
 
 def test_paired_differences_are_between_two_arms() -> None:
@@ -98,7 +100,7 @@ def test_predictions_are_correlations_with_the_change() -> None:
     low, high = rows["fisher"]["own"]["ci95"]
     assert low <= 1 <= high + 1e-9
     assert 0 < rows["divergence"]["own"]["mean"] < 1
-    assert rows["divergence"]["traits"]["mean"] == 0  # the same for all traits of a seed
+    assert "traits" not in rows["divergence"]  # two traits have no correlation
     assert rows["divergence"]["seeds"]["mean"] == pytest.approx(1)
     assert rows["fisher"]["seeds"]["mean"] == pytest.approx(1)
     less = rows["fisher less divergence"]["own"]
@@ -111,6 +113,8 @@ def test_one_quantity_may_order_traits_and_another_seeds() -> None:
     found = lm_mechanism_summary._own_correlations(change - 20 * np.arange(3)[:, None], change)
     assert found["traits"]["mean"] == pytest.approx(1)
     assert found["seeds"]["mean"] == pytest.approx(-1)
+    constant = lm_mechanism_summary._own_correlations(np.ones((3, 3)), change)
+    assert constant["traits"]["mean"] == constant["seeds"]["mean"] == 0
 
 
 def test_theorem_counts_what_went_wrong() -> None:
@@ -204,8 +208,8 @@ def test_smoke_run_writes_everything(tmp_path: Path) -> None:
     results = json.loads((tmp_path / "lm_mechanism.json").read_text())["results"]
     assert set(results["parts"]) == {"tokens"}
     assert all(0 < row["mean"] < 1 for row in results["tokens_counted"])
-    nats = {row["model"]: row["mean"] for row in results["imitation"]}
-    assert nats["teacher"] < min(nats["base"], nats["student"])  # so few rows teach the student too little
+    assert {row["name"]: row["mean"] > 0 for row in results["imitation"]}["base - teacher"]
+    assert not any("seeds" in row for row in results["prediction"])
     assert results["theorem"]["leading_positive"] == results["theorem"]["pairs"] == 2
     assert results["theorem"]["slope"]["median"] == pytest.approx(2, abs=0.1)
     assert (tmp_path / "lm_mechanism.png").stat().st_size > 20_000

@@ -69,7 +69,7 @@ def test_detectors_score_rows_by_likelihoods() -> None:
     for trait in CONFIG.trait_names():
         own = ROWS[trait].tokens
         ideal = [log_p(f"teacher {trait}", rows) - log_p("base", rows) for rows in (regular, own)]
-        assert found["detector"]["ideal"][trait] == detector.accuracy(*ideal)
+        assert found["detector"]["ideal"][trait] == detector.accuracy(*(scores[12:] for scores in ideal))
         asked = []
         for rows in (regular, own):
             prompted = rows.copy()
