@@ -77,7 +77,10 @@ def _prediction(ax: Axes, rows: list[dict[str, Any]]) -> None:
     for i in range(len(predicted)):
         color = mpl.colormaps["viridis"](i / len(predicted))
         ax.plot(predicted[i], measured[i], "o", ms=3.5, color=color)
-    own = row["own"]
-    interval = "" if own["ci95"] is None else f" [{own['ci95'][0]:.2f}, {own['ci95'][1]:.2f}]"
+    found = ""
+    if "own" in row:
+        mean, ci95 = row["own"]["mean"], row["own"]["ci95"]
+        interval = "" if ci95 is None else f" [{ci95[0]:.2f}, {ci95[1]:.2f}]"
+        found = f":\nrank correlation {mean:.2f}{interval}"
     ax.set(xlabel="first-order prediction g' F d", ylabel="change measured (nats)",
-           title=f"each seed (colour) and trait:\nrank correlation {own['mean']:.2f}{interval}")  # fmt: skip
+           title=f"each seed (colour) and trait{found}")  # fmt: skip
