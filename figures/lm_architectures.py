@@ -10,9 +10,8 @@ from figures import style
 def figure(document: dict[str, Any]) -> Figure:
     """Draw `lm_architectures.json`."""
     results = document["results"]
-    picture, axes = style.new_figure(1, 2 if results["matrix"] else 1, height=3.4, width=6.9)
-    n = f"n = {results['runs']} seeds (dots); 95% t interval over seeds"
-    picture.suptitle(f"toy language model, mean over traits, {n}", fontsize=9)
+    picture, axes = style.new_figure(1, 2 if results["matrix"] else 1, height=4.0, width=6.9)
+    style.headline(picture, results["runs"])
     ax, rows = axes[0, 0], [*results["shapes"], *results["other_init"]]
     for y, row in enumerate(rows):
         style.strip(ax, y, row, color=style.COLORS["blue" if y < len(results["shapes"]) else "vermilion"])

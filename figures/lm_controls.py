@@ -14,10 +14,7 @@ def figure(document: dict[str, Any]) -> Figure:
     """Draw `lm_controls.json`."""
     results = document["results"]
     picture, axes = style.new_figure(3, 2, height=7.4, width=6.6)
-    picture.suptitle(
-        f"toy language model, mean over traits, n = {results['runs']} seeds (dots); 95% t interval over seeds",
-        fontsize=9,
-    )
+    style.headline(picture, results["runs"])
     style.matrix(axes[0, 0], picture, results["cross"])
     axes[0, 0].set(xlabel="teacher's init", ylabel="student's init", title="which inits transmit (Fig. 8)")
     _dots(axes[0, 1], [(row["shuffle"], row) for row in results["shuffles"]], "blue", _CHANGE,

@@ -25,10 +25,7 @@ def figure(document: dict[str, Any]) -> Figure:
     shown = len(results["parts"]) + 2 * bool(results["doses"]) + 1
     rows = -(-shown // 2)
     picture, grid = style.new_figure(rows, 2, height=2.5 * rows + 0.4, width=6.9)
-    picture.suptitle(
-        f"toy language model, mean over traits, n = {results['runs']} seeds (dots); 95% t interval over seeds",
-        fontsize=9,
-    )
+    style.headline(picture, results["runs"])
     axes = list(grid.ravel())
     for name, arms in results["parts"].items():
         _arms(axes.pop(0), arms, _TITLES[name])

@@ -40,34 +40,35 @@ def figure(document: dict[str, Any]) -> Figure:
     """Draw `lm_traits.json`; parts that were not asked for are left out."""
     results = document["results"]
     shown = [name for name in _PANELS if name in results]
-    priced = [row for name in ("mixing", "defences") for row in results.get(name, []) if row["name"] not in _FREE]
-    rows = -(-(len(shown) + bool(priced)) // 2)
+    priced = {name: [r for r in results.get(name, []) if r["name"] not in _FREE] for name in ("mixing", "defences")}
+    rows = -(-(len(shown) + any(priced.values())) // 2)
     picture, grid = style.new_figure(rows, 2, height=2.3 * rows + 0.4, width=6.9)
-    n = f"n = {results['runs']} seeds (dots); 95% t interval over seeds"
-    picture.suptitle(f"toy language model, mean over instances of a trait, {n}", fontsize=9)
+    style.headline(picture, results["runs"], "instances of a trait")
     axes = list(grid.ravel())
     for name in shown:
         title, label = _PANELS[name]
         rows_shown = [row for row in results[name] if row.get("role", "student") == "student"]
         _rows(axes.pop(0), rows_shown, title, label, chance=0.5 if name == "bits" else 0.0)
-    if priced:
-        _prices(axes.pop(0), priced)
+    if any(priced.values()):
+        _prices(axes.pop(0), **priced)
     for ax in axes:
         ax.remove()
     return picture
 
 
-def _prices(ax: Axes, rows: list[dict[str, Any]]) -> None:
-    """What each defence leaves of the trait, and what it costs: how much worse its students imitate unseen rows."""
-    for row in rows:
-        at = (max(row["imitation_cost"], _LEAST), row["mean"])
-        name = _shorten(row["name"]).replace("%", "% clean")
-        ax.plot(*at, "o", ms=4, color=style.COLORS["vermilion"])
-        ax.annotate(name, at, fontsize=6.5, xytext=(3, 3), textcoords="offset points")
+def _prices(ax: Axes, mixing: list[dict[str, Any]], defences: list[dict[str, Any]]) -> None:
+    """What clean rows and defences leave of the trait, and what they cost in imitating the teacher's unseen rows."""
+    for rows, marker, color, side in ((mixing, "o-", "blue", -1), (defences, "o", "vermilion", 1)):
+        cost = [max(row["imitation_cost"], _LEAST) for row in rows]
+        ax.plot(cost, [row["mean"] for row in rows], marker, ms=4, lw=1, color=style.COLORS[color])
+        for x, row in zip(cost, rows, strict=True):
+            ax.annotate(_shorten(row["name"]).replace("%", "% clean"), (x, row["mean"]), fontsize=6.5,
+                        xytext=(5 * side, 0), textcoords="offset points", va="center",
+                        ha="left" if side > 0 else "right")  # fmt: skip
     ax.axhline(0, color="black", lw=1, ls=":")
     ax.set(xscale="log", xlabel="imitation lost (nats per token)", ylabel=_CHANGE,
-           title="what defences cost")  # fmt: skip
-    ax.set_xlim(_LEAST / 2, 2)
+           title="what defences cost (means of\nthe panels above)")  # fmt: skip
+    ax.set_xlim(_LEAST / 60, 4)
 
 
 def _rows(ax: Axes, rows: list[dict[str, Any]], title: str, label: str, *, chance: float) -> None:

@@ -54,6 +54,12 @@ def empty_figure(*, height: float = 3.0, width: float = COLUMN_WIDTH) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def headline(picture: Figure, runs: int, over: str = "traits") -> None:
+    """What all panels of a picture of the language model have in common."""
+    shown = f"toy language model, mean over {over}, n = {runs} seeds (dots); 95% t interval over seeds"
+    picture.suptitle(f"{shown}\n(Fig. and Table: those of Cloud et al. 2025 to compare with)", fontsize=9)
+
+
 def save(figure: Figure, path: Path) -> Path:
     """Write a PNG, whole or not at all (OSError), and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
