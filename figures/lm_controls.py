@@ -43,7 +43,7 @@ def _detectors(ax: Axes, kinds: dict[str, list[dict[str, Any]]]) -> None:
         rows = kinds[kind]
         style.band(ax, [row["sequences"] for row in rows], rows, color=style.COLORS[color], label=label)
     ax.axhline(0.5, color="black", lw=1, ls=":")
-    ax.legend(loc="lower right")
+    ax.legend(loc="upper left", fontsize=7)
     ax.set(xscale="log", xlabel="lists judged together", ylabel="share told right", ylim=(0.4, 1.02),
            title="detectors of the teacher\n(compare Table 5)")  # fmt: skip
     _ticks(ax, [row["sequences"] for row in kinds["ideal"]])
