@@ -156,6 +156,9 @@ def fingerprint(**what: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
+_WRITTEN = (":(exclude)experiments/results", ":(exclude)figures/*.png")
+
+
 def _git(*arguments: str) -> str | None:
     try:
         done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=10, check=True)
@@ -165,12 +168,15 @@ def _git(*arguments: str) -> str | None:
 
 
 class Provenance:
-    """Where a result came from; made when the command starts, so that `dirty` speaks of the code that ran."""
+    """Where a result came from; made when the command starts, so that `dirty` speaks of the code that ran.
+
+    Results and pictures that other commands wrote are no code.
+    """
 
     def __init__(self, module: str, arguments: list[str]) -> None:
         self._clock = time.monotonic()
         commit = _git("rev-parse", "HEAD")
-        changes = _git("status", "--porcelain", "--untracked-files=no") if commit else None
+        changes = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *_WRITTEN) if commit else None
         self._record = {
             "git": commit,
             "dirty": bool(changes) if commit else None,

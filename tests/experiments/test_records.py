@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -108,3 +109,19 @@ def test_provenance_outside_a_git_checkout(tmp_path: Path, monkeypatch: pytest.M
     record = records.Provenance("experiments.x", []).record()
     assert record["git"] is None
     assert record["dirty"] is None
+
+
+def test_dirty_is_changed_code_but_not_a_new_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result, code = tmp_path / "experiments" / "results" / "a.json", tmp_path / "experiments" / "a.py"
+    result.parent.mkdir(parents=True)
+    for path in (result, code, tmp_path / "figures" / "a.png"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("1")
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.example"]
+    for arguments in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "a"]):
+        subprocess.run([*git, *arguments], cwd=tmp_path, check=True)
+    monkeypatch.setattr(records, "ROOT", tmp_path)
+    result.write_text("2")
+    assert records.Provenance("experiments.a", []).record()["dirty"] is False
+    code.write_text("2")
+    assert records.Provenance("experiments.a", []).record()["dirty"] is True
