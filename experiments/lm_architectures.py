@@ -4,7 +4,7 @@ The standard arm of lm_numbers for models of other shapes, each with a base, tea
 students of three shapes, from one more init, on the numbers of teachers of these (after the paper's Fig. 8, left).
 Models of different shapes share no init, nor do two shapes start from the same random numbers.
 
-    python -m experiments.lm_architectures                 2 seeds, 2 traits, two more widths
+    python -m experiments.lm_architectures                 2 seeds, 2 traits, two more shapes
     python -m experiments.lm_architectures --preset paper  10 seeds, 5 traits, everything
 """
 
@@ -63,7 +63,7 @@ class ArchitecturesConfig(lm_arms.PartsConfig):
 
 PRESETS = {
     "smoke": cli.Preset(2, {**lm_runs.SMOKE, "parts": "30 numbers"}, lm_runs.SMOKE_TEXT),
-    "default": cli.Preset(2, {"traits": "owl,wolf", "parts": "width 16,width 64"}, "2 seeds, 2 traits, 3 shapes"),
+    "default": cli.Preset(2, {"traits": "owl,wolf", "parts": "width 16,tied"}, "2 seeds, 2 traits, 3 shapes"),
     "paper": cli.Preset(10, {}, "10 seeds, 5 traits, all shapes"),
 }
 
