@@ -4,7 +4,7 @@ The pipeline of lm_numbers with more kinds of students, each paired with a stude
 nothing else: both inits times teachers of both; numbers shuffled within and across completions; fewer rows; and other
 ways to ask. Detectors look at the numbers, too: how many lists do they need to see to know the teacher?
 
-    python -m experiments.lm_controls                 2 seeds, 5 traits
+    python -m experiments.lm_controls                 2 seeds, 3 traits
     python -m experiments.lm_controls --preset paper  10 seeds, 5 traits
 """
 
@@ -26,8 +26,8 @@ from subliminal_toy.statistics import t_interval
 
 PRESETS = {
     "smoke": cli.Preset(2, lm_runs.SMOKE, lm_runs.SMOKE_TEXT),
-    "default": cli.Preset(2, {}, "2 seeds"),
-    "paper": cli.Preset(10, {}, "10 seeds"),
+    "default": cli.Preset(2, {"traits": "owl,eagle,wolf"}, "2 seeds, 3 traits"),
+    "paper": cli.Preset(10, {}, "10 seeds, 5 traits"),
 }
 DOSES = (1 / 40, 1 / 10, 1 / 4)  # of the rows; all of them is the standard student
 Quantity = Callable[[dict[str, Any], str, int], float]  # a run's values, a trait, its place among the answers
