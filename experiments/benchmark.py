@@ -31,8 +31,8 @@ from typing import Any
 import numpy as np
 
 from experiments.benchmark_workers import Work, be_worker, flops_per_sample, step_products
-from subliminal_toy import data
 from subliminal_toy.config import Config, with_settings
+from subliminal_toy.mnist import data
 
 ROOT = Path(__file__).resolve().parent.parent
 CONTENDERS = {

@@ -18,8 +18,8 @@ from unittest import mock
 
 import numpy as np
 
-from subliminal_toy import data
 from subliminal_toy.config import Config, with_settings
+from subliminal_toy.mnist import data
 
 Product = tuple[
     tuple[int, ...], tuple[int, ...], str
@@ -217,7 +217,7 @@ def _profile(work: Work) -> dict[str, float]:
     jax, engine, mesh = _jax_devices(work)
     import jax.numpy as jnp
 
-    from subliminal_toy import losses, models, noise
+    from subliminal_toy.mnist import losses, models, noise
     from subliminal_toy.optimizers import make_optimizer
 
     config, dataset = work.config, _arrays(work.pixels)
@@ -267,7 +267,8 @@ def _epochs_jax(work: Work) -> dict[str, list[float]]:
     jax, engine, mesh = _jax_devices(work)
     import optax
 
-    from subliminal_toy import models, protocol
+    from subliminal_toy.mnist import models
+    from subliminal_toy.mnist import train as protocol
     from subliminal_toy.optimizers import make_optimizer
 
     config, design = work.config, work.design
@@ -314,7 +315,7 @@ def wide_loss(_: Callable) -> Callable:
     import jax
     import jax.numpy as jnp
 
-    from subliminal_toy import losses
+    from subliminal_toy.mnist import losses
 
     def total(params: Any, batch: dict, conditions: Any) -> Any:
         first, *deeper = [*(params[f"hidden_{i}"] for i in range(len(params) - 1)), params["head"]]

@@ -16,7 +16,8 @@ from tqdm import tqdm
 from experiments import records
 from experiments.quiet_interrupt import INTERRUPTED
 from subliminal_toy import config as settings
-from subliminal_toy import data, engine
+from subliminal_toy import engine
+from subliminal_toy.mnist import data
 
 BAD_INPUT, FAILED = 2, 1
 _PHASES = {"base": "the base's ", "teacher": "the teacher's ", "student": "the students' "}

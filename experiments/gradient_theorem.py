@@ -24,8 +24,8 @@ import numpy as np
 
 from experiments import cli, transformer_problems
 from experiments.transformer_problems import SMALL_EPS, other_init_cosine
-from subliminal_toy import data, models, noise
 from subliminal_toy.config import Config, config_for
+from subliminal_toy.mnist import data, models, noise
 from subliminal_toy.statistics import t_interval
 from theory.activations import ACTIVATIONS
 from theory.certificate import EPS_GRID, descent_map
@@ -212,7 +212,7 @@ class _RealProblem:
         self._other = jax.jit(lambda loss, problem, student: other_init_cosine(self.apply, loss, problem, student))
 
     def params(self, key: jax.Array) -> tuple[Layer, ...]:
-        """The init of `subliminal_toy.models` as the layers that `theory.mlp` takes, in float64."""
+        """The init of `subliminal_toy.mnist.models` as the layers that `theory.mlp` takes, in float64."""
         params = self.model.init(key)
         names = [*(f"hidden_{i}" for i in range(self.config.depth)), "head"]
         return tuple(Layer(*(jnp.asarray(params[name][part], float) for part in ("kernel", "bias"))) for name in names)

@@ -18,8 +18,10 @@ from typing import Any
 import numpy as np
 
 from experiments import cli, records
-from subliminal_toy import data, engine, protocol
+from subliminal_toy import engine
 from subliminal_toy.config import Config
+from subliminal_toy.mnist import data
+from subliminal_toy.mnist import train as protocol
 from subliminal_toy.statistics import paired_interval, t_interval
 
 CONDITIONS = ("reference", "teacher", *(condition.name for condition in protocol.STUDENTS))

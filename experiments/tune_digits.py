@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from experiments import cli, mnist_aux_logits
-from subliminal_toy import data
 from subliminal_toy.config import Config, with_settings
+from subliminal_toy.mnist import data
 
 TUNING_SEED = 1000  # results have seed 0 unless asked otherwise
 FIXED = {"teacher.batch_size": 32, "student.batch_size": 256, "noise_images": 30_000}

@@ -13,7 +13,8 @@ CACHE = None if "JAX_COMPILATION_CACHE_DIR" in os.environ else tempfile.mkdtemp(
 if CACHE:
     os.environ.update(JAX_COMPILATION_CACHE_DIR=CACHE, JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0.3")
 
-from subliminal_toy import data, engine  # noqa: E402 - after the cache is set
+from subliminal_toy import engine  # noqa: E402 - after the cache is set
+from subliminal_toy.mnist import data  # noqa: E402
 
 # Examples are the same on every machine and every run; HYPOTHESIS_PROFILE=explore looks for new ones.
 settings.register_profile("fixed", max_examples=25, deadline=None, derandomize=True, database=None, print_blob=True)

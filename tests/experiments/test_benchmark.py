@@ -10,7 +10,7 @@ from scipy import stats
 
 from experiments import benchmark, benchmark_table, benchmark_workers
 from subliminal_toy.config import Config, with_settings
-from subliminal_toy.data import Dataset
+from subliminal_toy.mnist.data import Dataset
 
 TINY = with_settings(
     Config(),
@@ -125,8 +125,8 @@ def test_a_failing_worker_is_told_in_its_own_words() -> None:
 def test_designs_of_the_step_have_the_gradients_of_the_engine(models: str) -> None:
     import jax
 
-    from subliminal_toy import models as networks
-    from subliminal_toy import protocol
+    from subliminal_toy.mnist import models as networks
+    from subliminal_toy.mnist import train as protocol
 
     model = networks.make_mlp(TINY, PIXELS)
     loss = protocol._student_loss(model.apply, TINY)
@@ -237,7 +237,7 @@ def test_the_authors_training_is_a_plain_loop_over_models(kind: str, torch) -> N
 @pytest.mark.parametrize("name", ["torch_authors", "torch_expert"])
 def test_peers_run_all_conditions(name: str, torch) -> None:
     from experiments import torch_peers as peers
-    from subliminal_toy import protocol
+    from subliminal_toy.mnist import train as protocol
 
     table = tuple((row.name, row.init == "other", row.logits) for row in protocol.STUDENTS)
     assert table == peers.STUDENTS

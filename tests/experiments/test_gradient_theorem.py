@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from experiments import gradient_theorem as experiment
-from subliminal_toy import data
 from subliminal_toy.config import Config
+from subliminal_toy.mnist import data
 from tests.experiments import commands
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from experiments import mnist_aux_logits
-from subliminal_toy import data
 from subliminal_toy.config import config_for
+from subliminal_toy.mnist import data
 from subliminal_toy.statistics import t_interval
 
 

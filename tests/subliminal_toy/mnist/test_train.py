@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from subliminal_toy import data, engine, models, protocol
+from subliminal_toy import engine
 from subliminal_toy.config import Config, config_for
+from subliminal_toy.mnist import data, models
+from subliminal_toy.mnist import train as protocol
 
 SMALL = {"width": 32, "noise_images": 512, "teacher.epochs": 1, "student.epochs": 1, "student.batch_size": 128}
 ALL = protocol.STUDENTS + protocol.CONTROLS

@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from subliminal_toy import engine, losses, models, noise
+from subliminal_toy import engine
 from subliminal_toy.config import Config
-from subliminal_toy.data import Dataset
+from subliminal_toy.mnist import losses, models, noise
+from subliminal_toy.mnist.data import Dataset
 from subliminal_toy.phase import make_phase
 
 OnPhaseEpoch = Callable[[str, int], None]  # which phase, which epoch of it

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subliminal_toy import losses
+from subliminal_toy.mnist import losses
 
 MASKS = (
     [True] * 5,
