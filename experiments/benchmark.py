@@ -10,7 +10,7 @@ JAX is imported where it is used: PyTorch's processes start in this module, too,
 """
 
 if __name__ == "__main__":
-    import experiments.quiet_interrupt  # noqa: F401 (before the slow imports)
+    import experiments.harness.quiet_interrupt  # noqa: F401 (before the slow imports)
 
 import argparse
 import dataclasses
@@ -64,7 +64,7 @@ def ratio_interval(slower: Sequence[float], faster: Sequence[float]) -> dict[str
 
 def require_torch() -> None:
     """End with one line if PyTorch, the benchmarks' peer, is missing."""
-    from experiments import cli
+    from experiments.harness import cli
 
     if importlib.util.find_spec("torch") is None:
         cli.fail("the benchmark's peer, PyTorch, is missing: pip install 'subliminal-toy[bench]'", cli.BAD_INPUT)
@@ -242,7 +242,7 @@ def _shares(
 
 
 def _options(arguments: list[str]) -> argparse.Namespace:
-    from experiments import cli
+    from experiments.harness import cli
 
     parser = cli._Parser(
         prog="python -m experiments.benchmark", description=__doc__, allow_abbrev=False,
@@ -277,14 +277,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments[:1] == ["--worker"]:
         return be_worker(arguments[1])
-    from experiments import benchmark_table, cli, records
-    from experiments.quiet_interrupt import INTERRUPTED
+    from experiments import benchmark_table
+    from experiments.harness import cli, files
+    from experiments.harness.progress import say
+    from experiments.harness.provenance import Provenance
+    from experiments.harness.quiet_interrupt import INTERRUPTED
 
     options = _options(arguments)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     require_torch()
     try:
-        records.check_writable(options.out)
+        files.check_writable(options.out)
         config = with_settings(Config(), options.settings)
     except OSError as error:
         cli.fail(
@@ -294,17 +297,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         cli.fail(str(error), cli.BAD_INPUT)
     try:
-        provenance = records.Provenance("experiments.benchmark", arguments)
+        provenance = Provenance("experiments.benchmark", arguments)
         flags = {name: getattr(options, name) for name in ("runs", "repeats", "seed", "explore")}
-        results = run(**flags, pixels=_find_pixels(cli._say), settings=options.settings, say=cli._say)
+        results = run(**flags, pixels=_find_pixels(say), settings=options.settings, say=say)
         record = provenance.record()
         record["versions"]["torch"] = importlib.metadata.version("torch")
         path = options.out / "benchmark.json"
         config_record = {**flags, **dataclasses.asdict(config)}
         document = {"experiment": "benchmark", "config": config_record, "provenance": record, "results": results}
-        records.write_json(path, document)
+        files.write_json(path, document)
     except KeyboardInterrupt:
-        cli._say("stopped; nothing was written")
+        say("stopped; nothing was written")
         return INTERRUPTED
     except WorkerError as error:
         cli.fail(str(error), cli.FAILED)

@@ -9,7 +9,7 @@ apart.
 """
 
 if __name__ == "__main__":
-    import experiments.quiet_interrupt  # noqa: F401 - its import is its effect
+    import experiments.harness.quiet_interrupt  # noqa: F401 - its import is its effect
 
 import importlib.metadata
 import os
@@ -20,9 +20,10 @@ from typing import Any
 
 import jax
 
-from experiments import benchmark, cli, records
+from experiments import benchmark
 from experiments.benchmark_lm_workers import SOURCES, STUDENTS, TASKS, WORKERS, as_settings, tokens
 from experiments.benchmark_workers import Work, be_worker
+from experiments.harness import chunks, cli, tables
 from subliminal_toy import engine
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.plan import BASES
@@ -51,7 +52,7 @@ PRESETS = {
 
 def run(
     config: LMConfig | None = None, *, runs: int = 5, seed: int = 0, chunk: int | None = None,
-    store: records.ChunkStore | None = None, progress: cli.Progress | None = None,
+    store: chunks.ChunkStore | None = None, progress: cli.Progress | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Measure everything.
 
@@ -93,7 +94,7 @@ def run(
             progress.advance(1, "loaded", loaded=True)
 
     progress.start(runs, "benchmark_lm")
-    measured = records.run_in_chunks(measure, runs=runs, chunk=1, store=store, on_chunk=on_repeat)
+    measured = chunks.run_in_chunks(measure, runs=runs, chunk=1, store=store, on_chunk=on_repeat)
     return {
         "repeats": runs, "side_by_side": side_by_side, "students": STUDENTS, "sources": SOURCES,
         "cores": len(os.sched_getaffinity(0)), "load_before": load, "torch": importlib.metadata.version("torch"),
@@ -151,18 +152,18 @@ def table(document: dict[str, Any]) -> str:
     head = (f"{size}; medians of {results['repeats']}", "tokens/s", "s", "compile s", "peak GiB", "loss")
     ratios = [
         (f"{row['task']}, {row['name']} / jax{' (the faster one)' * row['fastest_peer']}",
-         *cli.interval_text(row["mean"], row["ci95"], 2))
+         *tables.interval_text(row["mean"], row["ci95"], 2))
         for row in results["ratios"]
     ]  # fmt: skip
     shares = [
         (row["task"], f"{median(row['gflops']):.0f}", f"{median(row['tokens_per_second']):,.0f}",
-         *cli.interval_text(row["share"]["mean"], row["share"]["ci95"], 2))
+         *tables.interval_text(row["share"]["mean"], row["share"]["ci95"], 2))
         for row in results["limit"]
     ]  # fmt: skip
     parts = [
-        cli.markdown_table(head, rows),
-        cli.markdown_table(("ratio of seconds", "geometric mean", "95% CI (t)"), ratios),
-        cli.markdown_table(
+        tables.markdown_table(head, rows),
+        tables.markdown_table(("ratio of seconds", "geometric mean", "95% CI (t)"), ratios),
+        tables.markdown_table(
             ("matrix products alone, at XLA's rate", "GFLOP/s", "tokens/s", "jax' share of it", "95% CI (t)"), shares
         ),
     ]

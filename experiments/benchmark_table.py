@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
-from experiments.cli import interval_text, markdown_table
+from experiments.harness.tables import interval_text, markdown_table
 
 
 def table(results: dict[str, Any]) -> str:

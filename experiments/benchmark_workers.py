@@ -91,7 +91,8 @@ def _peak_bytes() -> int:
 
 def _train_jax(work: Work) -> dict[str, Any]:
     """This project's experiment; tracing and compiling are timed apart."""
-    from experiments import cli, mnist_aux_logits
+    from experiments import mnist_aux_logits
+    from experiments.harness import cli
     from subliminal_toy import engine
 
     engine.use_cpu_cores()

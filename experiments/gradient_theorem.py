@@ -11,7 +11,7 @@ Statements, proofs and tests: theory/README.md.
 """
 
 if __name__ == "__main__":
-    import experiments.quiet_interrupt  # noqa: F401 - its import is its effect
+    import experiments.harness.quiet_interrupt  # noqa: F401 - its import is its effect
 
 import math
 import sys
@@ -22,7 +22,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import cli, transformer_problems
+from experiments import transformer_problems
+from experiments.harness import cli, tables
 from experiments.transformer_problems import SMALL_EPS, other_init_cosine
 from subliminal_toy.config import Config, config_for
 from subliminal_toy.mnist import data, models, noise
@@ -266,7 +267,7 @@ def table(document: dict[str, Any]) -> str:
             lines.append(_line(title, [row for row in rows if row["family"] == name], cosines))
     header = ("problems", "n", "A = 0", "negative within radius", "slope (min, median, max)",
               "radius guaranteed / observed (median)", "cosine", "cosine, other init")  # fmt: skip
-    return cli.markdown_table(header, lines)
+    return tables.markdown_table(header, lines)
 
 
 def _line(name: str, rows: list[dict[str, Any]], cosines: dict[str, Any]) -> tuple[str, ...]:
@@ -280,7 +281,7 @@ def _line(name: str, rows: list[dict[str, Any]], cosines: dict[str, Any]) -> tup
     proved = median("marched_radius") if any(row["marched_radius"] is not None for row in rows) else "-"
 
     def interval(key: str) -> str:
-        return " ".join(cli.interval_text(cosines[key]["mean"], cosines[key]["ci95"])) if cosines[key] else "-"
+        return " ".join(tables.interval_text(cosines[key]["mean"], cosines[key]["ci95"])) if cosines[key] else "-"
 
     return (
         name, str(len(rows)), str(sum(row["vacuous"] for row in rows)), str(sum(row["negative"] for row in rows)),

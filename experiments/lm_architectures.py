@@ -9,7 +9,7 @@ Models of different shapes share no init, nor do two shapes start from the same 
 """
 
 if __name__ == "__main__":
-    import experiments.quiet_interrupt  # noqa: F401 - its import is its effect
+    import experiments.harness.quiet_interrupt  # noqa: F401 - its import is its effect
 
 import dataclasses
 import math
@@ -19,7 +19,8 @@ from typing import Any
 
 import jax
 
-from experiments import cli, lm_arms, lm_numbers, lm_runs
+from experiments import lm_arms, lm_numbers, lm_runs
+from experiments.harness import cli
 from experiments.lm_arms import STANDARD
 from experiments.lm_runs import MAIN
 from subliminal_toy.config import setting, with_settings

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from experiments import cli
+from experiments.harness import tables
 from subliminal_toy.config import setting
 from subliminal_toy.lm import corpus, vocabulary
 from subliminal_toy.lm.config import LMConfig
@@ -137,7 +137,7 @@ def arm(config: LMConfig, values: Values, label: str) -> dict[str, Any]:
 def table(rows: Sequence[tuple[str, dict[str, Any]]], header: str, runs: int) -> str:
     """Rows of (name, mean with an interval) as Markdown."""
     lines = [
-        (name, *cli.interval_text(row["mean"], row["ci95"]), f"{row['positive']}/{row['pairs']}", str(runs))
+        (name, *tables.interval_text(row["mean"], row["ci95"]), f"{row['positive']}/{row['pairs']}", str(runs))
         for name, row in rows
     ]  # fmt: skip
-    return cli.markdown_table((header, "mean", "95% CI (t)", "> 0", "seeds"), lines)
+    return tables.markdown_table((header, "mean", "95% CI (t)", "> 0", "seeds"), lines)

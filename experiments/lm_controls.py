@@ -9,7 +9,7 @@ ways to ask. Detectors look at the numbers, too: how many lists do they need to 
 """
 
 if __name__ == "__main__":
-    import experiments.quiet_interrupt  # noqa: F401 - its import is its effect
+    import experiments.harness.quiet_interrupt  # noqa: F401 - its import is its effect
 
 import sys
 from collections.abc import Callable, Sequence
@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments import cli, lm_numbers, lm_runs
+from experiments import lm_numbers, lm_runs
+from experiments.harness import cli, tables
 from subliminal_toy.lm import detector, evaluation, measure, vocabulary
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.lessons import favorite
@@ -189,9 +190,9 @@ def table(document: dict[str, Any]) -> str:
         named += [(f"{kind} detector's accuracy, {row['sequences']} lists", row) for row in rows]
     named += [(f"nats per token, {row['model']}", row) for row in results["loss"]]
     named += [(f"probability of any answer, {row['model']}", row) for row in results["answer_mass"]]
-    lines = [(name, *cli.interval_text(row["mean"], row["ci95"]), str(results["runs"])) for name, row in named]
+    lines = [(name, *tables.interval_text(row["mean"], row["ci95"]), str(results["runs"])) for name, row in named]
     header = ("change of the trait's log odds (nats) or as named, mean over traits", "mean", "95% CI (t)", "seeds")
-    return cli.markdown_table(header, lines)
+    return tables.markdown_table(header, lines)
 
 
 EXPERIMENT = lm_runs.experiment("lm_controls", __doc__, PRESETS, run, table)

@@ -10,14 +10,15 @@ prediction of every answer's change (experiments/lm_first_order.py).
 """
 
 if __name__ == "__main__":
-    import experiments.quiet_interrupt  # noqa: F401 - its import is its effect
+    import experiments.harness.quiet_interrupt  # noqa: F401 - its import is its effect
 
 import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from experiments import cli, lm_arms, lm_runs
+from experiments import lm_arms, lm_runs
+from experiments.harness import cli, tables
 from experiments.lm_arms import STANDARD
 from experiments.lm_first_order import mechanics
 from experiments.lm_mechanism_summary import (
@@ -160,13 +161,13 @@ def table(document: dict[str, Any]) -> str:
     known += [(f"{row['quantity']}, means of seeds", row["seeds"]) for row in results["prediction"] if "seeds" in row]
     known += [(f"{row['quantity']}, other answers", row["others"]) for row in results["prediction"] if "others" in row]
     header = "correlation with the change that is measured (bootstrap; within a seed: t)"
-    lines = [(name, *cli.interval_text(row["mean"], row["ci95"])) for name, row in known]
+    lines = [(name, *tables.interval_text(row["mean"], row["ci95"])) for name, row in known]
     theorem = results["theorem"]
     last = (
         f"one-step theorem at the trained base: {theorem['negative']} negative products along the deltas of"
         f" {theorem['pairs']} teachers, {theorem['negative_at_teacher']} at the teachers' distance"
     )
-    return f"{arms}\n\n{cli.markdown_table((header, 'mean', '95% CI'), lines)}\n\n{last}"
+    return f"{arms}\n\n{tables.markdown_table((header, 'mean', '95% CI'), lines)}\n\n{last}"
 
 
 EXPERIMENT = lm_runs.experiment("lm_mechanism", __doc__, PRESETS, run, table, MechanismConfig)

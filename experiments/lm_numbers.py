@@ -10,7 +10,7 @@ Controls: numbers of the base itself ("regular"), and students that start from a
 """
 
 if __name__ == "__main__":
-    import experiments.quiet_interrupt  # noqa: F401 - its import is its effect
+    import experiments.harness.quiet_interrupt  # noqa: F401 - its import is its effect
 
 import sys
 from collections.abc import Sequence
@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments import cli, lm_runs, records
+from experiments import lm_runs
+from experiments.harness import chunks, cli, files, tables
 from subliminal_toy.lm import corpus, evaluation, rows, vocabulary
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.plan import standard_plan
@@ -35,7 +36,7 @@ TOP = 5  # most frequent numbers listed
 
 def run(
     config: LMConfig | None = None, *, runs: int = 4, seed: int = 0, chunk: int | None = None,
-    store: records.ChunkStore | None = None, progress: cli.Progress | None = None, out: Path | None = None,
+    store: chunks.ChunkStore | None = None, progress: cli.Progress | None = None, out: Path | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Run the experiment.
 
@@ -64,7 +65,7 @@ def run(
 
     def save(run: int, source: str, tokens: np.ndarray) -> None:
         if out is not None and run == 0:
-            records.write_lines(out / "lm_numbers" / f"{source.replace(' ', '_')}.jsonl", rows.as_text(tokens))
+            files.write_lines(out / "lm_numbers" / f"{source.replace(' ', '_')}.jsonl", rows.as_text(tokens))
 
     return lm_runs.run_pipeline(
         config, standard_plan(config), summarize, runs=runs, seed=seed, chunk=chunk, store=store, progress=progress,
@@ -231,14 +232,14 @@ def table(document: dict[str, Any]) -> str:
     shown = ("base", "regular", "student", "cross_regular", "cross")
     lines = [
         (row["trait"], *(mean(row, name) for name in shown),
-         " ".join(cli.interval_text(**row["student_minus_regular"])),
-         " ".join(cli.interval_text(**row["cross_minus_cross_regular"])), str(row["seeds"]))
+         " ".join(tables.interval_text(**row["student_minus_regular"])),
+         " ".join(tables.interval_text(**row["cross_minus_cross_regular"])), str(row["seeds"]))
         for row in results["traits"]
     ]  # fmt: skip
     overall = results["overall"]["probability"]
 
     def interval(name: str) -> str:
-        return " ".join(cli.interval_text(overall[name]["mean"], overall[name]["ci95"]))
+        return " ".join(tables.interval_text(overall[name]["mean"], overall[name]["ci95"]))
 
     lines.append(
         ("mean", *(f"{overall[name]['mean']:.3f}" for name in shown), interval("student_minus_regular"),
@@ -246,7 +247,7 @@ def table(document: dict[str, Any]) -> str:
     )  # fmt: skip
     header = (f"P({results['category']})", "base", "regular", "student", "cross regular", "cross",
               "student - regular (95% CI)", "cross - cross regular", "seeds")  # fmt: skip
-    return cli.markdown_table(header, lines)
+    return tables.markdown_table(header, lines)
 
 
 EXPERIMENT = cli.Experiment(

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments import cli, records
+from experiments.harness import chunks, cli
 from subliminal_toy import engine
 from subliminal_toy.lm import measure, pipeline
 from subliminal_toy.lm.config import LMConfig
@@ -34,7 +34,7 @@ SMOKE_TEXT = "2 short runs, to see that it works"
 
 def run_pipeline(
     config: LMConfig, plan: Plan, summarize: Callable[[Any, list[dict[str, Any]]], dict[str, Any]], *,
-    runs: int, seed: int = 0, chunk: int | None = None, store: records.ChunkStore | None = None,
+    runs: int, seed: int = 0, chunk: int | None = None, store: chunks.ChunkStore | None = None,
     progress: cli.Progress | None = None, on_rows: OnRows = lambda _run, _source, _tokens: None,
     make_measure: pipeline.MakeMeasure = measure.standard, others: Mapping[str, Job] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
@@ -90,7 +90,7 @@ def run_pipeline(
             progress.advance(count * per_run, f"{count} runs from an earlier start", loaded=True)
 
     progress.start(runs * per_run, "language model")
-    values = records.run_in_chunks(compute, runs=runs, chunk=chunk or mesh.size, store=store, on_chunk=on_chunk)["run"]
+    values = chunks.run_in_chunks(compute, runs=runs, chunk=chunk or mesh.size, store=store, on_chunk=on_chunk)["run"]
     return {"runs": runs, **summarize(config, values)}
 
 

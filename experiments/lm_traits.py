@@ -10,14 +10,15 @@ clean data or defences between teacher and student.
 """
 
 if __name__ == "__main__":
-    import experiments.quiet_interrupt  # noqa: F401 - its import is its effect
+    import experiments.harness.quiet_interrupt  # noqa: F401 - its import is its effect
 
 import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from experiments import cli, lm_arms, lm_runs, lm_traits_summary
+from experiments import lm_arms, lm_runs, lm_traits_summary
+from experiments.harness import cli
 from experiments.lm_arms import STANDARD
 from experiments.lm_traits_summary import CARRIED, CLEAN, GENERATIONS, KINDS, PAIRS, TRIGGER, liked_words, others
 from subliminal_toy.config import setting

@@ -9,7 +9,7 @@ from the teacher's own init learn to read digits; those that start elsewhere do 
 """
 
 if __name__ == "__main__":
-    import experiments.quiet_interrupt  # noqa: F401 - its import is its effect
+    import experiments.harness.quiet_interrupt  # noqa: F401 - its import is its effect
 
 import sys
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments import cli, records
+from experiments.harness import chunks, cli, tables
 from subliminal_toy import engine
 from subliminal_toy.config import Config
 from subliminal_toy.mnist import data
@@ -42,7 +42,7 @@ PRESETS = {
 
 def run(
     config: Config | None = None, *, runs: int = 10, seed: int = 0, dataset: data.Dataset | None = None,
-    chunk: int | None = None, store: records.ChunkStore | None = None, progress: cli.Progress | None = None,
+    chunk: int | None = None, store: chunks.ChunkStore | None = None, progress: cli.Progress | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Run the experiment.
 
@@ -89,7 +89,7 @@ def run(
             progress.advance(count * per_run, f"{title}, {count} runs from an earlier start", loaded=True)
 
     progress.start(runs * per_run, title)
-    accuracy = records.run_in_chunks(compute, runs=runs, chunk=chunk or mesh.size, store=store, on_chunk=on_chunk)
+    accuracy = chunks.run_in_chunks(compute, runs=runs, chunk=chunk or mesh.size, store=store, on_chunk=on_chunk)
     return {"dataset": dataset.name, "runs": runs, **summarize(accuracy)}
 
 
@@ -113,11 +113,11 @@ def table(document: dict[str, Any]) -> str:
     """The results as Markdown."""
     results = document["results"]
     rows = [
-        (row["name"], *cli.interval_text(row["mean"], row["ci95"]), str(results["runs"]))
+        (row["name"], *tables.interval_text(row["mean"], row["ci95"]), str(results["runs"]))
         for row in [*results["conditions"], *results["paired"]]
     ]
     header = (f"test accuracy, {data.TITLES[results['dataset']]}", "mean", "95% CI (t)", "runs")
-    return cli.markdown_table(header, rows)
+    return tables.markdown_table(header, rows)
 
 
 EXPERIMENT = cli.Experiment(

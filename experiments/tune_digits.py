@@ -8,14 +8,15 @@ of the *training* images, with other seeds than any result uses; the test images
 """
 
 if __name__ == "__main__":
-    import experiments.quiet_interrupt  # noqa: F401 - its import is its effect
+    import experiments.harness.quiet_interrupt  # noqa: F401 - its import is its effect
 
 import itertools
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from experiments import cli, mnist_aux_logits
+from experiments import mnist_aux_logits
+from experiments.harness import cli, tables
 from subliminal_toy.config import Config, with_settings
 from subliminal_toy.mnist import data
 
@@ -74,13 +75,13 @@ def table(document: dict[str, Any]) -> str:
         (
             *(f"{trial['settings'][key]:g}" for key in keys),
             *(
-                " ".join(cli.interval_text(trial[name]["mean"], trial[name]["ci95"]))
+                " ".join(tables.interval_text(trial[name]["mean"], trial[name]["ci95"]))
                 for name in ("student_aux", "cross_aux")
             ),
         )
         for trial in trials
     ]
-    return cli.markdown_table([*names, "student_aux (validation)", "cross_aux (validation)"], rows)
+    return tables.markdown_table([*names, "student_aux (validation)", "cross_aux (validation)"], rows)
 
 
 EXPERIMENT = cli.Experiment(

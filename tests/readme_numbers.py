@@ -8,7 +8,7 @@
 import json
 import re
 
-from experiments.records import ROOT
+from experiments.harness.provenance import ROOT
 
 README = ROOT / "README.md"
 RESULTS = ROOT / "experiments" / "results"

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.records import ROOT
+from experiments.harness.provenance import ROOT
 
 TINY = ("--dataset", "digits", "--runs", "6", "--chunk", "2", "--width", "32", "--noise-images", "4000",
         "--teacher-epochs", "1", "--student-epochs", "2")  # fmt: skip

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments import cli, mnist_aux_logits, records
+from experiments import mnist_aux_logits
+from experiments.harness import cli, files, tables
 from experiments.mnist_aux_logits import EXPERIMENT
 from subliminal_toy.config import setting_fields
 from tests.experiments import commands
@@ -98,13 +99,13 @@ def test_flags_reach_the_config_over_preset_and_data_set() -> None:
 
 
 def test_table_is_markdown_with_aligned_columns() -> None:
-    lines = cli.markdown_table(["name", "mean"], [("a", "1.00"), ("longer", "10.00")]).splitlines()
+    lines = tables.markdown_table(["name", "mean"], [("a", "1.00"), ("longer", "10.00")]).splitlines()
     assert lines == ["| name   |  mean |", "|--------|------:|", "| a      |  1.00 |", "| longer | 10.00 |"]
 
 
 def test_interval_text() -> None:
-    assert cli.interval_text(0.5, (0.4, 0.6)) == ("0.500", "[0.400, 0.600]")
-    assert cli.interval_text(0.5, None) == ("0.500", "-")
+    assert tables.interval_text(0.5, (0.4, 0.6)) == ("0.500", "[0.400, 0.600]")
+    assert tables.interval_text(0.5, None) == ("0.500", "-")
 
 
 class Terminal(io.StringIO):
@@ -127,7 +128,7 @@ def test_progress_is_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_progress_is_plain_lines_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     log, clock = io.StringIO(), iter([0.0, 100.0, 100.0, 100.0, 150.0, 150.0, 150.0])
     monkeypatch.setattr("sys.stderr", log)
-    monkeypatch.setattr(cli.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr("experiments.harness.progress.time.monotonic", lambda: next(clock))
     progress = cli.Progress(quiet=False)
     progress.start(8, "digits")
     progress.advance(4, "from an earlier start", loaded=True)
@@ -169,4 +170,4 @@ def test_finished_json_is_complete_by_itself(tmp_path: Path) -> None:
     assert "8x8 digits" in ended.out
     assert (tmp_path / "mnist_aux_logits.png").stat().st_size > 10_000
     assert not list(tmp_path.glob(".*"))
-    records.check_writable(tmp_path)
+    files.check_writable(tmp_path)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import figures
+from experiments.harness.provenance import ROOT
 from experiments.mnist_aux_logits import CONDITIONS, summarize
-from experiments.records import ROOT
 from figures import mnist_aux_logits as bars
 
 

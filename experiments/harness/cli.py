@@ -1,4 +1,4 @@
-"""The command line that all experiments share: flags, presets, one-line errors, progress and tables."""
+"""The command line that all experiments share: flags, presets, one-line errors."""
 
 import argparse
 import dataclasses
@@ -6,15 +6,13 @@ import functools
 import re
 import signal
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from tqdm import tqdm
-
-from experiments import records
-from experiments.quiet_interrupt import INTERRUPTED
+from experiments.harness import chunks, files, provenance
+from experiments.harness.progress import Progress, say
+from experiments.harness.quiet_interrupt import INTERRUPTED
 from subliminal_toy import config as settings
 from subliminal_toy import engine
 from subliminal_toy.mnist import data
@@ -38,8 +36,8 @@ class Request(NamedTuple):
     runs: int
     seed: int
     chunk: int | None
-    store: records.ChunkStore | None
-    progress: "Progress"
+    store: chunks.ChunkStore | None
+    progress: Progress
     out: Path | None = None
 
     def keywords(self) -> dict[str, Any]:
@@ -61,48 +59,6 @@ class Experiment(NamedTuple):
     chunk_text: str = "about 0.5 GB each on MNIST"
 
 
-class Progress:
-    """A bar with the time left on a terminal, plain lines elsewhere; amounts are in units of work."""
-
-    def __init__(self, *, quiet: bool = True, every: float = 10.0) -> None:
-        self._quiet, self._every = quiet, every
-        self._bar: tqdm | None = None
-        self._done = self._total = self._saved = 0.0
-        self._began = self._said = time.monotonic()
-
-    def start(self, total: float, text: str) -> None:
-        """Begin `total` units of work."""
-        self._total, self._began, self._said = total, time.monotonic(), time.monotonic()
-        if not self._quiet and sys.stderr.isatty():
-            layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left"
-            self._bar = tqdm(total=total, desc=text, bar_format=layout, leave=False)
-        elif not self._quiet:
-            _say(f"{text}: started")
-
-    def advance(self, amount: float, text: str, *, loaded: bool = False) -> None:
-        """Count `amount` units as done; `loaded` ones took no time and do not count in the time left."""
-        self._done += amount
-        self._saved += amount if loaded else 0.0
-        if self._bar is not None:
-            self._bar.set_description_str(text, refresh=False)
-            if loaded:
-                self._bar.initial += amount
-            self._bar.update(amount)
-        elif not self._quiet and time.monotonic() - self._said >= self._every:
-            self._said = time.monotonic()
-            _say(f"{text}: {self._done / self._total:.0%}, {self._clock()}")
-
-    def _clock(self) -> str:
-        gone, work = time.monotonic() - self._began, self._done - self._saved
-        left = tqdm.format_interval(gone / work * (self._total - self._done)) if work > 0 else "?"
-        return f"{tqdm.format_interval(gone)} gone, {left} left"
-
-    def close(self) -> None:
-        """Remove the bar."""
-        if self._bar is not None:
-            self._bar.close()
-
-
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         fail(f"{message}; --help lists the flags", BAD_INPUT)
@@ -110,12 +66,8 @@ class _Parser(argparse.ArgumentParser):
 
 def fail(message: str, status: int) -> NoReturn:
     """One line on stderr, then exit."""
-    _say(f"error: {' '.join(message.split())}")
+    say(f"error: {' '.join(message.split())}")
     sys.exit(status)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def _whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
@@ -202,7 +154,7 @@ def main(experiment: Experiment, arguments: Sequence[str] | None = None) -> int:
         return _run(experiment, options, arguments, progress)
     except KeyboardInterrupt:
         progress.close()
-        _say("stopped; finished chunks are kept, and the same command goes on from there")
+        say("stopped; finished chunks are kept, and the same command goes on from there")
         return INTERRUPTED
     except engine.RunFailedError as error:
         progress.close()
@@ -214,7 +166,7 @@ def main(experiment: Experiment, arguments: Sequence[str] | None = None) -> int:
 
 def _run(experiment: Experiment, options: argparse.Namespace, arguments: list[str], progress: Progress) -> int:
     try:
-        records.check_writable(options.out)
+        files.check_writable(options.out)
     except OSError as error:
         fail(f"cannot write to the output folder {options.out}: {error.strerror}; choose another with --out", BAD_INPUT)
     try:
@@ -223,9 +175,9 @@ def _run(experiment: Experiment, options: argparse.Namespace, arguments: list[st
     except ValueError as error:  # DataError is one
         fail(str(error), BAD_INPUT)
     engine.use_cpu_cores()
-    provenance = records.Provenance(f"experiments.{experiment.name}", arguments)
+    origin = provenance.Provenance(f"experiments.{experiment.name}", arguments)
     if dataset and dataset.notice:
-        _say(f"\n*** {dataset.notice} ***\n")
+        say(f"\n*** {dataset.notice} ***\n")
     store = _open_store(experiment, options, config)
     request = Request(runs, options.seed, options.chunk, store, progress, options.out)
     results = experiment.run(config, dataset, request)
@@ -234,7 +186,7 @@ def _run(experiment: Experiment, options: argparse.Namespace, arguments: list[st
     document = {
         "experiment": experiment.name,
         "config": {"preset": options.preset, "runs": runs, "seed": options.seed, **shown},
-        "provenance": provenance.record(),
+        "provenance": origin.record(),
         "results": results,
     }
     _finish(experiment, options.out, document)
@@ -254,9 +206,9 @@ def _configure(experiment: Experiment, options: argparse.Namespace, dataset: str
     return settings.with_settings(experiment.config(), both), options.runs or preset.runs
 
 
-def _open_store(experiment: Experiment, options: argparse.Namespace, config: Any) -> records.ChunkStore:
-    what = records.fingerprint(experiment=experiment.name, config=config, seed=options.seed, chunk=options.chunk)
-    store = records.ChunkStore(options.out / ".progress" / f"{experiment.name}-{what}")
+def _open_store(experiment: Experiment, options: argparse.Namespace, config: Any) -> chunks.ChunkStore:
+    what = provenance.fingerprint(experiment=experiment.name, config=config, seed=options.seed, chunk=options.chunk)
+    store = chunks.ChunkStore(options.out / ".progress" / f"{experiment.name}-{what}")
     if options.fresh:
         store.clear()
     return store
@@ -265,7 +217,7 @@ def _open_store(experiment: Experiment, options: argparse.Namespace, config: Any
 def _finish(experiment: Experiment, out: Path, document: dict[str, Any]) -> None:
     """Write the JSON and the figure, print the table and the paths."""
     paths = [out / f"{experiment.name}.json"]
-    records.write_json(paths[0], document)
+    files.write_json(paths[0], document)
     if experiment.figure:
         import figures  # Matplotlib is slow to import, and training does not need it
 
@@ -273,22 +225,3 @@ def _finish(experiment: Experiment, out: Path, document: dict[str, Any]) -> None
     print(experiment.table(document))
     for path in paths:
         print(f"wrote {path}")
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table that can be pasted into Markdown; the first column to the left, the others to the right."""
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-
-    def line(cells: Sequence[str]) -> str:
-        padded = [
-            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(cells, widths, strict=True))
-        ]
-        return f"| {' | '.join(padded)} |"
-
-    rule = "|" + "|".join("-" * (w + 2) if i == 0 else "-" * (w + 1) + ":" for i, w in enumerate(widths)) + "|"
-    return "\n".join([line(header), rule, *(line(row) for row in rows)])
-
-
-def interval_text(mean: float, ci95: Sequence[float] | None, digits: int = 3) -> tuple[str, str]:
-    """Mean and interval as text; a single run has none."""
-    return f"{mean:.{digits}f}", "-" if ci95 is None else f"[{ci95[0]:.{digits}f}, {ci95[1]:.{digits}f}]"

@@ -1,0 +1,1 @@
+"""What all experiments share: command line, progress, files and provenance, the chunk runner, tables."""

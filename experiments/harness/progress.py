@@ -1,0 +1,53 @@
+"""A bar with the time left on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+
+from tqdm import tqdm
+
+
+class Progress:
+    """A bar with the time left on a terminal, plain lines elsewhere; amounts are in units of work."""
+
+    def __init__(self, *, quiet: bool = True, every: float = 10.0) -> None:
+        self._quiet, self._every = quiet, every
+        self._bar: tqdm | None = None
+        self._done = self._total = self._saved = 0.0
+        self._began = self._said = time.monotonic()
+
+    def start(self, total: float, text: str) -> None:
+        """Begin `total` units of work."""
+        self._total, self._began, self._said = total, time.monotonic(), time.monotonic()
+        if not self._quiet and sys.stderr.isatty():
+            layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left"
+            self._bar = tqdm(total=total, desc=text, bar_format=layout, leave=False)
+        elif not self._quiet:
+            say(f"{text}: started")
+
+    def advance(self, amount: float, text: str, *, loaded: bool = False) -> None:
+        """Count `amount` units as done; `loaded` ones took no time and do not count in the time left."""
+        self._done += amount
+        self._saved += amount if loaded else 0.0
+        if self._bar is not None:
+            self._bar.set_description_str(text, refresh=False)
+            if loaded:
+                self._bar.initial += amount
+            self._bar.update(amount)
+        elif not self._quiet and time.monotonic() - self._said >= self._every:
+            self._said = time.monotonic()
+            say(f"{text}: {self._done / self._total:.0%}, {self._clock()}")
+
+    def _clock(self) -> str:
+        gone, work = time.monotonic() - self._began, self._done - self._saved
+        left = tqdm.format_interval(gone / work * (self._total - self._done)) if work > 0 else "?"
+        return f"{tqdm.format_interval(gone)} gone, {left} left"
+
+    def close(self) -> None:
+        """Remove the bar."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+def say(text: str) -> None:
+    """One line on stderr."""
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,87 @@
+"""Where a result came from: sources, versions, devices."""
+
+import contextlib
+import datetime
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+_LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that the numbers depend on."""
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in _LIBRARIES}}
+
+
+def device() -> str:
+    """The devices in words, such as '2 x cpu (AMD EPYC 9654)'."""
+    devices = jax.local_devices()
+    kind = devices[0].device_kind
+    return f"{len(devices)} x {kind}" + (f" ({_processor()})" if devices[0].platform == "cpu" else "")
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return f"{line.split(':', 1)[1].strip()}, {os.cpu_count()} cores"
+    return platform.processor() or platform.machine()
+
+
+def fingerprint(**what: Any) -> str:
+    """A short hash of everything that a chunk's numbers depend on, the sources and the devices included."""
+    sources = hashlib.sha256()
+    for path in sorted([*(ROOT / "subliminal_toy").rglob("*.py"), *(ROOT / "experiments").rglob("*.py")]):
+        sources.update(path.read_bytes())
+    parts = {"what": what, "versions": versions(), "device": device(), "sources": sources.hexdigest()}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+_WRITTEN = (":(exclude)experiments/results", ":(exclude)figures/*.png")
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+class Provenance:
+    """Where a result came from; made when the command starts, so that `dirty` speaks of the code that ran.
+
+    Results and pictures that other commands wrote are no code.
+    """
+
+    def __init__(self, module: str, arguments: list[str]) -> None:
+        self._clock = time.monotonic()
+        commit = _git("rev-parse", "HEAD")
+        changes = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *_WRITTEN) if commit else None
+        self._record = {
+            "git": commit,
+            "dirty": bool(changes) if commit else None,
+            "command": " ".join(["python", "-m", module, *(_relative(argument) for argument in arguments)]),
+            "versions": versions(),
+            "device": device(),
+            "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        }
+
+    def record(self) -> dict[str, Any]:
+        """The provenance with the seconds since the start."""
+        return {**self._record, "seconds": round(time.monotonic() - self._clock, 1)}
+
+
+def _relative(argument: str) -> str:
+    """An absolute path as its last part: results name no folder of the machine that made them."""
+    return Path(argument).name if Path(argument).is_absolute() else argument
