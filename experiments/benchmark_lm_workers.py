@@ -24,7 +24,7 @@ from subliminal_toy.lm import corpus, pipeline, sampling, training, vocabulary
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.plan import BASES, Recipe
 from subliminal_toy.lm.transformer import Params, make_transformer
-from subliminal_toy.optimizers import step_sizes
+from subliminal_toy.training import step_sizes
 
 TASKS = ("base", "students", "sampling")
 STUDENTS, SOURCES = 6, 3  # of each run
@@ -100,8 +100,8 @@ def _jax(work: Work) -> dict[str, Any]:
     bases, sources = (jax.tree.map(lambda leaf, n=n: leaf[:, :n], problem.models) for n in (len(BASES), SOURCES))
     sample_all = over_runs(all_sources)
     tasks: dict[str, Callable[[], Any]] = {
-        "base": lambda: train_bases(bases, documents, (), keys.base_order)[1][-1],
-        "students": lambda: train_students(problem.models, rows, {}, keys.student_order)[1][-1],
+        "base": lambda: train_bases(bases, documents, (), keys.base_order).losses[-1],
+        "students": lambda: train_students(problem.models, rows, {}, keys.student_order).losses[-1],
         "sampling": lambda: jax.block_until_ready(sample_all(sources, problem.prompts, keys.samples)),
     }
     compile_seconds, seconds, answers = {}, {}, {}
@@ -171,7 +171,7 @@ def learning_rates(phase: Training, examples: int) -> list[float]:
     """The learning rate of each step of a `Training`."""
     sizes = step_sizes(phase, examples)
     steps = phase.epochs * -(-examples // phase.batch_size)
-    return jax.vmap(sizes)(jnp.arange(steps)).tolist() if callable(sizes) else [sizes] * steps
+    return jax.vmap(sizes)(jnp.arange(steps)).tolist() if callable(sizes) else [phase.learning_rate] * steps
 
 
 def forward_products(

@@ -219,7 +219,7 @@ def _profile(work: Work) -> dict[str, float]:
     import jax.numpy as jnp
 
     from subliminal_toy.mnist import losses, models, noise
-    from subliminal_toy.optimizers import make_optimizer
+    from subliminal_toy.training import make_optimizer
 
     config, dataset = work.config, _arrays(work.pixels)
     model, optimizer = models.make_mlp(config, 784), make_optimizer(config.student, config.noise_images)
@@ -268,15 +268,15 @@ def _epochs_jax(work: Work) -> dict[str, list[float]]:
     jax, engine, mesh = _jax_devices(work)
     import optax
 
-    from subliminal_toy.mnist import models
-    from subliminal_toy.mnist import train as protocol
-    from subliminal_toy.optimizers import make_optimizer
+    from subliminal_toy.mnist import models, protocol
+    from subliminal_toy.training import make_optimizer
 
     config, design = work.config, work.design
     model, optimizer = models.make_mlp(config, 784), make_optimizer(config.student, config.noise_images)
-    loss = protocol._student_loss(model.apply, config)
-    keys = protocol.run_keys(work.seed, np.arange(mesh.size * design.get("chunk", 1)))
-    conditions = protocol._student_conditions(config, protocol.STUDENTS, keys, mesh)
+    loss = protocol._student_loss(model.apply, config.loss)
+    keys = protocol.run_keys(work.seed, range(mesh.size * design.get("chunk", 1)))
+    rows = protocol._rows(config, protocol.STUDENTS, range(len(protocol.STUDENTS)))
+    conditions = engine.repeat_over_runs(rows, len(keys.other), mesh)
     keys = engine.shard_runs(keys, mesh)
     params = engine.over_runs(lambda key: jax.vmap(model.init)(jax.random.split(key, 4)), mesh)(keys.other)
     if "models" in design:  # one model to the engine, four inside
@@ -290,12 +290,11 @@ def _epochs_jax(work: Work) -> dict[str, list[float]]:
     )
     marks: list[float] = []
     with mock.patch.object(jax.lax, "scan", functools.partial(jax.lax.scan, unroll=design.get("unroll", 1))):
-        train = engine.make_train(
-            loss, optax.flatten(optimizer) if design.get("flatten") else optimizer,
-            batch_size=config.student.batch_size, epochs=config.student.epochs, mesh=mesh,
-        )  # fmt: skip
+        rule = optax.flatten(optimizer) if design.get("flatten") else optimizer
+        size, epochs = config.student.batch_size, config.student.epochs
+        fit = engine.make_train(loss, lambda _: rule, batch_size=size, epochs=epochs, mesh=mesh)
         data_ = engine.Data(per_run={"images": inputs, "targets": targets})
-        train(params, data_, conditions, keys.student_order, lambda _: marks.append(time.perf_counter()))
+        fit(params, data_, conditions, keys.student_order, lambda *_: marks.append(time.perf_counter()))
     return {"seconds": (np.diff(marks) / (4 * len(keys.other))).tolist()}
 
 

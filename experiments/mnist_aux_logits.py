@@ -18,13 +18,12 @@ from typing import Any
 import numpy as np
 
 from experiments.harness import chunks, cli, tables
-from subliminal_toy import engine
-from subliminal_toy.config import Config
+from experiments.mnist.runs import run_in_chunks
+from subliminal_toy import mnist
 from subliminal_toy.mnist import data
-from subliminal_toy.mnist import train as protocol
 from subliminal_toy.statistics import paired_interval, t_interval
 
-CONDITIONS = ("reference", "teacher", *(condition.name for condition in protocol.STUDENTS))
+CONDITIONS = ("reference", "teacher", *(condition.name for condition in mnist.STUDENTS))
 PAIRS = (
     ("student_aux", "cross_aux"),
     ("student_all", "cross_all"),
@@ -41,7 +40,7 @@ PRESETS = {
 
 
 def run(
-    config: Config | None = None, *, runs: int = 10, seed: int = 0, dataset: data.Dataset | None = None,
+    config: mnist.Config | None = None, *, runs: int = 10, seed: int = 0, dataset: mnist.Dataset | None = None,
     chunk: int | None = None, store: chunks.ChunkStore | None = None, progress: cli.Progress | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Run the experiment.
@@ -66,30 +65,10 @@ def run(
         >>> from experiments import mnist_aux_logits
         >>> results = mnist_aux_logits.run(runs=3)                                             # doctest: +SKIP
     """
-    config = config or Config()
-    progress = progress or cli.Progress()
-    dataset = data.keep_classes(dataset or data.load_dataset(config.dataset), config.classes)
-    mesh = engine.run_mesh(min(runs, chunk or runs))
-    run_chunk = protocol.make_protocol(config, dataset, mesh)
-    work = {"teacher": 1, "students": len(protocol.STUDENTS)}
-    per_run = config.teacher.epochs * work["teacher"] + config.student.epochs * work["students"]
-    title = data.TITLES[dataset.name]
-
-    def compute(first: int, count: int) -> dict[str, list[float]]:
-        padded = engine.fill_devices(first, count, mesh)
-        label = f"{title}, runs {first + 1}-{first + count} of {runs}"
-        accuracy = run_chunk(
-            protocol.run_keys(seed, padded),
-            lambda phase, i: progress.advance(count * work[phase], f"{label}, {phase}, epoch {i + 1}"),
-        )
-        return {name: column[:count].astype(float).tolist() for name, column in accuracy.items()}
-
-    def on_chunk(count: int, loaded: bool) -> None:
-        if loaded:
-            progress.advance(count * per_run, f"{title}, {count} runs from an earlier start", loaded=True)
-
-    progress.start(runs * per_run, title)
-    accuracy = chunks.run_in_chunks(compute, runs=runs, chunk=chunk or mesh.size, store=store, on_chunk=on_chunk)
+    config = config or mnist.Config()
+    dataset = dataset or mnist.load_dataset(config.dataset)
+    request = cli.Request(runs, seed, chunk, store, progress or cli.Progress())
+    accuracy = run_in_chunks(config, mnist.STUDENTS, mnist.accuracies, dataset=dataset, request=request)
     return {"dataset": dataset.name, "runs": runs, **summarize(accuracy)}
 
 

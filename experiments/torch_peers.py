@@ -3,7 +3,7 @@
 `run_authors` follows the procedure of the paper's own script (OFF): batched matrix products over the models of all
 runs, the four kinds of students one after the other, the teacher's forward pass in every step. `run_expert` does the
 same experiment with what a PyTorch expert would do on a CPU; a `Design` says which of the tricks, so that the benchmark
-can measure each of them. Both return the same six test accuracies as `subliminal_toy.mnist.train`.
+can measure each of them. Both return the same six test accuracies as `subliminal_toy.mnist.protocol`.
 
 In `run_expert` parameters are `[(weight [models, out, in], bias [models, out, 1])]`, one pair per layer.
 """

@@ -25,9 +25,9 @@ from jax.sharding import PartitionSpec as P
 
 Tree = Any
 Loss = Callable[[Tree, dict[str, jax.Array], Tree], jax.Array]  # params, batch, condition -> scalar
-OnEpoch = Callable[[int], None]
-OnParams = Callable[[int, Tree], None]
-Train = Callable[..., tuple[Tree, np.ndarray]]  # what `make_train` returns
+Rule = Callable[[Tree], optax.GradientTransformation]  # from a model's condition to its update rule
+Probe = Callable[[Tree, Tree, dict[str, jax.Array], Tree], Tree]  # params, update, batch, condition -> small arrays
+OnEpoch = Callable[[int, Tree], None]  # which epoch, parameters [runs, models, ...]
 
 RUNS = "runs"
 MAX_CPU_DEVICES = 4  # memory: each device holds a run's noise and a copy of the training images
@@ -49,6 +49,17 @@ class TrainingDivergedError(RunFailedError):
     """A loss was not finite; the message names the phase, the epoch and the runs."""
 
 
+class Outcome(NamedTuple):
+    """What a training leaves."""
+
+    params: Tree  # [runs, models, ...]
+    losses: np.ndarray  # [epochs, runs, models], means over an epoch's steps
+    probed: Tree  # what the probe gave, [runs, steps, models, ...]; None without one
+
+
+Train = Callable[..., Outcome]  # what `make_train` returns
+
+
 def use_cpu_cores(limit: int = MAX_CPU_DEVICES) -> None:
     """Give JAX one CPU device per core, at most `limit`; call it before JAX runs anything (else RuntimeError)."""
     jax.config.update("jax_num_cpu_devices", max(1, min(len(os.sched_getaffinity(0)), limit)))
@@ -58,6 +69,11 @@ def run_mesh(runs: int | None = None) -> Mesh:
     """A one-axis mesh over the local devices, no more of them than there are `runs`."""
     devices = jax.local_devices()
     return Mesh(np.array(devices[: min(len(devices), runs or len(devices))]), (RUNS,))
+
+
+def mesh_for(runs: int) -> Mesh:
+    """The mesh of as many local devices as divide `runs`."""
+    return run_mesh(max(n for n in range(1, len(jax.local_devices()) + 1) if runs % n == 0))
 
 
 def fill_devices(first: int, count: int, mesh: Mesh) -> np.ndarray:
@@ -87,6 +103,16 @@ def replicate(tree: Tree, mesh: Mesh) -> Tree:
     return jax.device_put(tree, NamedSharding(mesh, P()))
 
 
+def repeat_over_runs(tree: Tree, runs: int, mesh: Mesh) -> Tree:
+    """The same arrays [...] for every run, [runs, ...]."""
+    return shard_runs(jax.tree.map(lambda leaf: np.broadcast_to(leaf, (runs, *np.shape(leaf))), tree), mesh)
+
+
+def take_model(tree: Tree, i: int) -> Tree:
+    """One model of every run: [runs, models, ...] -> [runs, ...]."""
+    return jax.tree.map(lambda leaf: leaf[:, i], tree)
+
+
 def over_runs(function: Callable, mesh: Mesh, *, shared: int = 0, donate: tuple[int, ...] = ()) -> Callable:
     """Compile `function`, written for one run, for arrays with a leading run axis laid over `mesh`.
 
@@ -110,86 +136,88 @@ def over_runs(function: Callable, mesh: Mesh, *, shared: int = 0, donate: tuple[
 
 def make_train(
     loss: Loss,
-    optimizer: optax.GradientTransformation,
+    rule: Rule,
     *,
     batch_size: int,
     epochs: int,
     mesh: Mesh,
     name: str = "training",
+    probe: Probe | None = None,
 ) -> Train:
     """Build the training of an ensemble.
 
     Args:
         loss: `loss(params, batch, condition) -> scalar` of ONE model.
-        optimizer: any Optax transformation; every model has its own state.
+        rule: `rule(condition)` is the Optax transformation of ONE model. Every model has its own state; numbers of the
+            condition, such as a step size, are data, so that models which differ in them share one compilation.
         batch_size: examples per step; an epoch ends with the remainder.
         epochs: passes over the examples.
         mesh: the devices, from `run_mesh`.
         name: what to call this phase in an error.
+        probe: what to note at every step of ONE model, from its parameters before the step and its update.
 
     Returns:
-        `train(params, data, conditions, keys, on_epoch=None, on_params=None) -> (params, losses)`: `params` and
-        `conditions` are trees with leaves [runs, models, ...], `keys` [runs] typed keys that shuffle each run;
-        `on_epoch(i)` and `on_params(i, params)` are called after each epoch, the latter with arrays that the next epoch
-        takes back: it has to copy what it keeps. `losses` [epochs, runs, models] are means over an epoch's steps.
-        Raises TrainingDivergedError.
+        `train(params, data, conditions, keys, on_epoch=None) -> Outcome`: `params` and `conditions` are trees with
+        leaves [runs, models, ...], `keys` [runs] typed keys that shuffle each run; `on_epoch(i, params)` is called
+        after each epoch with arrays that the next epoch takes back: it has to copy what it keeps. Raises
+        TrainingDivergedError.
     """
-    init = over_runs(jax.vmap(optimizer.init), mesh)
-    epoch = over_runs(_make_epoch(loss, optimizer, batch_size), mesh, shared=2, donate=(2, 3))
+    init = over_runs(jax.vmap(lambda params, condition: rule(condition).init(params)), mesh)
+    epoch = over_runs(_make_epoch(loss, rule, batch_size, probe), mesh, shared=2, donate=(2, 3))
 
-    def train(
-        params: Tree, data: Data, conditions: Tree, keys: jax.Array, on_epoch: OnEpoch | None = None,
-        on_params: OnParams | None = None,
-    ) -> tuple[Tree, np.ndarray]:  # fmt: skip
+    def train(params: Tree, data: Data, conditions: Tree, keys: jax.Array, on_epoch: OnEpoch | None = None) -> Outcome:
         params = jax.tree.map(jnp.copy, params)  # the epochs reuse their arguments' memory; the caller's stays
-        state = init(params)
-        losses: list[np.ndarray] = []
+        state = init(params, conditions)
+        losses, probed = [], []
         for i in range(epochs):
             own = (data.per_run, data.per_model, conditions, keys)
-            params, state, epoch_losses = epoch(jnp.uint32(i), data.common, params, state, *own)
+            params, state, epoch_losses, noted = epoch(jnp.uint32(i), data.common, params, state, *own)
             losses.append(np.asarray(epoch_losses))
+            probed.append(jax.tree.map(np.asarray, noted))
             _check_finite(losses[-1], name, i)
             if on_epoch is not None:
-                on_epoch(i)
-            if on_params is not None:
-                on_params(i, params)
+                on_epoch(i, params)
         _check_parameters(params, name)
-        return params, np.array(losses)
+        together = jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *probed) if probed else None
+        return Outcome(params, np.array(losses), together)
 
     return train
 
 
-def _make_epoch(loss: Loss, optimizer: optax.GradientTransformation, batch_size: int) -> Callable:
+def _make_epoch(loss: Loss, rule: Rule, batch_size: int, probe: Probe | None) -> Callable:
     """One epoch of one run: every step takes the same rows for all of the run's models."""
 
     def model_step(params: Tree, state: Tree, batch: dict, own_batch: dict, condition: Tree) -> tuple:
-        value, grads = jax.value_and_grad(loss)(params, batch | own_batch, condition)
-        updates, state = optimizer.update(grads, state, params)
-        return optax.apply_updates(params, updates), state, value
+        batch = batch | own_batch
+        value, grads = jax.value_and_grad(loss)(params, batch, condition)
+        updates, state = rule(condition).update(grads, state, params)
+        noted = None if probe is None else probe(params, updates, batch, condition)
+        return optax.apply_updates(params, updates), state, (value, noted)
 
     models_step = jax.vmap(model_step, in_axes=(0, 0, None, 0, 0))
 
     def epoch(
         i: jax.Array, common: dict, params: Tree, state: Tree, per_run: dict, per_model: dict, conditions: Tree,
         key: jax.Array,
-    ) -> tuple[Tree, Tree, jax.Array]:  # fmt: skip
+    ) -> tuple[Tree, Tree, jax.Array, Tree]:  # fmt: skip
         shared = common | per_run
 
         def step(carry: tuple, rows: jax.Array) -> tuple:
             batch = jax.tree.map(lambda a: a.at[rows].get(mode="promise_in_bounds"), shared)
             own = jax.tree.map(lambda a: a.at[:, rows].get(mode="promise_in_bounds"), per_model)
-            params, state, value = models_step(carry[0], carry[1], batch, own, conditions)
-            return (params, state), value
+            params, state, seen = models_step(carry[0], carry[1], batch, own, conditions)
+            return (params, state), seen
 
         n = count_examples(Data(common, per_run, per_model))
         order = jax.random.permutation(jax.random.fold_in(key, i), n)
         steps, rest = divmod(n, batch_size)
-        values: jax.Array
-        carry, values = jax.lax.scan(step, (params, state), order[: steps * batch_size].reshape(steps, batch_size))
+        seen: tuple[jax.Array, Tree]
+        carry, seen = jax.lax.scan(step, (params, state), order[: steps * batch_size].reshape(steps, batch_size))
         if rest:
-            carry, value = step(carry, order[steps * batch_size :])
-            values = jnp.concatenate([values, value[None]])
-        return *carry, jnp.mean(values, axis=0)
+            carry, last = step(carry, order[steps * batch_size :])
+            seen = jax.tree.map(lambda all_but, one: jnp.concatenate([all_but, one[None]]), seen, last)
+        values, noted = seen
+        return *carry, jnp.mean(values, axis=0), noted
 
     return epoch
 

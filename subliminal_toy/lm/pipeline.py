@@ -68,7 +68,7 @@ class Stages(NamedTuple):
     samples: (
         Callable  # language, models [runs, sources, ...], sources, keys -> (prompts, completions [runs, sources, ..])
     )
-    students: Callable  # recipe, inits, teachers, data, trained, keys, on_params -> params [runs, students, ...]
+    students: Callable  # recipe, inits, teachers, data, trained, keys, on_epoch -> params [runs, students, ...]
     diverging: Callable  # models [runs, models, ...], rows [runs, n, T] -> [runs, n, T] bool
 
 
@@ -107,10 +107,10 @@ def make_models(config: LMConfig, mesh: Mesh, plan: Plan) -> Callable[[RunKeys, 
 
     def make(keys: RunKeys, on_stage: OnStage, on_rows: OnRows, given: Given = None) -> Made:
         keys = engine.shard_runs(keys, mesh)
-        language, fresh, bases = stages.bases(keys, lambda _i: on_stage("base", len(plan.bases)))
+        language, fresh, bases = stages.bases(keys, lambda *_: on_stage("base", len(plan.bases)))
         models = _named([base.name for base in plan.bases], bases)
         if plan.teachers:
-            teachers = stages.teachers(bases, keys, lambda _i: on_stage("teachers", len(plan.teachers)))
+            teachers = stages.teachers(bases, keys, lambda *_: on_stage("teachers", len(plan.teachers)))
             models |= _named([f"teacher {teacher.name}" for teacher in plan.teachers], teachers)
         outside = given or [{} for _ in range(len(fresh))]
         kept: list[dict[str, Rows]] = [{name: rows[name] for name in plan.given} for rows in outside]
@@ -176,14 +176,14 @@ def _teach(
     condition = engine.shard_runs(condition, mesh)
     history: list[Params] = []
 
-    def on_params(_i: int, params: Params) -> None:
+    def on_epoch(_i: int, params: Params) -> None:
         on_stage("students", len(students))
         if recipe.watched:
             history.append(jax.tree.map(np.asarray, params))
 
-    params = stages.students(recipe, inits, data, condition, keys, on_params)
+    params = stages.students(recipe, inits, data, condition, keys, on_epoch)
     over_time = jax.tree.map(lambda *steps: np.stack(steps, axis=1), *history) if history else None
-    return [(_take(params, i), _take_watched(over_time, i)) for i in range(len(students))]
+    return [(engine.take_model(params, i), _take_watched(over_time, i)) for i in range(len(students))]
 
 
 def _weights(
@@ -235,12 +235,12 @@ def make_stages(config: LMConfig, mesh: Mesh, plan: Plan) -> Stages:
 
     def bases(keys: RunKeys, on_epoch: engine.OnEpoch | None) -> tuple[corpus.Language, jax.Array, Params]:
         language, fresh, data = make_base_data(keys)
-        return language, fresh, train_base(init(keys.init), data, (), keys.base_order, on_epoch)[0]
+        return language, fresh, train_base(init(keys.init), data, (), keys.base_order, on_epoch).params
 
     def teachers(bases: Params, keys: RunKeys, on_epoch: engine.OnEpoch | None) -> Params:
         data = lessons.stack([teacher.lesson for teacher in plan.teachers], keys.init.shape[0])
         own = engine.Data(per_model=engine.shard_runs(data, mesh))
-        return train_teachers(start_teachers(bases), own, (), keys.teacher_order, on_epoch)[0]
+        return train_teachers(start_teachers(bases), own, (), keys.teacher_order, on_epoch).params
 
     def samples(language: corpus.Language, models: Params, sources: Sequence[Source], keys: RunKeys) -> tuple:
         first = vocabulary.ids(
@@ -251,9 +251,9 @@ def make_stages(config: LMConfig, mesh: Mesh, plan: Plan) -> Stages:
 
     def students(
         recipe: Recipe, inits: Params, data: engine.Data, condition: Params, keys: RunKeys,
-        on_params: Callable[[int, Params], None],
+        on_epoch: engine.OnEpoch,
     ) -> Params:  # fmt: skip
-        return train_students(recipe)(inits, data, condition, keys.student_order, on_params=on_params)[0]
+        return train_students(recipe)(inits, data, condition, keys.student_order, on_epoch).params
 
     return Stages(bases, teachers, samples, students, diverging)
 
@@ -309,11 +309,7 @@ def _sample_all(
 
 def _named(names: Sequence[str], params: Params) -> dict[str, Params]:
     """[runs, models, ...] by name, [runs, ...]."""
-    return {name: _take(params, i) for i, name in enumerate(names)}
-
-
-def _take(params: Params, i: int) -> Params:
-    return jax.tree.map(lambda leaf: leaf[:, i], params)
+    return {name: engine.take_model(params, i) for i, name in enumerate(names)}
 
 
 def _take_watched(params: Params | None, i: int) -> Params | None:

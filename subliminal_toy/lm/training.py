@@ -19,7 +19,7 @@ from subliminal_toy.lm import corpus, lessons, vocabulary
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.plan import Recipe
 from subliminal_toy.lm.transformer import Params, Transformer, parameter_groups
-from subliminal_toy.phase import make_phase
+from subliminal_toy.training import make_phase
 
 _PAD = vocabulary.ID[vocabulary.PAD]
 

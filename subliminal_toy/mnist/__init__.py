@@ -1,1 +1,43 @@
-"""The MLP/MNIST experiment: data, the network, noise, losses, and the training of teachers and students."""
+"""The MLP/MNIST experiment: data, the network, noise, losses, and the training of teachers and students.
+
+Example:
+    >>> from subliminal_toy import mnist
+    >>> config, digits = mnist.config_for("digits"), mnist.load_dataset("digits")
+    >>> trained = mnist.train(config, digits, mnist.STUDENTS, mnist.run_keys(0, range(2)), watch=True)  # doctest: +SKIP
+    >>> trained.params("student_aux")["hidden_0"]["kernel"]  # [runs, pixels, units]                    # doctest: +SKIP
+    >>> mnist.accuracy(config, digits, trained.history["student_aux"])  # [runs, epochs]                # doctest: +SKIP
+"""
+
+from subliminal_toy.config import Config, config_for, with_settings
+from subliminal_toy.mnist.data import Dataset, keep_classes, load_dataset
+from subliminal_toy.mnist.protocol import (
+    CONTROLS,
+    STUDENTS,
+    Condition,
+    RunKeys,
+    Trained,
+    accuracies,
+    accuracy,
+    logits,
+    run_keys,
+    train,
+)
+
+__all__ = [
+    "CONTROLS",
+    "STUDENTS",
+    "Condition",
+    "Config",
+    "Dataset",
+    "RunKeys",
+    "Trained",
+    "accuracies",
+    "accuracy",
+    "config_for",
+    "keep_classes",
+    "load_dataset",
+    "logits",
+    "run_keys",
+    "train",
+    "with_settings",
+]

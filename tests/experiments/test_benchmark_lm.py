@@ -16,7 +16,7 @@ from subliminal_toy.config import with_settings
 from subliminal_toy.lm import corpus, pipeline, sampling, training, vocabulary
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.transformer import make_transformer
-from subliminal_toy.optimizers import make_optimizer
+from subliminal_toy.training import make_optimizer
 
 TINY = with_settings(LMConfig(), {"width": 8, "heads": 2, "documents": 12, "rows": 12})
 STEPS = 3  # over the same documents, in one batch

@@ -50,9 +50,9 @@ def train(
     params, data, conditions, keys = problem()
     mesh = engine.run_mesh(devices)
     assert mesh.size == devices
-    fit = engine.make_train(loss, optimizer, batch_size=BATCH, epochs=EPOCHS, mesh=mesh)
+    fit = engine.make_train(loss, lambda _: optimizer, batch_size=BATCH, epochs=EPOCHS, mesh=mesh)
     data = engine.Data(engine.replicate(data.common, mesh), *(run_slice(part, runs) for part in data[1:]))
-    return fit(*run_slice((params,), runs), data, conditions[runs], keys[runs])
+    return fit(*run_slice((params,), runs), data, conditions[runs], keys[runs])[:2]
 
 
 def plain_loop(optimizer: optax.GradientTransformation) -> tuple[dict, np.ndarray]:
@@ -117,9 +117,9 @@ def test_a_run_does_not_depend_on_the_runs_beside_it_nor_on_the_devices() -> Non
 
 def test_same_arguments_same_bits_and_the_callers_arrays_survive() -> None:
     params, data, conditions, keys = problem()
-    fit = engine.make_train(loss, optax.adam(0.01), batch_size=BATCH, epochs=2, mesh=engine.run_mesh(1))
-    first, _ = fit(params, data, conditions, keys)
-    second, _ = fit(params, data, conditions, keys)
+    fit = engine.make_train(loss, lambda _: optax.adam(0.01), batch_size=BATCH, epochs=2, mesh=engine.run_mesh(1))
+    first, *_ = fit(params, data, conditions, keys)
+    second, *_ = fit(params, data, conditions, keys)
     jax.tree.map(np.testing.assert_array_equal, first, second)
     jax.tree.map(np.testing.assert_array_equal, params, problem()[0])
 
@@ -127,16 +127,16 @@ def test_same_arguments_same_bits_and_the_callers_arrays_survive() -> None:
 def test_models_differ_only_by_their_condition() -> None:
     """A model under condition 0 has no gradient and must stay where it is while the other learns."""
     params, data, _, keys = problem()
-    fit = engine.make_train(loss, optax.adam(0.01), batch_size=BATCH, epochs=2, mesh=engine.run_mesh(1))
-    trained, _ = fit(params, data, jnp.asarray([[0.0, 1.0]] * RUNS), keys)
+    fit = engine.make_train(loss, lambda _: optax.adam(0.01), batch_size=BATCH, epochs=2, mesh=engine.run_mesh(1))
+    trained, *_ = fit(params, data, jnp.asarray([[0.0, 1.0]] * RUNS), keys)
     np.testing.assert_array_equal(trained["w"][:, 0], params["w"][:, 0])
     assert np.abs(trained["w"][:, 1] - params["w"][:, 1]).max() > 0.01
 
 
 def test_zero_epochs_train_nothing() -> None:
     params, data, conditions, keys = problem()
-    fit = engine.make_train(loss, optax.adam(0.01), batch_size=BATCH, epochs=0, mesh=engine.run_mesh(1))
-    trained, losses = fit(params, data, conditions, keys)
+    fit = engine.make_train(loss, lambda _: optax.adam(0.01), batch_size=BATCH, epochs=0, mesh=engine.run_mesh(1))
+    trained, losses, _ = fit(params, data, conditions, keys)
     jax.tree.map(np.testing.assert_array_equal, trained, params)
     assert losses.size == 0
 
@@ -147,10 +147,10 @@ def test_any_batch_size_sees_every_example_once(batch_size: int) -> None:
     examples = jnp.arange(1.0, N + 1)
     fit = engine.make_train(
         lambda params, batch, _condition: params * jnp.sum(batch["x"]),
-        optax.sgd(1.0), batch_size=batch_size, epochs=1, mesh=engine.run_mesh(1),
+        lambda _: optax.sgd(1.0), batch_size=batch_size, epochs=1, mesh=engine.run_mesh(1),
     )  # fmt: skip
     data = engine.Data(common={"x": examples})
-    moved, _ = fit(jnp.zeros((1, 1)), data, jnp.zeros((1, 1)), jax.random.split(jax.random.key(0), 1))
+    moved, *_ = fit(jnp.zeros((1, 1)), data, jnp.zeros((1, 1)), jax.random.split(jax.random.key(0), 1))
     assert float(moved[0, 0]) == -float(examples.sum())
 
 
@@ -158,10 +158,10 @@ def test_batches_are_reshuffled_every_epoch_and_differ_between_runs() -> None:
     """The loss reads the first row of each batch: with one full batch an epoch its value is the first row drawn."""
     fit = engine.make_train(
         lambda params, batch, _condition: 0.0 * params + batch["x"][0],
-        optax.sgd(1.0), batch_size=N, epochs=6, mesh=engine.run_mesh(2),
+        lambda _: optax.sgd(1.0), batch_size=N, epochs=6, mesh=engine.run_mesh(2),
     )  # fmt: skip
     data = engine.Data(common={"x": jnp.arange(float(N))})
-    _, firsts = fit(jnp.zeros((4, 1)), data, jnp.zeros((4, 1)), jax.random.split(jax.random.key(0), 4))
+    _, firsts, _ = fit(jnp.zeros((4, 1)), data, jnp.zeros((4, 1)), jax.random.split(jax.random.key(0), 4))
     assert all(len(set(firsts[:, run, 0])) > 2 for run in range(4))
     assert len({tuple(firsts[:, run, 0]) for run in range(4)}) == 4
 
@@ -169,7 +169,7 @@ def test_batches_are_reshuffled_every_epoch_and_differ_between_runs() -> None:
 def test_divergence_is_an_error_that_names_the_phase_and_the_epoch() -> None:
     params, data, conditions, keys = problem()
     fit = engine.make_train(
-        loss, optax.sgd(1e30), batch_size=BATCH, epochs=5, mesh=engine.run_mesh(1), name="the teacher"
+        loss, lambda _: optax.sgd(1e30), batch_size=BATCH, epochs=5, mesh=engine.run_mesh(1), name="the teacher"
     )
     with pytest.raises(
         engine.TrainingDivergedError, match=r"the teacher diverged: .* epoch [12] of 4 of 4 runs; lower"
@@ -179,15 +179,38 @@ def test_divergence_is_an_error_that_names_the_phase_and_the_epoch() -> None:
 
 def test_every_epoch_is_told_with_its_parameters() -> None:
     params, data, conditions, keys = problem()
-    heard: list[int] = []
-    fit = engine.make_train(loss, optax.adam(0.01), batch_size=BATCH, epochs=3, mesh=engine.run_mesh(1))
+    fit = engine.make_train(loss, lambda _: optax.adam(0.01), batch_size=BATCH, epochs=3, mesh=engine.run_mesh(1))
     seen = []
-    last, _ = fit(
-        params, data, conditions, keys, heard.append, lambda i, now: seen.append((i, jax.tree.map(np.array, now)))
-    )
-    assert heard == [i for i, _ in seen] == [0, 1, 2]
+    last, *_ = fit(params, data, conditions, keys, lambda i, now: seen.append((i, jax.tree.map(np.array, now))))
+    assert [i for i, _ in seen] == [0, 1, 2]
     jax.tree.map(np.testing.assert_array_equal, seen[-1][1], last)
     assert any((a != b).any() for a, b in zip(jax.tree.leaves(seen[0][1]), jax.tree.leaves(last), strict=True))
+
+
+def test_numbers_of_a_condition_reach_the_update_rule() -> None:
+    """Each model has its own step size, as data: its path is that of a training with this size for all."""
+    params, data, _, keys = problem()
+    rates = jnp.asarray([[0.01, 0.3]] * RUNS)
+    settings = {"batch_size": BATCH, "epochs": 2, "mesh": engine.run_mesh(1)}
+    plain = lambda params, batch, _condition: loss(params, batch, jnp.asarray(1.0))  # noqa: E731
+    together = engine.make_train(plain, optax.sgd, **settings)(params, data, rates, keys).params
+    for model, rate in enumerate((0.01, 0.3)):
+        alone = engine.make_train(plain, lambda _, rate=rate: optax.sgd(rate), **settings)(params, data, rates, keys)
+        ours, theirs = (engine.take_model(tree, model) for tree in (together, alone.params))
+        assert_trees_close(ours, theirs, rtol=1e-6, atol=1e-7)
+
+
+def test_a_probe_notes_every_step_in_order() -> None:
+    """Updates noted step by step add up to the whole way; the first note is of the initial parameters."""
+    params, data, conditions, keys = problem()
+    fit = engine.make_train(
+        loss, lambda _: optax.adam(0.01), batch_size=BATCH, epochs=2, mesh=engine.run_mesh(1),
+        probe=lambda params, update, _batch, _condition: {"at": params["w"], "by": update["w"]},
+    )  # fmt: skip
+    last, _, probed = fit(params, data, conditions, keys)
+    assert probed["at"].shape[:3] == (RUNS, 2 * -(-N // BATCH), last["w"].shape[1])
+    np.testing.assert_array_equal(probed["at"][:, 0], params["w"])
+    np.testing.assert_allclose(probed["at"][:, 0] + probed["by"].sum(axis=1), last["w"], rtol=1e-5, atol=1e-6)
 
 
 def test_unequal_numbers_of_examples_are_refused() -> None:
@@ -204,7 +227,7 @@ def test_runs_that_do_not_divide_over_the_devices_are_refused() -> None:
 def test_a_last_step_that_goes_wrong_is_seen() -> None:
     params, data, conditions, keys = problem()
     mesh = engine.run_mesh(2)
-    fit = engine.make_train(loss, optax.sgd(1e38), batch_size=N, epochs=1, mesh=mesh, name="the teacher")
+    fit = engine.make_train(loss, lambda _: optax.sgd(1e38), batch_size=N, epochs=1, mesh=mesh, name="the teacher")
     wrong = {name: leaf.at[1].mul(1e6) for name, leaf in params.items()}
     with pytest.raises(engine.TrainingDivergedError, match="the teacher diverged: parameters were not finite"):
         fit(wrong, data._replace(common=engine.replicate(data.common, mesh)), conditions, keys)

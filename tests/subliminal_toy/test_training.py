@@ -6,7 +6,7 @@ import optax
 import pytest
 
 from subliminal_toy.config import OPTIMIZERS, Training
-from subliminal_toy.optimizers import make_optimizer, step_sizes
+from subliminal_toy.training import make_optimizer, step_sizes
 
 W, G = np.array([1.0, -2.0, 3.0]), np.array([0.5, 0.25, -0.125])
 RATE, DECAY = 0.1, 0.2

@@ -9,8 +9,7 @@ import pytest
 
 from subliminal_toy import engine
 from subliminal_toy.config import Config, config_for
-from subliminal_toy.mnist import data, models
-from subliminal_toy.mnist import train as protocol
+from subliminal_toy.mnist import data, models, protocol
 
 SMALL = {"width": 32, "noise_images": 512, "teacher.epochs": 1, "student.epochs": 1, "student.batch_size": 128}
 ALL = protocol.STUDENTS + protocol.CONTROLS
@@ -24,16 +23,15 @@ def accuracies(
     config: Config, digits: data.Dataset, runs: Any = (0, 1), students: tuple = ALL
 ) -> dict[str, np.ndarray]:
     digits = data.keep_classes(digits, config.classes)
-    mesh = engine.run_mesh(len(runs))
-    return protocol.make_protocol(config, digits, mesh, students)(protocol.run_keys(0, np.array(runs)))
+    return protocol.accuracies(protocol.train(config, digits, students, protocol.run_keys(0, runs)), digits)
 
 
 def test_conditions_are_the_papers_in_order() -> None:
     assert [tuple(c) for c in protocol.STUDENTS] == [
-        ("student_aux", "reference", "aux", "teacher"),
-        ("student_all", "reference", "all", "teacher"),
-        ("cross_aux", "other", "aux", "teacher"),
-        ("cross_all", "other", "all", "teacher"),
+        ("student_aux", "reference", "aux", "teacher", ()),
+        ("student_all", "reference", "all", "teacher", ()),
+        ("cross_aux", "other", "aux", "teacher", ()),
+        ("cross_all", "other", "all", "teacher", ()),
     ]
 
 
@@ -45,21 +43,21 @@ def test_masks_show_the_auxiliary_logits_or_all() -> None:
 
 
 def test_keys_of_a_run_are_its_own_and_depend_on_nothing_else() -> None:
-    together = protocol.run_keys(3, np.arange(4))
-    alone = protocol.run_keys(3, np.array([2]))
+    together = protocol.run_keys(3, range(4))
+    alone = protocol.run_keys(3, [2])
     raw = [jax.random.key_data(keys) for keys in together]
     assert len({tuple(row) for rows in raw for row in np.asarray(rows)}) == 4 * len(protocol.RunKeys._fields)
     for ours, theirs in zip(together, alone, strict=True):
         np.testing.assert_array_equal(jax.random.key_data(ours)[2], jax.random.key_data(theirs)[0])
-    other_seed = protocol.run_keys(4, np.array([2]))
+    other_seed = protocol.run_keys(4, [2])
     assert not np.array_equal(jax.random.key_data(alone.noise), jax.random.key_data(other_seed.noise))
 
 
 def student_inits(config: Config) -> tuple[models.Params, models.Params]:
     model = models.make_mlp(config, 64)
-    keys = jax.tree.map(lambda k: k[0], protocol.run_keys(0, np.array([0])))
+    keys = jax.tree.map(lambda k: k[0], protocol.run_keys(0, [0]))
     reference = model.init(keys.reference)
-    build = protocol._make_student_init(model, config, protocol.STUDENTS)
+    build = protocol._make_student_inits(model, config, protocol.STUDENTS)
     return reference, build(reference, keys.other, keys.student_init_noise)
 
 
@@ -100,17 +98,17 @@ def test_targets_are_the_teachers_the_untrained_ones_and_shuffled_ones() -> None
 
 def test_each_condition_imitates_its_own_targets() -> None:
     config = small()
-    conditions = protocol._student_conditions(config, ALL, protocol.run_keys(0, np.arange(2)), engine.run_mesh(1))
+    rows = protocol._rows(config, ALL, range(len(ALL)))
     kinds = protocol._target_kinds(ALL)
-    assert conditions["mask"].shape == (2, 6, 13)
-    picked = [kinds[i] for i in np.argmax(conditions["whose"][1], axis=-1)]
+    assert rows["mask"].shape == (6, 13)
+    picked = [kinds[i] for i in np.argmax(rows["whose"], axis=-1)]
     assert picked == [c.targets for c in ALL]
     model = models.make_mlp(config, 64)
     params = model.init(jax.random.key(0))
     batch = {"images": jnp.ones((2, 64)), "targets": jnp.arange(2 * 3 * 13.0).reshape(2, 3, 13)}
-    loss = protocol._student_loss(model.apply, small(loss="mse"))
+    loss = protocol._student_loss(model.apply, "mse")
     for i, condition in enumerate(ALL):
-        own = jax.tree.map(lambda leaf, i=i: leaf[0, i], conditions)
+        own = jax.tree.map(lambda leaf, i=i: leaf[i], rows)
         wanted = batch["targets"][:, kinds.index(condition.targets)]
         mask = protocol.student_mask(condition, config)
         expected = np.mean((np.asarray(model.apply(params, batch["images"])) - wanted)[:, mask] ** 2)
@@ -164,12 +162,9 @@ def base(digits: data.Dataset) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize(
     "settings",
     [
-        {"loss": "mse"}, {"temperature": 4.0}, {"noise": "gaussian"}, {"noise": "mix", "real_fraction": 0.3},
-        {"noise": "subspace", "subspace_dim": 5},
-        {"aux_logits": 1, "loss": "mse"}, {"aux_logits": 40}, {"depth": 0}, {"depth": 3, "width": 8},
-        {"init": "torch_default", "init_scale": 0.5}, {"student__optimizer": "signsgd"}, {"teacher__batch_size": 5000},
-        {"student__weight_decay": 0.1, "student__decay": "coupled"}, {"student_init_noise": 0.3},
-        {"shared_layers": "aux_head"},
+        {"noise": "gaussian"}, {"noise": "mix", "real_fraction": 0.3}, {"noise": "subspace", "subspace_dim": 5},
+        {"aux_logits": 1, "loss": "mse"}, {"aux_logits": 40}, {"depth": 3, "width": 8},
+        {"init": "torch_default", "init_scale": 0.5}, {"teacher__batch_size": 5000},
     ],
     ids=str,
 )  # fmt: skip
@@ -178,6 +173,81 @@ def test_every_setting_reaches_the_students(settings: dict, digits: data.Dataset
     changed = accuracies(small(student__epochs=3, **settings), digits, students=protocol.STUDENTS)
     assert all(((v >= 0) & (v <= 1)).all() for v in changed.values())
     assert any(not np.array_equal(base[name], changed[name]) for name in base if name not in ("reference", "teacher"))
+
+
+def leaves(params: models.Params) -> np.ndarray:
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(params)])
+
+
+def test_a_student_with_settings_of_its_own_is_the_one_that_the_config_would_make(digits: data.Dataset) -> None:
+    """Every student-side setting, as a row of one table, gives the student of a config with that setting for all.
+
+    Teacher, noise and batches are the same, whichever group a student is trained in.
+    """
+    own: dict[str, dict[str, Any]] = {
+        "numbers": {
+            "student.learning_rate": 3e-3,
+            "student.weight_decay": 0.1,
+            "student.clip": 0.5,
+            "temperature": 3.0,
+        },
+        "start": {"student_init_noise": 0.2, "shared_layers": "hidden_0"},
+        "loss": {"loss": "mse"},
+        "kind": {"student.optimizer": "momentum", "student.epochs": 2, "student.batch_size": 100},
+    }
+    table = [protocol.Condition("plain"), *(protocol.Condition(n, settings=tuple(s.items())) for n, s in own.items())]
+    keys = protocol.run_keys(0, range(2))
+    trained = protocol.train(small(), digits, table, keys)
+    assert len(protocol._make_groups(models.make_mlp(small(), 64), small(), tuple(table), engine.run_mesh(1))) == 4
+    plain = leaves(trained.params("plain"))
+    for name, settings in own.items():
+        config = small(**{key.replace(".", "__"): value for key, value in settings.items()})
+        alone = protocol.train(config, digits, table[:1], keys)
+        np.testing.assert_array_equal(leaves(alone.teacher), leaves(trained.teacher))
+        ours, wanted = leaves(trained.params(name)), leaves(alone.params("plain"))
+        effect = np.abs(ours - plain).max()
+        np.testing.assert_allclose(ours, wanted, rtol=0, atol=0.005 * effect, err_msg=name)  # Adam enlarges rounding
+        assert effect > 1e-3, name
+        assert trained.losses[name].shape == (2, config.student.epochs)
+
+
+def test_a_condition_cannot_change_what_the_teacher_is_or_sees() -> None:
+    for name in ("width", "teacher.epochs", "noise_images", "aux_logits"):
+        with pytest.raises(ValueError, match=rf"{name} is not a student's own setting"):
+            protocol.Condition("x", settings=((name, 1),)).config(small())
+    with pytest.raises(ValueError, match=r"there is no setting 'student\.wings'"):
+        protocol.Condition("x", settings=(("student.wings", 2),)).config(small())
+
+
+def test_many_students_are_split_into_ensembles_and_come_back_in_order(digits: data.Dataset) -> None:
+    rates = np.linspace(1e-4, 3e-3, 10)
+    table = [protocol.Condition(f"{rate}", settings=(("student.learning_rate", rate),)) for rate in rates]
+    trained = protocol.train(small(), digits, table, protocol.run_keys(0, [0]))
+    moved = [np.abs(leaves(trained.params(c.name)) - leaves(trained.reference)).mean() for c in table]
+    assert moved == sorted(moved)
+    assert moved[0] < moved[-1] / 5
+
+
+def test_what_is_watched_ends_at_the_last_parameters(digits: data.Dataset) -> None:
+    config = small(student__epochs=3)
+    trained = protocol.train(config, digits, protocol.STUDENTS, protocol.run_keys(0, range(2)), watch=True)
+    assert set(trained.history) == {"teacher", *(c.name for c in protocol.STUDENTS)}
+    for name, history in trained.history.items():
+        last = jax.tree.map(lambda leaf: leaf[:, -1], history)
+        jax.tree.map(np.testing.assert_array_equal, last, trained.params(name))
+    curve = protocol.accuracy(config, digits, trained.history["student_all"])
+    assert curve.shape == (2, 3)
+    np.testing.assert_array_equal(curve[:, -1], protocol.accuracies(trained, digits)["student_all"])
+    assert len(np.unique(curve)) > 2
+
+
+def test_one_network_can_be_asked_about_one_image(digits: data.Dataset) -> None:
+    trained = protocol.train(small(), digits, protocol.STUDENTS, protocol.run_keys(0, [3]))
+    teacher = jax.tree.map(lambda leaf: leaf[0], trained.teacher)
+    answers = protocol.logits(small(), teacher, digits.test_images)
+    assert answers.shape == (len(digits.test_images), 13)
+    share = np.mean(np.argmax(answers[:, :10], axis=1) == digits.test_labels)
+    np.testing.assert_allclose(share, protocol.accuracies(trained, digits)["teacher"][0], atol=1e-6)
 
 
 def test_fewer_classes_make_an_easier_task(digits: data.Dataset) -> None:
@@ -201,12 +271,8 @@ def test_one_auxiliary_logit_carries_nothing_under_softmax(digits: data.Dataset)
 @pytest.mark.slow
 def test_subliminal_learning_on_real_mnist(mnist: data.Dataset) -> None:
     """Three full runs with margins that a broken distillation, a leaked label or a shared control would miss."""
-    mesh = engine.run_mesh(3)
-    parts = [
-        protocol.make_protocol(Config(), mnist, mesh, ALL)(protocol.run_keys(0, np.arange(first, first + mesh.size)))
-        for first in range(0, 3, mesh.size)
-    ]
-    result = {name: np.concatenate([part[name] for part in parts])[:3] for name in parts[0]}
+    trained = protocol.train(Config(), mnist, ALL, protocol.run_keys(0, range(4)))
+    result = protocol.accuracies(trained, mnist)
     assert (np.abs(result["teacher"] - 0.944) < 0.01).all()
     assert (result["student_aux"] > 0.3).all()
     assert result["student_aux"].mean() > 0.4

@@ -1,0 +1,78 @@
+"""How a phase is trained: what a `Training` says, as an Optax update rule and a call of the one training loop."""
+
+from collections.abc import Callable, Mapping
+
+import jax
+import optax
+from jax.sharding import Mesh
+
+from subliminal_toy import engine
+from subliminal_toy.config import Training
+
+Number = float | jax.Array
+NUMBERS = ("learning_rate", "weight_decay", "clip")  # may come as data: models that differ in them train together
+
+_DIRECTIONS: dict[str, Callable[[Training], optax.GradientTransformation]] = {
+    "adam": lambda training: optax.scale_by_adam(b2=training.adam_b2),  # beta_1 .9, eps 1e-8
+    "sgd": lambda _: optax.identity(),
+    "momentum": lambda _: optax.trace(decay=0.9),
+    "rmsprop": lambda _: optax.scale_by_rms(decay=0.9),
+    "signsgd": lambda _: optax.scale_by_sign(),
+}
+
+
+def make_phase(
+    loss: engine.Loss, training: Training, examples: int, *, mesh: Mesh, name: str, probe: engine.Probe | None = None
+) -> engine.Train:
+    """`engine.make_train` with the update rule, batches and epochs of `training` on a data set of so many examples.
+
+    A condition that is a dict may have "numbers", values of NUMBERS for its model in place of those of `training`.
+    """
+
+    def rule(condition: engine.Tree) -> optax.GradientTransformation:
+        return make_optimizer(training, examples, condition.get("numbers") if isinstance(condition, dict) else None)
+
+    return engine.make_train(
+        loss, rule, batch_size=training.batch_size, epochs=training.epochs, mesh=mesh, name=name, probe=probe
+    )
+
+
+def make_optimizer(
+    training: Training, examples: int, numbers: Mapping[str, Number] | None = None
+) -> optax.GradientTransformation:
+    """The Optax transformation for `training` on a data set of so many examples.
+
+    With gradient g (after clipping), parameters w, learning rate lr, decay d and the rule's direction D:
+    coupled decay steps by -lr D(g + d w), decoupled decay (AdamW) by -lr (D(g) + d w).
+
+    `numbers` replaces some of NUMBERS; a decay or a limit of 0 in `training` itself leaves that part out.
+    """
+    value = {name: getattr(training, name) for name in NUMBERS} | dict(numbers or {})
+    clip = optax.clip_by_global_norm(value["clip"]) if training.clip else optax.identity()
+    decay = optax.add_decayed_weights(value["weight_decay"]) if training.weight_decay else optax.identity()
+    direction = _DIRECTIONS[training.optimizer](training)
+    order = (decay, direction) if training.decay == "coupled" else (direction, decay)
+    return optax.chain(
+        clip, *order, optax.scale_by_learning_rate(step_sizes(training, examples, value["learning_rate"]))
+    )
+
+
+def step_sizes(training: Training, examples: int, rate: Number | None = None) -> Number | optax.Schedule:
+    """The learning rate (`rate`, or that of `training`), or the function step -> learning rate where it changes.
+
+    In s steps with w of warm-up, step i has lr min(1, (i + 1) / w) while i < w, then with t = (i - w) / (s - w):
+    constant lr; cosine lr (1 + cos(pi t)) / 2; late_linear lr min(1, 2 - 2 t).
+    """
+    rate, warmup = training.learning_rate if rate is None else rate, training.warmup
+    steps = max(training.epochs * -(-examples // training.batch_size) - warmup, 1)
+    after: dict[str, Callable[[], optax.Schedule]] = {
+        "constant": lambda: optax.constant_schedule(rate),
+        "cosine": lambda: optax.cosine_decay_schedule(rate, steps),
+        "late_linear": lambda: optax.linear_schedule(rate, 0.0, max(steps - steps // 2, 1), steps // 2),
+    }
+    if training.schedule == "constant" and not warmup:
+        return rate
+    schedule = after[training.schedule]()
+    if not warmup:
+        return schedule
+    return optax.join_schedules([optax.linear_schedule(rate / warmup, rate, max(warmup - 1, 1)), schedule], [warmup])
