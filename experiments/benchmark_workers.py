@@ -268,14 +268,14 @@ def _epochs_jax(work: Work) -> dict[str, list[float]]:
     jax, engine, mesh = _jax_devices(work)
     import optax
 
-    from subliminal_toy.mnist import models, protocol
+    from subliminal_toy.mnist import models, protocol, students
     from subliminal_toy.training import make_optimizer
 
     config, design = work.config, work.design
     model, optimizer = models.make_mlp(config, 784), make_optimizer(config.student, config.noise_images)
-    loss = protocol._student_loss(model.apply, config.loss)
+    loss = students.student_loss(model.apply, config.loss)
     keys = protocol.run_keys(work.seed, range(mesh.size * design.get("chunk", 1)))
-    rows = protocol._rows(config, protocol.STUDENTS, range(len(protocol.STUDENTS)))
+    rows = students.rows_of(config, students.STUDENTS, range(len(students.STUDENTS)))
     conditions = engine.repeat_over_runs(rows, len(keys.other), mesh)
     keys = engine.shard_runs(keys, mesh)
     params = engine.over_runs(lambda key: jax.vmap(model.init)(jax.random.split(key, 4)), mesh)(keys.other)

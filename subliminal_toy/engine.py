@@ -26,7 +26,6 @@ from jax.sharding import PartitionSpec as P
 Tree = Any
 Loss = Callable[[Tree, dict[str, jax.Array], Tree], jax.Array]  # params, batch, condition -> scalar
 Rule = Callable[[Tree], optax.GradientTransformation]  # from a model's condition to its update rule
-Probe = Callable[[Tree, Tree, dict[str, jax.Array], Tree], Tree]  # params, update, batch, condition -> small arrays
 OnEpoch = Callable[[int, Tree], None]  # which epoch, parameters [runs, models, ...]
 
 RUNS = "runs"
@@ -39,6 +38,19 @@ class Data(NamedTuple):
     common: dict[str, jax.Array] = {}  # noqa: RUF012 - [examples, ...], the same for every run
     per_run: dict[str, jax.Array] = {}  # noqa: RUF012 - [runs, examples, ...], shared by the models of a run
     per_model: dict[str, jax.Array] = {}  # noqa: RUF012 - [runs, models, examples, ...], each model's own
+
+
+class Step(NamedTuple):
+    """What a probe may look at: one step of one model."""
+
+    params: Tree  # before the step
+    grads: Tree
+    state: Tree  # the optimizer's, after it has seen the gradient
+    update: Tree  # what is added to the parameters
+    condition: Tree
+
+
+Probe = Callable[[Step], Tree]  # to small arrays
 
 
 class RunFailedError(RuntimeError):
@@ -154,7 +166,7 @@ def make_train(
         epochs: passes over the examples.
         mesh: the devices, from `run_mesh`.
         name: what to call this phase in an error.
-        probe: what to note at every step of ONE model, from its parameters before the step and its update.
+        probe: what to note at every step of ONE model.
 
     Returns:
         `train(params, data, conditions, keys, on_epoch=None) -> Outcome`: `params` and `conditions` are trees with
@@ -179,7 +191,8 @@ def make_train(
                 on_epoch(i, params)
         _check_parameters(params, name)
         together = jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *probed) if probed else None
-        return Outcome(params, np.array(losses), together)
+        shape = (epochs, *jax.tree.leaves(params)[0].shape[:2])
+        return Outcome(params, np.array(losses).reshape(shape), together)
 
     return train
 
@@ -191,7 +204,7 @@ def _make_epoch(loss: Loss, rule: Rule, batch_size: int, probe: Probe | None) ->
         batch = batch | own_batch
         value, grads = jax.value_and_grad(loss)(params, batch, condition)
         updates, state = rule(condition).update(grads, state, params)
-        noted = None if probe is None else probe(params, updates, batch, condition)
+        noted = None if probe is None else probe(Step(params, grads, state, updates, condition))
         return optax.apply_updates(params, updates), state, (value, noted)
 
     models_step = jax.vmap(model_step, in_axes=(0, 0, None, 0, 0))

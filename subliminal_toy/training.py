@@ -22,15 +22,24 @@ _DIRECTIONS: dict[str, Callable[[Training], optax.GradientTransformation]] = {
 
 
 def make_phase(
-    loss: engine.Loss, training: Training, examples: int, *, mesh: Mesh, name: str, probe: engine.Probe | None = None
+    loss: engine.Loss,
+    training: Training,
+    examples: int,
+    *,
+    mesh: Mesh,
+    name: str,
+    restrict: engine.Rule | None = None,
+    probe: engine.Probe | None = None,
 ) -> engine.Train:
     """`engine.make_train` with the update rule, batches and epochs of `training` on a data set of so many examples.
 
     A condition that is a dict may have "numbers", values of NUMBERS for its model in place of those of `training`.
+    `restrict` is a last link of the rule; it changes the updates.
     """
 
     def rule(condition: engine.Tree) -> optax.GradientTransformation:
-        return make_optimizer(training, examples, condition.get("numbers") if isinstance(condition, dict) else None)
+        own = make_optimizer(training, examples, condition.get("numbers") if isinstance(condition, dict) else None)
+        return optax.chain(own, restrict(condition)) if restrict else own
 
     return engine.make_train(
         loss, rule, batch_size=training.batch_size, epochs=training.epochs, mesh=mesh, name=name, probe=probe

@@ -10,18 +10,8 @@ Example:
 
 from subliminal_toy.config import Config, config_for, with_settings
 from subliminal_toy.mnist.data import Dataset, keep_classes, load_dataset
-from subliminal_toy.mnist.protocol import (
-    CONTROLS,
-    STUDENTS,
-    Condition,
-    RunKeys,
-    Trained,
-    accuracies,
-    accuracy,
-    logits,
-    run_keys,
-    train,
-)
+from subliminal_toy.mnist.protocol import RunKeys, Trained, accuracies, accuracy, logits, run_keys, train
+from subliminal_toy.mnist.students import CONTROLS, STUDENTS, Condition
 
 __all__ = [
     "CONTROLS",

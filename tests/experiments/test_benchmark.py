@@ -126,12 +126,12 @@ def test_designs_of_the_step_have_the_gradients_of_the_engine(models: str) -> No
     import jax
 
     from subliminal_toy.mnist import models as networks
-    from subliminal_toy.mnist import protocol
+    from subliminal_toy.mnist import students
 
     model = networks.make_mlp(TINY, PIXELS)
-    loss = protocol._student_loss(model.apply, "kl")
+    loss = students.student_loss(model.apply, "kl")
     params = jax.vmap(model.init)(jax.random.split(jax.random.key(0), 4))
-    masks = np.stack([protocol.student_mask(condition, TINY) for condition in protocol.STUDENTS])
+    masks = np.stack([students.student_mask(condition, TINY) for condition in students.STUDENTS])
     conditions = {"mask": masks, "whose": np.ones((4, 1), np.float32), "temperature": np.ones(4, np.float32)}
     images, targets = (
         jax.random.normal(jax.random.key(i), shape) for i, shape in ((1, (32, PIXELS)), (2, (32, 1, 13)))
@@ -237,9 +237,9 @@ def test_the_authors_training_is_a_plain_loop_over_models(kind: str, torch) -> N
 @pytest.mark.parametrize("name", ["torch_authors", "torch_expert"])
 def test_peers_run_all_conditions(name: str, torch) -> None:
     from experiments import torch_peers as peers
-    from subliminal_toy.mnist import protocol
+    from subliminal_toy.mnist import students
 
-    table = tuple((row.name, row.init == "other", row.logits) for row in protocol.STUDENTS)
+    table = tuple((row.name, row.init == "other", row.logits) for row in students.STUDENTS)
     assert table == peers.STUDENTS
     rates = {f"{phase}.learning_rate": 3e-3 for phase in ("teacher", "student")}
     config = with_settings(TINY, {"teacher.epochs": 20, "student.epochs": 20, "noise_images": 512, **rates})

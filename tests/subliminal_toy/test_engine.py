@@ -205,7 +205,7 @@ def test_a_probe_notes_every_step_in_order() -> None:
     params, data, conditions, keys = problem()
     fit = engine.make_train(
         loss, lambda _: optax.adam(0.01), batch_size=BATCH, epochs=2, mesh=engine.run_mesh(1),
-        probe=lambda params, update, _batch, _condition: {"at": params["w"], "by": update["w"]},
+        probe=lambda step: {"at": step.params["w"], "by": step.update["w"]},
     )  # fmt: skip
     last, _, probed = fit(params, data, conditions, keys)
     assert probed["at"].shape[:3] == (RUNS, 2 * -(-N // BATCH), last["w"].shape[1])

@@ -9,35 +9,34 @@ import pytest
 
 from subliminal_toy import engine
 from subliminal_toy.config import Config, config_for
-from subliminal_toy.mnist import data, models, protocol
+from subliminal_toy.mnist import data, models, protocol, students
 
 SMALL = {"width": 32, "noise_images": 512, "teacher.epochs": 1, "student.epochs": 1, "student.batch_size": 128}
-ALL = protocol.STUDENTS + protocol.CONTROLS
+ALL = students.STUDENTS + students.CONTROLS
 
 
 def small(**settings: Any) -> Config:
     return config_for("digits", {**SMALL, **{name.replace("__", "."): value for name, value in settings.items()}})
 
 
-def accuracies(
-    config: Config, digits: data.Dataset, runs: Any = (0, 1), students: tuple = ALL
-) -> dict[str, np.ndarray]:
+def accuracies(config: Config, digits: data.Dataset, runs: Any = (0, 1), table: tuple = ALL) -> dict[str, np.ndarray]:
     digits = data.keep_classes(digits, config.classes)
-    return protocol.accuracies(protocol.train(config, digits, students, protocol.run_keys(0, runs)), digits)
+    return protocol.accuracies(protocol.train(config, digits, table, protocol.run_keys(0, runs)), digits)
 
 
 def test_conditions_are_the_papers_in_order() -> None:
-    assert [tuple(c) for c in protocol.STUDENTS] == [
-        ("student_aux", "reference", "aux", "teacher", ()),
-        ("student_all", "reference", "all", "teacher", ()),
-        ("cross_aux", "other", "aux", "teacher", ()),
-        ("cross_all", "other", "all", "teacher", ()),
+    rest = ("teacher", (), 1.0, None, False, "free", False)
+    assert [tuple(c) for c in students.STUDENTS] == [
+        ("student_aux", "reference", "aux", *rest),
+        ("student_all", "reference", "all", *rest),
+        ("cross_aux", "other", "aux", *rest),
+        ("cross_all", "other", "all", *rest),
     ]
 
 
 def test_masks_show_the_auxiliary_logits_or_all() -> None:
     config = Config(classes=4, aux_logits=2)
-    masks = {c.name: protocol.student_mask(c, config).tolist() for c in protocol.STUDENTS}
+    masks = {c.name: students.student_mask(c, config).tolist() for c in students.STUDENTS}
     assert masks["student_aux"] == masks["cross_aux"] == [False] * 4 + [True] * 2
     assert masks["student_all"] == masks["cross_all"] == [True] * 6
 
@@ -57,24 +56,24 @@ def student_inits(config: Config) -> tuple[models.Params, models.Params]:
     model = models.make_mlp(config, 64)
     keys = jax.tree.map(lambda k: k[0], protocol.run_keys(0, [0]))
     reference = model.init(keys.reference)
-    build = protocol._make_student_inits(model, config, protocol.STUDENTS)
+    build = students.make_inits(model, config, students.STUDENTS)
     return reference, build(reference, keys.other, keys.student_init_noise)
 
 
 def test_same_init_students_start_at_the_reference_and_cross_model_students_elsewhere() -> None:
-    reference, students = student_inits(Config(width=64))
-    pair = jax.tree.map(lambda leaf: leaf[:2], students)
+    reference, starts = student_inits(Config(width=64))
+    pair = jax.tree.map(lambda leaf: leaf[:2], starts)
     jax.tree.map(np.testing.assert_array_equal, pair, jax.tree.map(lambda leaf: np.stack([leaf, leaf]), reference))
-    cross = jax.tree.map(lambda leaf: leaf[2], students)
-    jax.tree.map(np.testing.assert_array_equal, cross, jax.tree.map(lambda leaf: leaf[3], students))
+    cross = jax.tree.map(lambda leaf: leaf[2], starts)
+    jax.tree.map(np.testing.assert_array_equal, cross, jax.tree.map(lambda leaf: leaf[3], starts))
     for name in ("hidden_0", "hidden_1", "head"):
         ours, theirs = np.ravel(reference[name]["kernel"]), np.ravel(cross[name]["kernel"])
         assert abs(np.corrcoef(ours, theirs)[0, 1]) < 4 / len(ours) ** 0.5  # independent of the teacher's
 
 
 def test_shared_layers_and_init_noise_reach_the_students() -> None:
-    reference, students = student_inits(Config(width=64, shared_layers="hidden_1", student_init_noise=0.01))
-    same_init, cross = (jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), students) for i in (0, 2))
+    reference, starts = student_inits(Config(width=64, shared_layers="hidden_1", student_init_noise=0.01))
+    same_init, cross = (jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), starts) for i in (0, 2))
     np.testing.assert_allclose(same_init["hidden_1"]["kernel"], reference["hidden_1"]["kernel"], atol=0.01)
     assert not np.array_equal(same_init["hidden_1"]["kernel"], reference["hidden_1"]["kernel"])
     for layer in ("hidden_0", "head"):
@@ -86,10 +85,10 @@ def test_targets_are_the_teachers_the_untrained_ones_and_shuffled_ones() -> None
     model = models.make_mlp(Config(width=16), 64)
     reference, teacher = model.init(jax.random.key(0)), model.init(jax.random.key(1))
     images = jax.random.normal(jax.random.key(2), (50, 64))
-    targets = protocol._make_targets(model.apply, ALL)(reference, teacher, images, jax.random.key(3))
-    kinds = protocol._target_kinds(ALL)
-    assert kinds == ["shuffled", "teacher", "untrained"]
-    by_kind = {kind: np.asarray(targets[:, i]) for i, kind in enumerate(kinds)}
+    targets = students.make_targets(model.apply, ALL)(reference, teacher, images, jax.random.key(3))
+    kinds = students.target_kinds(ALL)
+    assert kinds == [("shuffled", 1.0), ("teacher", 1.0), ("untrained", 1.0)]
+    by_kind = {kind: np.asarray(targets[:, i]) for i, (kind, _) in enumerate(kinds)}
     np.testing.assert_allclose(by_kind["teacher"], model.apply(teacher, images), atol=1e-5)
     np.testing.assert_allclose(by_kind["untrained"], model.apply(reference, images), atol=1e-5)
     assert not np.allclose(by_kind["shuffled"], by_kind["teacher"])
@@ -98,19 +97,19 @@ def test_targets_are_the_teachers_the_untrained_ones_and_shuffled_ones() -> None
 
 def test_each_condition_imitates_its_own_targets() -> None:
     config = small()
-    rows = protocol._rows(config, ALL, range(len(ALL)))
-    kinds = protocol._target_kinds(ALL)
+    rows = students.rows_of(config, ALL, range(len(ALL)))
+    kinds = students.target_kinds(ALL)
     assert rows["mask"].shape == (6, 13)
-    picked = [kinds[i] for i in np.argmax(rows["whose"], axis=-1)]
+    picked = [kinds[i][0] for i in np.argmax(rows["whose"], axis=-1)]
     assert picked == [c.targets for c in ALL]
     model = models.make_mlp(config, 64)
     params = model.init(jax.random.key(0))
     batch = {"images": jnp.ones((2, 64)), "targets": jnp.arange(2 * 3 * 13.0).reshape(2, 3, 13)}
-    loss = protocol._student_loss(model.apply, "mse")
+    loss = students.student_loss(model.apply, "mse")
     for i, condition in enumerate(ALL):
         own = jax.tree.map(lambda leaf, i=i: leaf[i], rows)
-        wanted = batch["targets"][:, kinds.index(condition.targets)]
-        mask = protocol.student_mask(condition, config)
+        wanted = batch["targets"][:, kinds.index((condition.targets, 1.0))]
+        mask = students.student_mask(condition, config)
         expected = np.mean((np.asarray(model.apply(params, batch["images"])) - wanted)[:, mask] ** 2)
         np.testing.assert_allclose(loss(params, batch, own), expected, rtol=1e-5)
 
@@ -156,7 +155,7 @@ def test_untrained_teacher_teaches_its_own_twin_nothing(digits: data.Dataset) ->
 @pytest.fixture(scope="module")
 def base(digits: data.Dataset) -> dict[str, np.ndarray]:
     """With all settings as they are."""
-    return accuracies(small(student__epochs=3), digits, students=protocol.STUDENTS)
+    return accuracies(small(student__epochs=3), digits, table=students.STUDENTS)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +169,7 @@ def base(digits: data.Dataset) -> dict[str, np.ndarray]:
 )  # fmt: skip
 def test_every_setting_reaches_the_students(settings: dict, digits: data.Dataset, base: dict[str, np.ndarray]) -> None:
     """A setting that were ignored would leave every accuracy as it is; all must also be numbers in [0, 1]."""
-    changed = accuracies(small(student__epochs=3, **settings), digits, students=protocol.STUDENTS)
+    changed = accuracies(small(student__epochs=3, **settings), digits, table=students.STUDENTS)
     assert all(((v >= 0) & (v <= 1)).all() for v in changed.values())
     assert any(not np.array_equal(base[name], changed[name]) for name in base if name not in ("reference", "teacher"))
 
@@ -195,10 +194,10 @@ def test_a_student_with_settings_of_its_own_is_the_one_that_the_config_would_mak
         "loss": {"loss": "mse"},
         "kind": {"student.optimizer": "momentum", "student.epochs": 2, "student.batch_size": 100},
     }
-    table = [protocol.Condition("plain"), *(protocol.Condition(n, settings=tuple(s.items())) for n, s in own.items())]
+    table = [students.Condition("plain"), *(students.Condition(n, settings=tuple(s.items())) for n, s in own.items())]
     keys = protocol.run_keys(0, range(2))
     trained = protocol.train(small(), digits, table, keys)
-    assert len(protocol._make_groups(models.make_mlp(small(), 64), small(), tuple(table), engine.run_mesh(1))) == 4
+    assert len(students.make_groups(models.make_mlp(small(), 64), small(), tuple(table), engine.run_mesh(1))) == 4
     plain = leaves(trained.params("plain"))
     for name, settings in own.items():
         config = small(**{key.replace(".", "__"): value for key, value in settings.items()})
@@ -214,14 +213,14 @@ def test_a_student_with_settings_of_its_own_is_the_one_that_the_config_would_mak
 def test_a_condition_cannot_change_what_the_teacher_is_or_sees() -> None:
     for name in ("width", "teacher.epochs", "noise_images", "aux_logits"):
         with pytest.raises(ValueError, match=rf"{name} is not a student's own setting"):
-            protocol.Condition("x", settings=((name, 1),)).config(small())
+            students.Condition("x", settings=((name, 1),)).config(small())
     with pytest.raises(ValueError, match=r"there is no setting 'student\.wings'"):
-        protocol.Condition("x", settings=(("student.wings", 2),)).config(small())
+        students.Condition("x", settings=(("student.wings", 2),)).config(small())
 
 
 def test_many_students_are_split_into_ensembles_and_come_back_in_order(digits: data.Dataset) -> None:
     rates = np.linspace(1e-4, 3e-3, 10)
-    table = [protocol.Condition(f"{rate}", settings=(("student.learning_rate", rate),)) for rate in rates]
+    table = [students.Condition(f"{rate}", settings=(("student.learning_rate", rate),)) for rate in rates]
     trained = protocol.train(small(), digits, table, protocol.run_keys(0, [0]))
     moved = [np.abs(leaves(trained.params(c.name)) - leaves(trained.reference)).mean() for c in table]
     assert moved == sorted(moved)
@@ -230,8 +229,8 @@ def test_many_students_are_split_into_ensembles_and_come_back_in_order(digits: d
 
 def test_what_is_watched_ends_at_the_last_parameters(digits: data.Dataset) -> None:
     config = small(student__epochs=3)
-    trained = protocol.train(config, digits, protocol.STUDENTS, protocol.run_keys(0, range(2)), watch=True)
-    assert set(trained.history) == {"teacher", *(c.name for c in protocol.STUDENTS)}
+    trained = protocol.train(config, digits, students.STUDENTS, protocol.run_keys(0, range(2)), watch=True)
+    assert set(trained.history) == {"teacher", *(c.name for c in students.STUDENTS)}
     for name, history in trained.history.items():
         last = jax.tree.map(lambda leaf: leaf[:, -1], history)
         jax.tree.map(np.testing.assert_array_equal, last, trained.params(name))
@@ -242,7 +241,7 @@ def test_what_is_watched_ends_at_the_last_parameters(digits: data.Dataset) -> No
 
 
 def test_one_network_can_be_asked_about_one_image(digits: data.Dataset) -> None:
-    trained = protocol.train(small(), digits, protocol.STUDENTS, protocol.run_keys(0, [3]))
+    trained = protocol.train(small(), digits, students.STUDENTS, protocol.run_keys(0, [3]))
     teacher = jax.tree.map(lambda leaf: leaf[0], trained.teacher)
     answers = protocol.logits(small(), teacher, digits.test_images)
     assert answers.shape == (len(digits.test_images), 13)

@@ -1,0 +1,166 @@
+"""Interventions and probes against the same quantities worked out step by step, outside the training loop."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from subliminal_toy.config import config_for
+from subliminal_toy.mnist import data, mechanics, models, protocol
+from subliminal_toy.mnist.students import TRAIT_IMAGES, Condition, kind_of
+
+SMALL = {"width": 8, "noise_images": 96, "student.epochs": 1, "student.batch_size": 32, "teacher.epochs": 1}
+CONFIG = config_for("digits", {**SMALL, "student.learning_rate": 0.003})
+STEPS = 3
+ARMS = (
+    *(Condition(update, update=update) for update in mechanics.UPDATES),
+    Condition("probed", probed=True), Condition("other", init="other", probed=True),
+    Condition("sgd", probed=True, settings=(("student.optimizer", "sgd"),)),
+    Condition("linear", linear=True), Condition("other linear", init="other", linear=True),
+    Condition("near", distance=0.25), Condition("few", images=40),
+)  # fmt: skip
+
+
+def flat(tree: Any, run: int | None = None) -> np.ndarray:
+    leaves = [np.asarray(leaf if run is None else leaf[run], np.float64) for leaf in jax.tree.leaves(tree)]
+    return np.concatenate([np.ravel(leaf) for leaf in leaves])
+
+
+@pytest.fixture(scope="module")
+def trained(digits: data.Dataset) -> protocol.Trained:
+    return protocol.train(CONFIG, digits, ARMS, protocol.run_keys(0, range(2)))
+
+
+def by_hand(trained: protocol.Trained, digits: data.Dataset, arm: Condition, run: int) -> list[dict[str, np.ndarray]]:
+    """Each step of a student of one run: parameters, gradient and update as vectors; the last entry has the end."""
+    own, keys = arm.config(CONFIG), jax.tree.map(lambda k: k[run], protocol.run_keys(0, range(2)))
+    model = models.make_mlp(CONFIG, 64)
+    reference, teacher = (jax.tree.map(lambda leaf: leaf[run], t) for t in (trained.reference, trained.teacher))
+    delta = jax.tree.map(jnp.subtract, teacher, reference)
+    shown = jax.tree.map(lambda start, way: start + arm.distance * way, reference, delta)
+    noise = protocol.noise.make_noise(CONFIG, (8, 8), jnp.zeros((1, 64)), key=keys.noise)[: arm.images]
+    targets = model.apply(shown, noise)
+    labels = jax.nn.one_hot(digits.train_labels[:TRAIT_IMAGES], 10)
+
+    def loss(params: Any, rows: np.ndarray) -> jax.Array:
+        answers = model.apply(params, noise[rows])
+        if arm.linear:
+            answers, slope = jax.jvp(lambda p: model.apply(p, noise[rows]), (start,), (minus(params, start),))
+            answers = answers + slope
+        p, log_q = jax.nn.softmax(targets[rows, 10:]), jax.nn.log_softmax(answers[:, 10:])
+        return jnp.mean(jnp.sum(p * (jnp.log(p) - log_q), axis=1))
+
+    def trait(params: Any) -> jax.Array:
+        log_p = jax.nn.log_softmax(model.apply(params, digits.train_images[:TRAIT_IMAGES])[:, :10])
+        return -jnp.mean(jnp.sum(labels * log_p, axis=1))
+
+    def minus(a: Any, b: Any) -> Any:
+        return jax.tree.map(jnp.subtract, a, b)
+
+    start = reference if arm.init == "reference" else model.init(keys.other)
+    rule = optax.adam(0.003) if own.student.optimizer == "adam" else optax.sgd(0.003)
+    params, state, seen = start, rule.init(start), []
+    order = np.asarray(jax.random.permutation(jax.random.fold_in(keys.student_order, 0), len(noise)))
+    for first in range(0, len(noise), 32):
+        rows = order[first : first + 32]
+        gradient = jax.grad(loss)(params, rows)
+        update, state = rule.update(gradient, state, params)
+        kept, _, name = arm.update.partition(" ")
+        if arm.update != "free":
+            along = {"delta": delta, "trait": jax.grad(trait)(params)}[name]
+            u, v = flat(update), flat(along)
+            part = jax.tree.map(lambda leaf, c=u @ v / (v @ v): jnp.float32(c) * leaf, along)
+            update = part if kept == "only" else minus(update, part)
+        nu = flat(state[0].nu) if own.student.optimizer == "adam" else None
+        seen.append({"params": params, "gradient": flat(gradient), "update": flat(update), "nu": nu,
+                     "trait": flat(jax.grad(trait)(params)), "delta": flat(delta)})  # fmt: skip
+        params = optax.apply_updates(params, update)
+    return [*seen, {"params": params}]
+
+
+@pytest.mark.parametrize("name", [arm.name for arm in ARMS if "random" not in arm.name])
+def test_every_arm_is_trained_as_it_says(name: str, trained: protocol.Trained, digits: data.Dataset) -> None:
+    arm = next(arm for arm in ARMS if arm.name == name)
+    end = flat(by_hand(trained, digits, arm, run=1)[-1]["params"])
+    ours, began = flat(trained.params(name), 1), flat(trained.init(name), 1)
+    moved = np.abs(end - began).max()
+    assert moved > 1e-4
+    np.testing.assert_allclose(ours, end, atol=0.02 * moved)  # Adam enlarges the rounding of gradients near zero
+    np.testing.assert_allclose(ours, end, atol=1e-4 * moved + 1e-7) if "sgd" in name else None
+
+
+def test_random_directions_are_as_long_as_deltas_and_have_nothing_to_do_with_it(trained: protocol.Trained) -> None:
+    start, delta = flat(trained.reference, 0), flat(trained.teacher, 0) - flat(trained.reference, 0)
+    only = flat(trained.params("only random"), 0) - start
+    assert np.linalg.norm(only) > 0
+    assert abs(only @ delta) / np.linalg.norm(only) / np.linalg.norm(delta) < 0.2
+    assert np.abs(flat(trained.params("only random"), 1) - flat(trained.reference, 1) - only).max() > 0
+    one, other = (flat(trained.params(n), 0) - start for n in ("without random", "free"))
+    assert 0 < np.linalg.norm(one - other) < np.linalg.norm(other)
+
+
+def test_what_is_kept_and_what_is_taken_add_up_in_the_first_step() -> None:
+    key = jax.random.key(0)
+    model = models.make_mlp(CONFIG, 64)
+    trees = [model.init(k) for k in jax.random.split(key, 4)]
+    condition = {"delta": trees[1], "random": trees[2],
+                 "trait": {"images": jnp.ones((3, 64)), "one_hot": jnp.eye(13)[:3]}}  # fmt: skip
+    trait = mechanics.make_trait(model.apply, 10)
+    for name in mechanics.DIRECTIONS:
+        parts = []
+        for kept in ("without", "only"):
+            rule = mechanics.restrict(f"{kept} {name}", condition, trait)
+            parts.append(rule.update(trees[0], rule.init(trees[3]), trees[3])[0])
+        np.testing.assert_allclose(flat(parts[0]) + flat(parts[1]), flat(trees[0]), atol=1e-6)
+        rest, along = flat(parts[0]), flat(parts[1])
+        if name != "random":
+            assert abs(rest @ along) < 1e-4 * np.linalg.norm(rest) * np.linalg.norm(along)
+        else:
+            v = flat(trees[1])
+            np.testing.assert_allclose(np.linalg.norm(along), abs(flat(trees[0]) @ v) / np.linalg.norm(v), rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["probed", "other", "sgd"])
+def test_probes_note_the_products_of_every_step(name: str, trained: protocol.Trained, digits: data.Dataset) -> None:
+    arm = next(arm for arm in ARMS if arm.name == name)
+    steps, noted = by_hand(trained, digits, arm, run=1)[:-1], trained.probed[name]
+    assert mechanics.layer_names(trained.reference) == ("hidden_0", "hidden_1", "class_head", "aux_head")
+    for i, step in enumerate(steps):
+        vectors = {"update": step["update"], "gradient": -step["gradient"], "trait": -step["trait"],
+                   "delta": step["delta"]}  # fmt: skip
+        for pair in ("update.delta", "update.trait", "gradient.delta", "gradient.trait", "update.gradient",
+                     "update.update", "gradient.gradient", "trait.trait"):  # fmt: skip
+            one, other = (vectors[part] for part in pair.split("."))
+            ours = noted[pair][1, i]
+            assert ours.shape == (4,)
+            np.testing.assert_allclose(
+                ours.sum(), one @ other, rtol=0.01, atol=1e-3 * np.linalg.norm(one) * np.linalg.norm(other)
+            )
+        assert np.abs(noted["update.delta"][1, i, 2]) == 0 or name == "other"  # the class head does not move
+        if step["nu"] is not None:
+            size = np.sqrt(step["nu"][step["nu"] > 0] / (1 - 0.999 ** (i + 1))) + 1e-8
+            np.testing.assert_allclose(noted["kappa"][1, i], size.max() / size.min(), rtol=0.05)
+        else:
+            assert noted["kappa"][1, i] == 1
+    assert noted["kappa"].shape == (2, STEPS)
+
+
+def test_a_linear_student_is_judged_as_a_linear_one(trained: protocol.Trained, digits: data.Dataset) -> None:
+    model = models.make_mlp(CONFIG, 64)
+    found = protocol.accuracies(trained, digits)
+    for name in ("linear", "other linear"):
+        start, end = (jax.tree.map(lambda leaf: leaf[0], t) for t in (trained.init(name), trained.params(name)))
+        value, slope = jax.jvp(
+            lambda p: model.apply(p, digits.test_images), (start,), (jax.tree.map(jnp.subtract, end, start),)
+        )
+        share = np.mean(np.argmax((value + slope)[:, :10], axis=1) == digits.test_labels)
+        np.testing.assert_allclose(found[name][0], share, atol=1.5 / 360)
+    real = protocol.accuracy(CONFIG, digits, trained.students)[:, [a.name for a in ARMS].index("linear")]
+    assert (real != found["linear"]).any()
+
+
+def test_arms_that_differ_in_code_are_groups_of_their_own() -> None:
+    assert len({kind_of(arm, CONFIG) for arm in ARMS}) == len(ARMS) - 3  # free = near, probed = other, both linear
