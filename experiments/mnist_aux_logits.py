@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from experiments.harness import chunks, cli, tables
-from experiments.mnist.runs import run_in_chunks
+from experiments.mnist.runs import MAIN, Job, run_jobs
 from subliminal_toy import mnist
 from subliminal_toy.mnist import data
 from subliminal_toy.statistics import paired_interval, t_interval
@@ -68,7 +68,7 @@ def run(
     config = config or mnist.Config()
     dataset = dataset or mnist.load_dataset(config.dataset)
     request = cli.Request(runs, seed, chunk, store, progress or cli.Progress())
-    accuracy = run_in_chunks(config, mnist.STUDENTS, mnist.accuracies, dataset=dataset, request=request)
+    accuracy = run_jobs([Job(MAIN, config, mnist.STUDENTS)], dataset=dataset, request=request)[MAIN]
     return {"dataset": dataset.name, "runs": runs, **summarize(accuracy)}
 
 

@@ -15,6 +15,10 @@ class ChunkStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    def part(self, name: str) -> "ChunkStore":
+        """The chunks of a part of the experiment, in a folder of their own."""
+        return ChunkStore(self.folder / name.replace(" ", "-"))
+
     def load(self, first: int, count: int) -> dict[str, list] | None:
         """What was saved for runs first, ..., first + count - 1; None if there is nothing or it cannot be read."""
         try:

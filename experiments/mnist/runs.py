@@ -1,7 +1,8 @@
 """Runs of the MNIST experiment in chunks: train, measure, and keep what was measured."""
 
+import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -9,51 +10,62 @@ from experiments.harness import chunks, cli
 from subliminal_toy import engine, mnist
 from subliminal_toy.mnist import data
 
+MAIN = "main"
 Measure = Callable[[mnist.Trained, mnist.Dataset], dict[str, np.ndarray]]  # name -> [runs, ...]
+Values = dict[str, dict[str, list]]  # by job, then by name: one entry per run
 
 
-def run_in_chunks(
-    config: mnist.Config,
-    conditions: Sequence[mnist.Condition],
-    measure: Measure,
-    *,
-    dataset: mnist.Dataset,
-    request: cli.Request,
-    watch: bool = False,
-) -> dict[str, list]:
-    """Train and measure all runs of a request.
+class Job(NamedTuple):
+    """Runs of one config with their students, and what is measured on them."""
+
+    name: str
+    config: mnist.Config
+    conditions: Sequence[mnist.Condition]
+    measure: Measure = mnist.accuracies
+    share: float = 1.0  # of the runs asked for: a costly variant has fewer, the first ones, at least two
+
+    def runs(self, asked: int) -> int:
+        """How many runs there are when so many are asked for."""
+        return min(asked, max(2, math.ceil(self.share * asked)))
+
+    def work(self) -> int:
+        """Epochs of all models of a run."""
+        students = [condition.config(self.config).student.epochs for condition in self.conditions]
+        return self.config.teacher.epochs + sum(students)
+
+
+def run_jobs(jobs: Sequence[Job], *, dataset: mnist.Dataset, request: cli.Request) -> Values:
+    """Train and measure all jobs, each in chunks of runs. Runs of the same number have the same keys in all jobs.
 
     Args:
-        config: the settings.
-        conditions: the students.
-        measure: from the networks of some runs to values, one entry per run.
-        dataset: restricted to the config's classes here.
+        jobs: what to train; names differ.
+        dataset: restricted to each config's classes here.
         request: how many runs, from which seed, how many at a time, where they are kept.
-        watch: as for `mnist.train`.
-
-    Returns:
-        What `measure` named, each a list of one value per run, in order.
     """
-    dataset = data.keep_classes(dataset, config.classes)
-    runs, title = request.runs, data.TITLES[dataset.name]
+    title = data.TITLES[dataset.name]
+    request.progress.start(sum(job.work() * job.runs(request.runs) for job in jobs), title)
+    return {job.name: _run_job(job, title, dataset, request) for job in jobs}
+
+
+def _run_job(job: Job, title: str, dataset: mnist.Dataset, request: cli.Request) -> dict[str, list]:
+    dataset = data.keep_classes(dataset, job.config.classes)
+    runs, said = job.runs(request.runs), title if job.name == MAIN else f"{title}, {job.name}"
     mesh = engine.run_mesh(min(runs, request.chunk or runs))
-    students = [condition.config(config).student.epochs for condition in conditions]
-    per_run = config.teacher.epochs + sum(students)
 
     def compute(first: int, count: int) -> dict[str, list[Any]]:
         keys = mnist.run_keys(request.seed, engine.fill_devices(first, count, mesh))
-        label = f"{title}, runs {first + 1}-{first + count} of {runs}"
+        label = f"{said}, runs {first + 1}-{first + count} of {runs}"
 
         def on_epoch(phase: str, models: int, i: int) -> None:
             request.progress.advance(count * models, f"{label}, {phase}, epoch {i + 1}")
 
-        values = measure(mnist.train(config, dataset, conditions, keys, on_epoch=on_epoch, watch=watch), dataset)
-        return {name: column[:count].astype(float).tolist() for name, column in values.items()}
+        values = job.measure(mnist.train(job.config, dataset, job.conditions, keys, on_epoch=on_epoch), dataset)
+        return {name: np.asarray(column)[:count].astype(float).tolist() for name, column in values.items()}
 
     def on_chunk(count: int, loaded: bool) -> None:
         if loaded:
-            request.progress.advance(count * per_run, f"{title}, {count} runs from an earlier start", loaded=True)
+            request.progress.advance(count * job.work(), f"{said}, {count} runs from an earlier start", loaded=True)
 
-    request.progress.start(runs * per_run, title)
+    store = request.store.part(job.name) if request.store and job.name != MAIN else request.store
     size = request.chunk or mesh.size
-    return chunks.run_in_chunks(compute, runs=runs, chunk=size, store=request.store, on_chunk=on_chunk)
+    return chunks.run_in_chunks(compute, runs=runs, chunk=size, store=store, on_chunk=on_chunk)

@@ -19,6 +19,8 @@ from subliminal_toy.mnist.models import Params
 
 DIRECTIONS = ("delta", "trait", "random")
 UPDATES = ("free", *(f"{kind} {name}" for name in DIRECTIONS for kind in ("without", "only")))
+VECTORS = ("update", "gradient", "trait", "delta")  # of a step; gradients are descent directions, of the student's loss
+# and of the trait's, and delta the teacher's displacement
 Trait = Callable[[Params, Any], jax.Array]  # params, condition -> the trait's loss
 
 
@@ -70,27 +72,20 @@ def restrict(update: str, condition: Any, trait: Trait) -> optax.GradientTransfo
 
 
 def probe(trait: Trait, classes: int, b2: float) -> engine.Probe:
-    """What is noted of every step: inner products and squared lengths by layer, and Adam's condition number.
+    """What is noted of every step: inner products of VECTORS by layer, and Adam's condition number.
 
-    `{"update.delta", "update.trait", "gradient.delta", "gradient.trait", "update.update", "gradient.gradient",
-    "trait.trait", "update.gradient": [layers], "kappa": scalar}`; "gradient" is the descent direction of the student's
-    loss, "trait" that of the trait's; layers as in `layer_names`.
+    `{"gram": [VECTORS, VECTORS, layers], "kappa": scalar}`, layers as in `layer_names`.
     """
 
     def note(step: engine.Step) -> dict[str, jax.Array]:
-        vectors = {
-            "update": step.update,
-            "gradient": jax.tree.map(jnp.negative, step.grads),
-            "trait": _descent(trait, step.params, step.condition),
-            "delta": step.condition["delta"],
-        }
-        pairs = ("update.delta", "update.trait", "gradient.delta", "gradient.trait", "update.gradient",
-                 "update.update", "gradient.gradient", "trait.trait")  # fmt: skip
-        found = {}
-        for pair in pairs:
-            one, other = (vectors[name] for name in pair.split("."))
-            found[pair] = dots_by_layer(one, other, classes)
-        return {**found, "kappa": _kappa(step.state, b2)}
+        vectors = (
+            step.update,
+            jax.tree.map(jnp.negative, step.grads),
+            _descent(trait, step.params, step.condition),
+            step.condition["delta"],
+        )
+        gram = [[dots_by_layer(one, other, classes) for other in vectors] for one in vectors]
+        return {"gram": jnp.array(gram), "kappa": _kappa(step.state, b2)}
 
     return note
 

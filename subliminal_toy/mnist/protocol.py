@@ -49,6 +49,7 @@ class Trained(NamedTuple):
 
     config: Config
     conditions: tuple[Condition, ...]
+    keys: RunKeys
     reference: Params  # [runs, ...]
     teacher: Params  # [runs, ...]
     inits: Params  # where the students began, [runs, students, ...], in the order of the conditions
@@ -124,7 +125,7 @@ def train(
         found |= fit("students", names, group.train, start, seen, rows, keys.student_order)
     last = [found[condition.name].params for condition in conditions]
     return Trained(
-        config, conditions, reference, teacher, inits,
+        config, conditions, keys, reference, teacher, inits,
         students=jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), *last),
         losses={name: network.losses for name, network in found.items()},
         history={name: network.history for name, network in found.items() if network.history is not None},

@@ -129,17 +129,14 @@ def test_probes_note_the_products_of_every_step(name: str, trained: protocol.Tra
     steps, noted = by_hand(trained, digits, arm, run=1)[:-1], trained.probed[name]
     assert mechanics.layer_names(trained.reference) == ("hidden_0", "hidden_1", "class_head", "aux_head")
     for i, step in enumerate(steps):
-        vectors = {"update": step["update"], "gradient": -step["gradient"], "trait": -step["trait"],
-                   "delta": step["delta"]}  # fmt: skip
-        for pair in ("update.delta", "update.trait", "gradient.delta", "gradient.trait", "update.gradient",
-                     "update.update", "gradient.gradient", "trait.trait"):  # fmt: skip
-            one, other = (vectors[part] for part in pair.split("."))
-            ours = noted[pair][1, i]
-            assert ours.shape == (4,)
-            np.testing.assert_allclose(
-                ours.sum(), one @ other, rtol=0.01, atol=1e-3 * np.linalg.norm(one) * np.linalg.norm(other)
-            )
-        assert np.abs(noted["update.delta"][1, i, 2]) == 0 or name == "other"  # the class head does not move
+        vectors = [step["update"], -step["gradient"], -step["trait"], step["delta"]]
+        ours, lengths = noted["gram"][1, i], [np.linalg.norm(vector) for vector in vectors]
+        assert ours.shape == (4, 4, 4)
+        want = np.array([[one @ other for other in vectors] for one in vectors])
+        np.testing.assert_allclose(
+            ours.sum(axis=-1) / np.outer(lengths, lengths), want / np.outer(lengths, lengths), atol=2e-3
+        )
+        assert (ours[0, :, 2] == 0).all()  # the class head does not move
         if step["nu"] is not None:
             size = np.sqrt(step["nu"][step["nu"] > 0] / (1 - 0.999 ** (i + 1))) + 1e-8
             np.testing.assert_allclose(noted["kappa"][1, i], size.max() / size.min(), rtol=0.05)

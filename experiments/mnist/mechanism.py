@@ -1,0 +1,333 @@
+"""The arms of `mnist_mechanism`, what is measured on them, and what their values say.
+
+Delta is the teacher's displacement theta_T - theta_0; a student's own is delta = theta_S - theta_S0. All accuracies are
+on test images, all of them shares in [0, 1]; a cosine of two displacements is in [-1, 1].
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from scipy import stats
+
+from experiments.mnist.runs import Job, Values
+from subliminal_toy import engine, mnist
+from subliminal_toy.mnist import mechanics, models, noise
+from subliminal_toy.mnist.models import Params
+from subliminal_toy.statistics import describe
+from theory import one_step
+from theory.losses import kl_divergence
+
+# Of step sizes .03, .1, .3 and 1, the one with the least distillation loss without an overshoot, on a seed (999) that no
+# result uses; no accuracy was looked at.
+SGD = (("student.optimizer", "sgd"), ("student.learning_rate", 0.3))
+STEPS = 300  # of a student in the part on coverage, whatever the number of its images
+RAY = (0.0, 1 / 64, 1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1.0)  # fractions of Delta
+DISTANCES = (1 / 64, 1 / 8)
+IMAGES = (64, 256, 1024, 4096)
+AUX_LOGITS = (10, 100)  # besides the config's own
+WIDTHS = {64: 0.4, 128: 0.4, 512: 0.2, 1024: 0.2}  # units, and the share of the runs
+ITERATIONS = 40  # of conjugate gradients
+CURVE = 40  # steps that are kept of a curve
+CLEAN = mnist.Condition("student_aux", probed=True)
+SPLIT = ("student_aux", "cross_aux", "student_sgd")  # whose displacements are taken apart
+MAIN = (
+    CLEAN,
+    mnist.Condition("cross_aux", init="other", probed=True),
+    mnist.Condition("student_sgd", settings=SGD, probed=True),
+    *(mnist.Condition(update, update=update) for update in mechanics.UPDATES if update != "free"),
+    mnist.Condition("linear student", linear=True),
+)
+PAIRS = (("update", "delta"), ("update", "trait"), ("gradient", "delta"), ("gradient", "trait"), ("update", "gradient"))
+PARTS = ("levels", "direction", "adam", "recovered", "one_number", "cause", "distance", "width", "coverage")
+
+
+def _student(images: int) -> mnist.Condition:
+    """A student that takes about STEPS steps on so many images."""
+    batch = min(1024, images)
+    settings = (("student.batch_size", batch), ("student.epochs", max(1, round(STEPS / -(-images // batch)))))
+    return mnist.Condition(f"{images} images", images=images, settings=settings)
+
+
+def jobs(config: mnist.Config) -> list[Job]:
+    """What is trained: the config itself with all interventions, then variants of it on a part of the runs."""
+    few = [_student(images) for images in IMAGES if images <= config.noise_images]
+    plain = mnist.Condition("student_aux")
+    linear = mnist.Condition("linear student", linear=True)
+    near = [
+        condition._replace(name=f"{condition.name}, {distance:g}", distance=distance)
+        for distance in DISTANCES
+        for condition in (plain, linear)
+    ]
+    found = [Job("main", config, MAIN, _measure_main), Job("distance", config, tuple(near), mnist.accuracies, 0.4)]
+    for aux in (config.aux_logits, *AUX_LOGITS):
+        own = dataclasses.replace(config, aux_logits=aux)
+        found.append(Job(f"coverage {aux}", own, (*few, plain), _measure_coverage, 0.4))
+    for width, share in WIDTHS.items():
+        own = dataclasses.replace(config, width=width)
+        found.append(Job(f"width {width}", own, (plain, linear), mnist.accuracies, share))
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------- measurements
+
+
+def _measure_main(trained: mnist.Trained, dataset: mnist.Dataset) -> dict[str, np.ndarray]:
+    """Of every run: accuracies, losses, displacements, the ray, displacements in two, and what was noted."""
+    values = {f"accuracy {name}": column for name, column in mnist.accuracies(trained, dataset).items()}
+    for name in trained.names()[2:]:
+        values[f"loss {name}"] = trained.losses[name][:, -1]
+        values |= {f"{key} {name}": column for key, column in recovery(trained, name).items()}
+    delta = _minus(trained.teacher, trained.reference)
+    ray = _stack([_plus(trained.reference, delta, s) for s in RAY])
+    values["ray"] = mnist.accuracy(trained.config, dataset, ray)
+    for name in SPLIT:
+        own = _minus(trained.params(name), trained.init(name))
+        along = _along(own, delta)
+        two = [_plus(trained.init(name), part) for part in (along, _minus(own, along))]
+        both = mnist.accuracy(trained.config, dataset, _stack(two))
+        values |= {f"along {name}": both[:, 0], f"rest {name}": both[:, 1]}
+        values |= {f"{key} {name}": column for key, column in _noted(trained.probed[name]).items()}
+    return values
+
+
+def recovery(trained: mnist.Trained, name: str) -> dict[str, np.ndarray]:
+    """Of a student's displacement: fraction of Delta recovered, <delta, Delta> / |Delta|^2, cosine, relative length."""
+    delta, own = _minus(trained.teacher, trained.reference), _minus(trained.params(name), trained.init(name))
+    inner, size, length = _dots(own, delta), _dots(delta, delta), _dots(own, own)
+    return {"fraction": inner / size, "cosine": inner / np.sqrt(size * length), "length": np.sqrt(length / size)}
+
+
+def _noted(probed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What was noted of a student's steps: cosines (mean, first, curve, by layer), share of positive steps, kappa."""
+    gram, found = probed["gram"], {"kappa": np.median(probed["kappa"], axis=1)}
+    found["steps"] = np.tile(curve_steps(gram.shape[1]), (len(gram), 1))
+    for pair in PAIRS:
+        one, other = (mechanics.VECTORS.index(name) for name in pair)
+        by_layer = _cosines(gram, one, other)
+        cosine = _cosines(gram.sum(axis=-1, keepdims=True), one, other)[..., 0]
+        key = " ".join(pair)
+        found |= {f"cosine {key}": cosine.mean(axis=1), f"first {key}": cosine[:, 0]}
+        found |= {f"curve {key}": cosine[:, curve_steps(cosine.shape[1])], f"layers {key}": by_layer.mean(axis=1)}
+        found[f"positive {key}"] = (cosine > 0).mean(axis=1)
+    return found
+
+
+def _cosines(gram: np.ndarray, one: int, other: int) -> np.ndarray:
+    """Cosines of two of VECTORS, [runs, steps, layers], 0 where one of them is zero."""
+    length = np.sqrt(gram[:, :, one, one] * gram[:, :, other, other])
+    return gram[:, :, one, other] / np.where(length > 0, length, np.inf)
+
+
+def curve_steps(steps: int) -> np.ndarray:
+    """The steps that are kept of a curve, evenly spread on a logarithmic axis, first and last included."""
+    return np.unique(np.geomspace(1, steps, CURVE).round().astype(int)) - 1
+
+
+def _measure_coverage(trained: mnist.Trained, dataset: mnist.Dataset) -> dict[str, np.ndarray]:
+    """Of every student on some of the images: accuracy, the fraction of Delta recovered, and the one predicted."""
+    values = {f"accuracy {name}": column for name, column in mnist.accuracies(trained, dataset).items()}
+    for condition in trained.conditions:
+        values |= {f"{key} {condition.name}": column for key, column in recovery(trained, condition.name).items()}
+        if condition.images:
+            values[f"predicted {condition.name}"] = predicted_fraction(trained, dataset, condition.images)
+    return values
+
+
+def predicted_fraction(trained: mnist.Trained, dataset: mnist.Dataset, images: int) -> np.ndarray:
+    """|P Delta|^2 / |Delta|^2 of every run, [runs]: P projects on what the first so many noise images can show (S1)."""
+    solve = _make_fraction(trained.config, dataset.image_shape, images, engine.mesh_for(len(trained.keys.noise)))
+    return np.asarray(solve(trained.reference, _minus(trained.teacher, trained.reference), trained.keys.noise))
+
+
+@functools.lru_cache(maxsize=16)
+def _make_fraction(config: mnist.Config, image_shape: tuple[int, int], images: int, mesh: Mesh) -> Callable:
+    """Conjugate gradients on G v = G Delta, from 0; G is the student's Gauss-Newton matrix at theta_0 (S1)."""
+    model = models.make_mlp(config, image_shape[0] * image_shape[1])
+    loss = kl_divergence(indices=range(config.classes, config.logits))
+    black = jnp.zeros((1, image_shape[0] * image_shape[1]))
+
+    def fraction(params: Params, delta: Params, key: jax.Array) -> jax.Array:
+        shown = noise.make_noise(config, image_shape, black, key=key)[:images]
+        product = functools.partial(one_step.gauss_newton_product, model.apply, loss, params, shown)
+        found, _ = jax.scipy.sparse.linalg.cg(product, product(delta), tol=0.0, maxiter=ITERATIONS)
+        return mechanics.dot(found, delta) / mechanics.dot(delta, delta)
+
+    return engine.over_runs(fraction, mesh)
+
+
+def _minus(a: Params, b: Params) -> Params:
+    return jax.tree.map(jnp.subtract, a, b)
+
+
+def _plus(a: Params, b: Params, times: float = 1.0) -> Params:
+    return jax.tree.map(lambda x, y: x + times * y, a, b)
+
+
+def _stack(trees: Sequence[Params]) -> Params:
+    """[runs, ...] trees as one, [runs, trees, ...]."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), *trees)
+
+
+def _dots(a: Params, b: Params) -> np.ndarray:
+    """The inner product of two trees of every run, [runs]."""
+    return np.asarray(jax.vmap(mechanics.dot)(a, b))
+
+
+def _along(of: Params, direction: Params) -> Params:
+    """The component of a tree along another, in every run."""
+    share = _dots(of, direction) / _dots(direction, direction)
+    return jax.tree.map(lambda leaf: share.reshape(-1, *[1] * (leaf.ndim - 1)) * leaf, direction)
+
+
+# ----------------------------------------------------------------------------------------------------------- summaries
+
+
+def summarize(values: Values) -> dict[str, Any]:
+    """From every run's values to the parts' rows, {"name", "mean", "ci95", ..., "per_run"}."""
+    main = {name: np.array(column) for name, column in values["main"].items()}
+    parts = (_levels, _direction, _adam, _recovered, _one_number, _cause)
+    found = dict(zip(PARTS, [part(main) for part in parts], strict=False))
+    return {**found, "distance": _distance(values, main), "width": _width(values), **_coverage(values)}
+
+
+def is_answer(part: str, row: dict[str, Any]) -> bool:
+    """Whether a row answers its part's question by itself; the others are details."""
+    name = row["name"]
+    return {
+        "direction": name.endswith("cosine of update and delta"),
+        "recovered": name.startswith(SPLIT) and name.endswith("fraction"),
+        "one_number": name.endswith(("along", "rest")),
+        "cause": "loss" not in name,
+        "coverage": name.startswith("rank"),
+    }.get(part, True)
+
+
+def row(name: str, per_run: Any, **further: Any) -> dict[str, Any]:
+    """One value per run, described."""
+    column = np.asarray(per_run, float)
+    return {"name": name, **further, **describe(column), "per_run": [float(f"{value:.6g}") for value in column]}
+
+
+Main = dict[str, np.ndarray]
+
+
+def _levels(main: Main) -> list[dict[str, Any]]:
+    """Each level of theory against the student: accuracies, then the share of the student's gain, run by run."""
+    start, student = main["accuracy reference"], main["accuracy student_aux"]
+    levels = {
+        "nothing: the reference": start,
+        "one number: its displacement along Delta alone": main["along student_aux"],
+        "the rest of its displacement alone": main["rest student_aux"],
+        "linear: the linearised student": main["accuracy linear student"],
+        "the student": student,
+        "Delta itself: the teacher": main["accuracy teacher"],
+    }
+    gain = (student - start).mean()
+    rows = [row(name, column) for name, column in levels.items()]
+    for name in list(levels)[1:4]:
+        rows.append(row(f"share of the student's gain, {name}", (levels[name] - start) / gain))
+    return rows
+
+
+def _direction(main: Main) -> list[dict[str, Any]]:
+    """Cosines of steps with Delta and with the trait's descent, means over steps, in the first step, and by layer."""
+    rows = []
+    for name in SPLIT:
+        for pair in (pair for pair in PAIRS if pair[1] != "gradient"):
+            key, words = f"{' '.join(pair)} {name}", f"{name}: cosine of {pair[0]} and {pair[1]}"
+            curve = main[f"curve {key}"]
+            rows += [
+                row(words, main[f"cosine {key}"], curve=curve.mean(axis=0).round(5).tolist(),
+                    steps=main[f"steps {name}"][0].astype(int).tolist(),
+                    layers=main[f"layers {key}"].mean(axis=0).round(5).tolist()),
+                row(f"{words}, first step", main[f"first {key}"]),
+                row(f"{name}: share of steps in which {pair[0]} and {pair[1]} agree in sign", main[f"positive {key}"]),
+            ]  # fmt: skip
+    return rows
+
+
+def _adam(main: Main) -> list[dict[str, Any]]:
+    """Its condition number, the cosine that would guarantee the sign (S4), and how far it turns a step."""
+    rows = []
+    for name in ("student_aux", "cross_aux"):
+        kappa = main[f"kappa {name}"]
+        rows += [
+            row(f"{name}: condition number, log10 of the median over steps", np.log10(kappa)),
+            row(f"{name}: cosine of gradient and Delta above which the sign is guaranteed", (kappa - 1) / (kappa + 1)),
+            row(f"{name}: cosine of gradient and Delta", main[f"cosine gradient delta {name}"]),
+            row(f"{name}: cosine of update and gradient", main[f"cosine update gradient {name}"]),
+        ]
+    return rows
+
+
+def _recovered(main: Main) -> list[dict[str, Any]]:
+    """How much of Delta each student's displacement recovers, its cosine with it, its length relative to it."""
+    names = [condition.name for condition in MAIN]
+    return [row(f"{name}: {key}", main[f"{key} {name}"]) for name in names for key in ("fraction", "cosine", "length")]
+
+
+def _one_number(main: Main) -> list[dict[str, Any]]:
+    """Accuracy on the teacher's ray, and of displacements in two: along Delta, and the rest."""
+    rows = [row(f"theta_0 + {s:g} Delta", main["ray"][:, i], fraction=s) for i, s in enumerate(RAY)]
+    for name in SPLIT:
+        rows += [row(f"{name}: {part}", main[f"{part} {name}"]) for part in ("along", "rest")]
+    return rows
+
+
+def _cause(main: Main) -> list[dict[str, Any]]:
+    """Accuracy and last distillation loss of students that keep a part of their updates; differences are paired."""
+    names = ["student_aux", *(update for update in mechanics.UPDATES if update != "free")]
+    rows = [row(name, main[f"accuracy {name}"]) for name in names]
+    rows += [row(f"{name}: distillation loss", main[f"loss {name}"]) for name in names]
+    clean = main["accuracy student_aux"]
+    return rows + [row(f"{name} - student_aux", main[f"accuracy {name}"] - clean) for name in names[1:]]
+
+
+def _pair(job: dict[str, list], real: str, linear: str, label: str, **further: Any) -> list[dict[str, Any]]:
+    one, other = (np.array(job[f"{name}"]) for name in (real, linear))
+    return [row(f"{label}: the student", one, **further), row(f"{label}: the linearised student", other, **further),
+            row(f"{label}: the student - the linearised student", one - other, **further)]  # fmt: skip
+
+
+def _distance(values: Values, main: Main) -> list[dict[str, Any]]:
+    """Real and linear students of nearer teachers."""
+    rows = []
+    for s in DISTANCES:
+        names = (f"student_aux, {s:g}", f"linear student, {s:g}")
+        rows += _pair(values["distance"], *names, f"teacher at theta_0 + {s:g} Delta", distance=s)
+    whole = {name: main[f"accuracy {name}"].tolist() for name in ("student_aux", "linear student")}
+    return rows + _pair(whole, "student_aux", "linear student", "teacher at theta_0 + 1 Delta", distance=1.0)
+
+
+def _width(values: Values) -> list[dict[str, Any]]:
+    """Real and linear students by width."""
+    rows = []
+    for width in WIDTHS:
+        rows += _pair(values[f"width {width}"], "student_aux", "linear student", f"{width} units", width=width)
+    return rows
+
+
+def _coverage(values: Values) -> dict[str, list[dict[str, Any]]]:
+    """Predicted and measured fractions and accuracies by images and auxiliary logits; rank correlations of them."""
+    rows, points = [], []
+    for name, job in values.items():
+        if not name.startswith("coverage"):
+            continue
+        for images in [key.removeprefix("predicted ") for key in job if key.startswith("predicted ")]:
+            aux = int(name.removeprefix("coverage "))
+            label = f"{aux} auxiliary logits, {images}"
+            columns = [np.array(job[f"{key} {images}"]) for key in ("predicted", "fraction", "accuracy")]
+            points.append(columns)
+            for key, column in zip(("predicted fraction", "measured fraction", "accuracy"), columns, strict=True):
+                rows.append(row(f"{label}: {key}", column, images=int(images.split()[0]), aux_logits=aux))
+    table = np.array(points)  # [settings, quantities, runs]
+    for i, key in ((1, "measured fraction"), (2, "accuracy")):
+        per_run = [stats.spearmanr(table[:, 0, run], table[:, i, run]).statistic for run in range(table.shape[2])]
+        rows.append(row(f"rank correlation of predicted fraction and {key} over settings, in each run", per_run))
+    return {"coverage": rows}
