@@ -23,8 +23,8 @@ from subliminal_toy.statistics import describe
 from theory import one_step
 from theory.losses import kl_divergence
 
-# Of step sizes .03, .1, .3 and 1, the one with the least distillation loss without an overshoot, on a seed (999) that no
-# result uses; no accuracy was looked at.
+# Of step sizes .03, .1, .3 and 1: the least distillation loss without an overshoot, on a seed (999) that no result uses;
+# no accuracy was looked at.
 SGD = (("student.optimizer", "sgd"), ("student.learning_rate", 0.3))
 STEPS = 300  # of a student in the part on coverage, whatever the number of its images
 RAY = (0.0, 1 / 64, 1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1.0)  # fractions of Delta
