@@ -1,4 +1,4 @@
-"""Mutants of what all experiments share (experiments/cli.py, records.py): rows are the fields of a Mutant."""
+"""Mutants of what all experiments share (experiments/harness): rows are the fields of a Mutant."""
 
 from tests.mutants import Mutant
 

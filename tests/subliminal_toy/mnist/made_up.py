@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from subliminal_toy.data import Dataset
+from subliminal_toy.mnist.data import Dataset
 
 CLASSES = 5
 

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from subliminal_toy.config import Config, Training
-from subliminal_toy.data import Dataset
+from subliminal_toy.mnist.data import Dataset
 
 Params = dict[str, dict[str, np.ndarray]]  # {"hidden_0": {"kernel", "bias"}, ..., "head": {"kernel", "bias"}}
 

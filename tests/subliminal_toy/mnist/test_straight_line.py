@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 
 from experiments import mnist_aux_logits
-from subliminal_toy import data, engine, models, phase, protocol
+from subliminal_toy import engine, phase
 from subliminal_toy.config import Config, with_settings
+from subliminal_toy.mnist import data, models
+from subliminal_toy.mnist import train as protocol
 from tests.subliminal_toy.mnist import made_up, straight_line
 
 SIZES = {
