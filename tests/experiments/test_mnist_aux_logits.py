@@ -9,6 +9,7 @@ from scipy import stats
 
 from experiments import mnist_aux_logits
 from experiments.harness.chunks import ChunkStore
+from subliminal_toy import mnist
 from subliminal_toy.config import config_for
 from subliminal_toy.mnist import data
 
@@ -29,16 +30,15 @@ def made_up(model: int, run: int, seed: int = 0) -> float:
 @pytest.fixture
 def made_up_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """The training replaced by made-up numbers."""
-
-    def make_protocol(*_arguments: Any) -> Any:
-        def run_chunk(keys: tuple[int, np.ndarray], _on_epoch: Any) -> dict[str, np.ndarray]:
-            seed, runs = keys
-            return {name: np.array([made_up(i, run, seed) for run in runs]) for i, name in enumerate(NAMES)}
-
-        return run_chunk
-
-    monkeypatch.setattr(mnist_aux_logits.protocol, "make_protocol", make_protocol)
-    monkeypatch.setattr(mnist_aux_logits.protocol, "run_keys", lambda seed, runs: (seed, runs))
+    monkeypatch.setattr(mnist, "run_keys", lambda seed, runs: (seed, runs))
+    monkeypatch.setattr(mnist, "train", lambda _config, _dataset, _conditions, keys, **_: keys)
+    monkeypatch.setattr(
+        mnist,
+        "accuracies",
+        lambda keys, _dataset: {
+            name: np.array([made_up(i, run, keys[0]) for run in keys[1]]) for i, name in enumerate(NAMES)
+        },
+    )
 
 
 @pytest.mark.usefixtures("made_up_runs")
