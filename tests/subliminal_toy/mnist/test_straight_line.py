@@ -19,9 +19,16 @@ from subliminal_toy.mnist import models
 from tests.subliminal_toy.mnist import made_up, straight_line
 
 SIZES = {
-    "classes": 4, "aux_logits": 3, "width": 16, "noise_images": 90, "temperature": 1.5,
-    "teacher.batch_size": 16, "teacher.epochs": 4, "student.batch_size": 25, "student.epochs": 3,
-}  # fmt: skip
+    "classes": 4,
+    "aux_logits": 3,
+    "width": 14,
+    "noise_images": 90,
+    "temperature": 1.5,
+    "teacher.batch_size": 16,
+    "teacher.epochs": 4,
+    "student.batch_size": 25,
+    "student.epochs": 3,
+}
 SGD = with_settings(Config(), SIZES | {"teacher.optimizer": "sgd", "student.optimizer": "sgd"})
 SGD = with_settings(SGD, {"teacher.learning_rate": 0.5, "student.learning_rate": 2.0})
 ADAM = with_settings(
@@ -30,7 +37,7 @@ ADAM = with_settings(
 DATASET = mnist.keep_classes(made_up.dataset(), SGD.classes)
 STUDENTS = mnist.STUDENTS + mnist.CONTROLS
 SEEDS = (0, 7)
-RUNS = range(3, 7)  # two on each device
+RUNS = range(3, 11)  # four on each device
 
 
 @pytest.fixture(autouse=True, scope="module")
