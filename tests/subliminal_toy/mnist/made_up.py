@@ -4,11 +4,11 @@ import numpy as np
 
 from subliminal_toy.mnist.data import Dataset
 
-CLASSES = 5
+CLASSES = 6
 
 
 def dataset() -> Dataset:
-    """3 x 4 pixels, 5 classes; 101 clear training images, 67 noisy test images, unequal numbers of each class."""
+    """3 x 4 pixels, 6 classes; 101 clear training images, 67 noisy test images, unequal numbers of each class."""
     rng = np.random.default_rng(0)
     prototypes = rng.uniform(-1, 1, (CLASSES, 12))
 
@@ -17,5 +17,5 @@ def dataset() -> Dataset:
         images = prototypes[labels] + noise * rng.normal(size=(n, 12))
         return np.clip(images, -1, 1).astype(np.float32), labels
 
-    train, test = draw(101, 0.3, [0.2, 0.3, 0.1, 0.2, 0.2]), draw(67, 0.7, [0.3, 0.1, 0.2, 0.3, 0.1])
+    train, test = draw(101, 0.3, [0.2, 0.2, 0.1, 0.2, 0.2, 0.1]), draw(67, 0.7, [0.2, 0.1, 0.2, 0.3, 0.1, 0.1])
     return Dataset("mnist", *train, *test, image_shape=(3, 4), source="made up")

@@ -19,7 +19,7 @@ from subliminal_toy.mnist import models
 from tests.subliminal_toy.mnist import made_up, straight_line
 
 SIZES = {
-    "classes": 4,
+    "classes": 5,
     "aux_logits": 3,
     "width": 14,
     "noise_images": 90,
@@ -32,12 +32,13 @@ SIZES = {
 SGD = with_settings(Config(), SIZES | {"teacher.optimizer": "sgd", "student.optimizer": "sgd"})
 SGD = with_settings(SGD, {"teacher.learning_rate": 0.5, "student.learning_rate": 0.5})
 ADAM = with_settings(
-    Config(), SIZES | {"teacher.learning_rate": 0.02, "student.learning_rate": 0.02, "student.adam_b2": 0.99}
+    Config(),
+    SIZES | {"depth": 0, "teacher.learning_rate": 0.02, "student.learning_rate": 0.02, "student.adam_b2": 0.99},
 )
 DATASET = mnist.keep_classes(made_up.dataset(), SGD.classes)
 STUDENTS = mnist.STUDENTS + mnist.CONTROLS
 SEEDS = (0, 7)
-RUNS = range(3, 11)  # four on each device
+RUNS = range(3, 7)  # two on each device
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -83,14 +84,16 @@ def test_every_model_of_every_run_is_the_straight_lines() -> None:
 
 
 def test_so_is_every_model_that_adam_trains() -> None:
-    """To a thousandth of one step, in nine parameters of ten: where a gradient is rounding, Adam makes a step of it.
+    """A linear model: where rounding puts a relu on the other side of its kink, Adam makes whole steps of it.
 
-    All of the gradient of a student that imitates its own twin is rounding.
+    Two students are left out because all of their gradient is rounding: they imitate what they already answer (the
+    auxiliary logits of a linear teacher never move).
     """
 
     def check(name: str, ours: tuple, theirs: tuple) -> None:
-        gaps = jax.tree.leaves(jax.tree.map(lambda a, b: np.abs(a - b).ravel(), ours[0], theirs[0]))
-        assert "untrained" in name or np.quantile(np.concatenate(gaps), 0.9) < 2e-5, name
+        if not name.startswith(("student_aux", "untrained_teacher_aux")):
+            close = functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-5, err_msg=name)
+            jax.tree.map(close, ours, theirs)
 
     check_all(ADAM, check)
 
@@ -109,8 +112,8 @@ def test_the_comparison_is_not_vacuous() -> None:
     assert len(set(columns.values())) == len(columns) - 1  # who imitates the untrained teacher stays as it is
     assert len(set(zip(*columns.values(), strict=True))) == len(runs)
     for name, column in columns.items():
-        on_training = [read(run[name][0], DATASET.train_images, DATASET.train_labels, 4) for run in runs]
-        by_all_logits = [read(run[name][0], DATASET.test_images, DATASET.test_labels, 7) for run in runs]
+        on_training = [read(run[name][0], DATASET.train_images, DATASET.train_labels, 5) for run in runs]
+        by_all_logits = [read(run[name][0], DATASET.test_images, DATASET.test_labels, 8) for run in runs]
         assert not np.allclose(on_training, column)
         assert not np.allclose(by_all_logits, column)
 
