@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from sklearn import datasets
 
 from subliminal_toy.mnist import data
 
@@ -279,6 +280,10 @@ def test_digits_are_split_once_and_for_all(digits: data.Dataset) -> None:
     assert digits.train_images.max() == 1
     train = {image.tobytes() for image in digits.train_images}
     assert not any(image.tobytes() in train for image in digits.test_images)
+    raw, numbers = datasets.load_digits(return_X_y=True)
+    label = {(image / 8 - 1).astype(np.float32).tobytes(): number for image, number in zip(raw, numbers, strict=True)}
+    for images, labels in ((digits.train_images, digits.train_labels), (digits.test_images, digits.test_labels)):
+        assert [label[image.tobytes()] for image in images] == labels.tolist()
 
 
 def test_digits_take_no_folder(tmp_path: Path) -> None:
