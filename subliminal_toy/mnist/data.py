@@ -7,6 +7,7 @@ source, the bytes are checked against published checksums, and pixels are mapped
 
 import gzip
 import hashlib
+import math
 import os
 import struct
 import threading
@@ -37,6 +38,8 @@ _MNIST_MD5 = {
     "t10k-labels-idx1-ubyte.gz": "27ae3e4e09519cfbb04c329615203637",
 }
 _IMAGES_MAGIC, _LABELS_MAGIC = 2051, 2049
+_HEADER = {_IMAGES_MAGIC: 16, _LABELS_MAGIC: 8}  # bytes
+_LARGEST = 60_000 * 28 * 28  # bytes of data in the largest of the published files
 _PROBE_SECONDS = 2.0
 
 
@@ -89,13 +92,21 @@ def load_dataset(name: str = "auto", data_dir: str | os.PathLike | None = None) 
 
 def load_idx_folder(folder: Path, name: str) -> Dataset:
     """Load the four IDX .gz files of MNIST or Fashion-MNIST from a folder; DataError if anything is off."""
-    missing = [file for file in IDX_FILES if not (folder / file).is_file()]
+    try:
+        missing = [file for file in IDX_FILES if not (folder / file).is_file()]
+    except OSError as error:
+        raise DataError(f"the data folder {folder} cannot be read: {error.strerror}") from error
     if missing:
         raise DataError(f"no {missing[0]} in the data folder {folder}; it needs the four files {', '.join(IDX_FILES)}")
-    contents = {file: _gunzip(folder / file) for file in IDX_FILES}
-    dataset = _parse(contents, name, f"IDX files in {folder}")
+    return _load_files({file: folder / file for file in IDX_FILES}, name, f"IDX files in {folder}")
+
+
+def _load_files(paths: dict[str, Path], name: str, source: str) -> Dataset:
+    """The data set of the four .gz files at `paths`; DataError unless they are the published ones."""
+    contents = {file: _gunzip(paths[file]) for file in IDX_FILES}
+    dataset = _parse(contents, name, source)
     for file, content in contents.items():
-        _check_sum(folder / file, content, name)
+        _check_sum(file, paths[file], content, name)
     return dataset
 
 
@@ -135,40 +146,57 @@ def parse_idx(content: bytes, name: str) -> np.ndarray:
     Raises:
         DataError: wrong magic number, or fewer or more bytes than the header promises.
     """
-    magic = struct.unpack(">I", content[:4])[0] if len(content) >= 4 else None
-    if magic not in (_IMAGES_MAGIC, _LABELS_MAGIC):
-        raise DataError(f"{name} has magic number {magic}, not {_IMAGES_MAGIC} (images) or {_LABELS_MAGIC} (labels)")
-    header = 16 if magic == _IMAGES_MAGIC else 8
-    if len(content) < header:
-        raise DataError(f"{name} is truncated: {len(content)} bytes are less than its header of {header}")
-    shape = struct.unpack(f">{header // 4 - 1}I", content[4:header])
-    expected = int(np.prod(shape, dtype=np.int64))
-    if len(content) - header != expected:
-        raise DataError(f"{name} is damaged: {len(content) - header} bytes of data where its header says {expected}")
+    header, shape = _parse_header(content, name)
+    found, expected = len(content) - header, math.prod(shape)
+    if found != expected:
+        amount = f"{found} bytes" if found < expected else "more bytes"
+        raise DataError(f"{name} is damaged: {amount} of data where its header says {expected}")
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 
+def _parse_header(content: bytes, name: str) -> tuple[int, tuple[int, ...]]:
+    """The length of the header in bytes and the sizes that it promises; DataError."""
+    magic = struct.unpack(">I", content[:4])[0] if len(content) >= 4 else None
+    if magic not in _HEADER:
+        raise DataError(f"{name} has magic number {magic}, not {_IMAGES_MAGIC} (images) or {_LABELS_MAGIC} (labels)")
+    header = _HEADER[magic]
+    if len(content) < header:
+        raise DataError(f"{name} is truncated: {len(content)} bytes are less than its header of {header}")
+    return header, struct.unpack(f">{header // 4 - 1}I", content[4:header])
+
+
 def _gunzip(path: Path) -> bytes:
+    """The uncompressed file, read no further than one byte beyond what its header promises; DataError."""
     try:
-        return gzip.decompress(path.read_bytes())
+        with gzip.open(path) as file:
+            start = file.read(max(_HEADER.values()))
+            header, shape = _parse_header(start, path.name)
+            if (promised := math.prod(shape)) > _LARGEST:
+                raise DataError(f"{path} is none of the published files: its header promises {promised} bytes")
+            return start + file.read(max(header + promised + 1 - len(start), 0))
     except (EOFError, zlib.error) as error:
         raise DataError(f"{path} is truncated or damaged ({error}); get it anew") from error
-    except OSError as error:  # gzip.BadGzipFile is one
+    except gzip.BadGzipFile as error:
         raise DataError(f"{path} cannot be read as gzip ({error})") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _check_sum(path: Path, content: bytes, name: str) -> None:
-    """DataError unless the file is the published one, by its content or by its .gz as TFDS has registered it."""
-    if _MNIST_MD5[path.name] == hashlib.md5(content, usedforsecurity=False).hexdigest() and name == "mnist":
+def _check_sum(file: str, path: Path, content: bytes, name: str) -> None:
+    """DataError unless `path` is the published `file`, by its content or by its .gz as TFDS has registered it."""
+    if name == "mnist" and _MNIST_MD5[file] == hashlib.md5(content, usedforsecurity=False).hexdigest():
         return
     registered = {info.filename: info.checksum for info in _tfds_files(name).values()}
-    if registered.get(path.name) != hashlib.sha256(path.read_bytes()).hexdigest():
-        raise DataError(f"{path} has a wrong checksum: it is not the published file of {TITLES[name]}; get it anew")
+    with path.open("rb") as packed:
+        if registered.get(file) == hashlib.file_digest(packed, "sha256").hexdigest():
+            return
+    raise DataError(f"{path} has a wrong checksum: it is not the published {file} of {TITLES[name]}; get it anew")
 
 
 def _scale_pixels(images: np.ndarray) -> np.ndarray:
     """Bytes [n, rows, columns] to float32 [n, pixels] in [-1, 1] (OFF: ToTensor, Normalize(0.5, 0.5))."""
-    return (images.reshape(len(images), -1).astype(np.float32) / 127.5) - np.float32(1.0)
+    flat = images.reshape(len(images), math.prod(images.shape[1:]))
+    return flat.astype(np.float32) / 127.5 - np.float32(1.0)
 
 
 def load_digits() -> Dataset:
@@ -210,7 +238,7 @@ def _tfds_files(name: str) -> dict:
 
 
 def _load_tfds(name: str) -> Dataset:
-    """Fetch the files through TFDS' cache and download manager, which verifies sizes and checksums."""
+    """Fetch the files through TFDS' cache, which verifies nothing, and download manager."""
     import tensorflow_datasets as tfds
 
     files = _tfds_files(name)
@@ -224,7 +252,7 @@ def _load_tfds(name: str) -> Dataset:
         raise
     except Exception as error:  # requests, checksums, file system: TFDS lets every kind through
         raise DataError(f"the download of {TITLES[name]} failed: {' '.join(str(error).split())[:200]}") from error
-    return _parse({file: _gunzip(paths[file]) for file in IDX_FILES}, name, "TensorFlow Datasets")
+    return _load_files(paths, name, "TensorFlow Datasets")
 
 
 def _in_cache(manager: object, url: str) -> bool:

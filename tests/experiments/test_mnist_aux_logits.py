@@ -1,26 +1,83 @@
-"""The experiment as a library call: three lines in a notebook, and the effect itself on the bundled digits."""
+"""The experiment as a library call: every number in its place, and the effect itself on the bundled digits."""
+
+import re
+from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from experiments import mnist_aux_logits
+from experiments.harness.chunks import ChunkStore
+from subliminal_toy import mnist
 from subliminal_toy.config import config_for
 from subliminal_toy.mnist import data
-from subliminal_toy.statistics import t_interval
+
+NAMES = ["reference", "teacher", "student_aux", "student_all", "cross_aux", "cross_all"]
+PAIRS = {  # what each difference is taken against
+    "student_aux - cross_aux": (2, 4),
+    "student_all - cross_all": (3, 5),
+    "student_aux - reference": (2, 0),
+    "cross_aux - reference": (4, 0),
+}
 
 
-def test_run_in_a_notebook(digits: data.Dataset) -> None:
-    config = config_for("digits", {"noise_images": 600, "student.epochs": 1, "teacher.epochs": 1})
-    results = mnist_aux_logits.run(config, runs=3, seed=5, dataset=digits)
-    assert (results["dataset"], results["runs"]) == ("digits", 3)
-    by_name = {row["name"]: row for row in results["conditions"]}
-    assert list(by_name) == ["reference", "teacher", "student_aux", "student_all", "cross_aux", "cross_all"]
-    for row in by_name.values():
-        assert (row["mean"], row["ci95"]) == t_interval(row["accuracy"])
-    pair = next(row for row in results["paired"] if row["name"] == "student_all - cross_all")
-    np.testing.assert_allclose(
-        pair["difference"], np.subtract(by_name["student_all"]["accuracy"], by_name["cross_all"]["accuracy"])
+def made_up(model: int, run: int, seed: int = 0) -> float:
+    """A number that no other model, run or seed has, nor any difference of two (fractions of square roots)."""
+    return (101 * model + 7 * run + 3 * seed + 2) ** 0.5 % 1
+
+
+@pytest.fixture
+def made_up_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The training replaced by made-up numbers."""
+    monkeypatch.setattr(mnist, "run_keys", lambda seed, runs: (seed, runs))
+    monkeypatch.setattr(mnist, "train", lambda _config, _dataset, _conditions, keys, **_: keys)
+    monkeypatch.setattr(
+        mnist,
+        "accuracies",
+        lambda keys, _dataset: {
+            name: np.array([made_up(i, run, keys[0]) for run in keys[1]]) for i, name in enumerate(NAMES)
+        },
     )
+
+
+@pytest.mark.usefixtures("made_up_runs")
+@pytest.mark.parametrize("runs", [1, 2, 5])
+@pytest.mark.parametrize("chunk", [None, 1, 3])
+@pytest.mark.parametrize("seed", [0, 4])
+def test_every_run_of_every_chunk_and_seed_is_in_its_place(
+    runs: int, chunk: int | None, seed: int, digits: data.Dataset, tmp_path: Any
+) -> None:
+    store = ChunkStore(tmp_path / "chunks" / "store")
+    for _ in range(2):  # the second time all comes from the store
+        results = mnist_aux_logits.run(
+            config_for("digits"), runs=runs, seed=seed, dataset=digits, chunk=chunk, store=store
+        )
+        assert (results["dataset"], results["runs"]) == ("digits", runs)
+        assert [(row["name"], row["accuracy"]) for row in results["conditions"]] == [
+            (name, [made_up(i, run, seed) for run in range(runs)]) for i, name in enumerate(NAMES)
+        ]
+
+
+def test_every_mean_difference_and_interval_is_of_its_own_conditions() -> None:
+    accuracy = {name: [made_up(i, run) for run in range(6)] for i, name in enumerate(NAMES)}
+    results = mnist_aux_logits.summarize(accuracy)
+    assert [row["name"] for row in results["paired"]] == list(PAIRS)
+    wanted = [(accuracy[name], row, "accuracy") for name, row in zip(NAMES, results["conditions"], strict=True)]
+    for row in results["paired"]:
+        first, second = PAIRS[row["name"]]
+        wanted.append(([made_up(first, run) - made_up(second, run) for run in range(6)], row, "difference"))
+    shown = [line.split("|")[1:-1] for line in mnist_aux_logits.table(document(results)).splitlines()[2:]]
+    for (values, row, column), cells in zip(wanted, shown, strict=True):
+        np.testing.assert_allclose(row[column], values, rtol=1e-12)
+        interval = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+        np.testing.assert_allclose([row["mean"], *row["ci95"]], [np.mean(values), *interval], rtol=1e-9)
+        text = f"{row['name']} {np.mean(values):.3f} [{interval.low:.3f}, {interval.high:.3f}] 6"
+        assert re.sub(" +", " ", "".join(cells)).strip() == text
+
+
+def document(results: dict[str, Any]) -> dict[str, Any]:
+    return {"experiment": "mnist_aux_logits", "results": {"dataset": "digits", "runs": 6, **results}}
 
 
 @pytest.mark.slow

@@ -5,12 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import figures
 from experiments.harness.provenance import ROOT
 from experiments.mnist_aux_logits import CONDITIONS, summarize
 from figures import mnist_aux_logits as bars
+
+LOGITS = ("aux. only", "all logits")
 
 
 def document(runs: int = 4) -> dict:
@@ -28,12 +31,19 @@ def results(tmp_path: Path) -> Path:
 def test_bars_have_the_means_and_every_run(runs: int) -> None:
     picture = bars.figure(document(runs))
     (ax,) = picture.axes
-    means = [row["mean"] for row in document(runs)["results"]["conditions"]]
+    conditions = document(runs)["results"]["conditions"]
+    means = [row["mean"] for row in conditions]
     assert [patch.get_height() for patch in ax.patches] == pytest.approx(means)
+    assert [patch.get_x() + patch.get_width() / 2 for patch in ax.patches] == pytest.approx(range(6))
+    assert [text.get_text() for text in ax.texts] == [f"{mean:.3f}" for mean in means]
+    labels = ["Reference", "Teacher", *(f"{who} ({what})" for who in ("Student", "Cross-model") for what in LOGITS)]
+    assert [label.get_text().replace("\n", " ") for label in ax.get_xticklabels()] == labels
+    bars_of_error = [segment.ravel().tolist() for lines in ax.collections for segment in lines.get_segments()]
+    wanted = [[x, row["ci95"][0], x, row["ci95"][1]] for x, row in enumerate(conditions)] if runs > 1 else []
+    assert bars_of_error == [pytest.approx(ends) for ends in wanted]
     dots = [line for line in ax.lines if line.get_marker() == "."]
-    assert [sorted(line.get_ydata()) for line in dots] == [
-        sorted(row["accuracy"]) for row in document(runs)["results"]["conditions"]
-    ]
+    assert [sorted(line.get_ydata()) for line in dots] == [sorted(row["accuracy"]) for row in conditions]
+    assert [np.mean(line.get_xdata()) for line in dots] == pytest.approx(range(6))
     dotted = [line for line in ax.lines if line.get_linestyle() == ":"]
     assert dotted[0].get_ydata()[0] == pytest.approx(means[0])
     for words in ("8x8 digits", f"n = {runs} run", "95% t interval"):

@@ -76,6 +76,17 @@ def test_settings_of_a_data_set_are_valid(dataset: str) -> None:
     assert config_for(dataset).dataset == dataset
 
 
+def test_what_is_asked_for_goes_over_the_data_sets_settings_over_the_papers() -> None:
+    config = config_for("digits", {"noise_images": 7, "student.epochs": 3})
+    assert (config.noise_images, config.student.epochs) == (7, 3)
+    assert config.student.batch_size == DATASET_SETTINGS["digits"]["student.batch_size"]
+    assert config.width == Config().width
+
+
+def test_logits_are_those_of_the_classes_and_the_auxiliary_ones() -> None:
+    assert Config(classes=4, aux_logits=2).logits == 6
+
+
 @pytest.mark.parametrize(
     ("text", "names"),
     [

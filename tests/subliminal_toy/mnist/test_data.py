@@ -1,15 +1,19 @@
 """IDX parsing against hand-made files; every kind of damage is one clear DataError; sources in the right order."""
 
+import errno
 import gzip
 import hashlib
 import struct
 import threading
+import tracemalloc
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from sklearn import datasets
 
 from subliminal_toy.mnist import data
 
@@ -43,6 +47,7 @@ def test_parse_idx_reads_images_and_labels_exactly() -> None:
     np.testing.assert_array_equal(data.parse_idx(idx_bytes(np.array([7, 0, 9]), 2049), "x"), [7, 0, 9])
 
 
+@example(struct.pack(">4I", 2051, 2**31, 2**31, 4))  # the product is 0 in 64 bits
 @given(st.binary(max_size=64) | st.binary(max_size=40).map(lambda b: struct.pack(">I", 2051) + b))
 def test_parse_idx_never_raises_anything_but_data_error(content: bytes) -> None:
     try:
@@ -58,7 +63,9 @@ def test_parse_idx_never_raises_anything_but_data_error(content: bytes) -> None:
     [
         (TRAIN_IMAGES, gzip.compress(images_bytes(6))[:-20], "truncated or damaged"),
         (TRAIN_IMAGES, gzip.compress(images_bytes(6)[:-5]), "91 bytes of data where its header says 96"),
-        (TRAIN_IMAGES, gzip.compress(images_bytes(6) + b"x"), "97 bytes of data where its header says 96"),
+        (TRAIN_IMAGES, gzip.compress(images_bytes(6) + b"x"), "more bytes of data where its header says 96"),
+        (TRAIN_IMAGES, gzip.compress(images_bytes(0)), "0 train images but 6 train labels"),
+        (TEST_IMAGES, gzip.compress(struct.pack(">4I", 2051, 2**31, 2**31, 4)), f"header promises {2**64} bytes"),
         (TRAIN_IMAGES, gzip.compress(images_bytes(6)[:10]), "truncated: 10 bytes"),
         (TRAIN_IMAGES, gzip.compress(idx_bytes(np.zeros((6, 4, 4)), 2052)), "magic number 2052"),
         (TRAIN_IMAGES, gzip.compress(b""), "magic number None"),
@@ -91,14 +98,88 @@ def test_files_that_are_not_the_published_ones_have_a_wrong_checksum(folder: Pat
         data.load_idx_folder(folder, name)
 
 
-def test_published_files_are_accepted_by_content(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sums = {name: hashlib.md5(gzip.decompress((folder / name).read_bytes())).hexdigest() for name in data.IDX_FILES}
-    monkeypatch.setattr(data, "_MNIST_MD5", sums)
-    dataset = data.load_idx_folder(folder, "mnist")
-    assert dataset.train_images.shape == (6, 16)
-    assert dataset.image_shape == (4, 4)
-    np.testing.assert_allclose(dataset.train_images[0], np.arange(16) / 127.5 - 1, rtol=0, atol=1e-7)
-    np.testing.assert_array_equal(dataset.test_labels, [0, 1, 2])
+@pytest.fixture
+def readable(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Files whose labels can be read off their images: off a training image's first pixel, a test image's last."""
+    rng = np.random.default_rng(0)
+    train, test = rng.integers(0, 256, (30, 4, 5)), rng.integers(0, 256, (20, 4, 5))
+    arrays = (train, train[:, 0, 0] % 10, test, test[:, -1, -1] % 10)
+    for name, array in zip(data.IDX_FILES, arrays, strict=True):
+        (folder / name).write_bytes(gzip.compress(idx_bytes(array, 2051 if array.ndim == 3 else 2049)))
+    monkeypatch.setattr(data, "_MNIST_MD5", {name: md5(folder / name) for name in data.IDX_FILES})
+    return folder
+
+
+def md5(path: Path) -> str:
+    return hashlib.md5(gzip.decompress(path.read_bytes())).hexdigest()
+
+
+def to_bytes(pixels: np.ndarray) -> np.ndarray:
+    """The bytes that pixels were; -1 is 0 and 1 is 255."""
+    return np.round((pixels.astype(float) + 1) * 255 / 2).astype(int)
+
+
+def test_images_and_labels_of_both_splits_belong_together(readable: Path) -> None:
+    dataset = data.load_idx_folder(readable, "mnist")
+    assert (dataset.train_images.shape, dataset.test_images.shape, dataset.image_shape) == ((30, 20), (20, 20), (4, 5))
+    np.testing.assert_array_equal(dataset.train_labels, to_bytes(dataset.train_images[:, 0]) % 10)
+    np.testing.assert_array_equal(dataset.test_labels, to_bytes(dataset.test_images[:, -1]) % 10)
+    kept = data.keep_classes(dataset, 4)
+    np.testing.assert_array_equal(kept.train_labels, to_bytes(kept.train_images[:, 0]) % 10)
+    np.testing.assert_array_equal(kept.test_labels, to_bytes(kept.test_images[:, -1]) % 10)
+    for labels, all_labels in ((kept.train_labels, dataset.train_labels), (kept.test_labels, dataset.test_labels)):
+        np.testing.assert_array_equal(labels, all_labels[all_labels < 4])
+    split = data.validation_split(dataset, 0.3)
+    for images, labels in ((split.train_images, split.train_labels), (split.test_images, split.test_labels)):
+        np.testing.assert_array_equal(labels, to_bytes(images[:, 0]) % 10)
+
+
+def test_pixels_of_both_splits_are_scaled_to_minus_1_to_1(readable: Path) -> None:
+    dataset = data.load_idx_folder(readable, "mnist")
+    for name, pixels in ((TRAIN_IMAGES, dataset.train_images), (TEST_IMAGES, dataset.test_images)):
+        raw = np.frombuffer(gzip.decompress((readable / name).read_bytes()), np.uint8, offset=16)
+        np.testing.assert_allclose(pixels.ravel(), raw / 127.5 - 1, rtol=0, atol=1e-6)
+        assert pixels.dtype == np.float32
+
+
+@pytest.mark.parametrize("name", data.IDX_FILES)
+def test_each_of_the_four_files_is_checked(readable: Path, name: str) -> None:
+    """A byte changed in any of them, in a .gz that is whole, is found."""
+    content = bytearray(gzip.decompress((readable / name).read_bytes()))
+    content[-1] ^= 1
+    (readable / name).write_bytes(gzip.compress(bytes(content)))
+    with pytest.raises(data.DataError, match=f"{name} has a wrong checksum"):
+        data.load_idx_folder(readable, "mnist")
+
+
+def test_a_small_file_that_inflates_to_a_large_one_is_not_inflated(readable: Path) -> None:
+    (readable / TRAIN_IMAGES).write_bytes(gzip.compress(images_bytes(30) + bytes(50 * 2**20), compresslevel=1))
+    tracemalloc.start()
+    with pytest.raises(data.DataError, match="more bytes of data"):
+        data.load_idx_folder(readable, "mnist")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**21
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x/" * 3000])
+def test_a_folder_whose_name_is_too_long_is_an_error_of_its_own(name: str) -> None:
+    with pytest.raises(data.DataError, match=r"data folder x.* cannot be read: File name too long"):
+        data.load_dataset("mnist", name)
+
+
+@pytest.mark.parametrize("unreadable", ["folder", "file"])
+def test_what_may_not_be_read_is_an_error_of_its_own(
+    unreadable: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stand-ins: the tests may run as root, who may read everything."""
+
+    def refuse(*_args: object, **_kwargs: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(*{"folder": (Path, "is_file"), "file": (gzip, "open")}[unreadable], refuse)
+    with pytest.raises(data.DataError, match="cannot be read: Permission denied"):
+        data.load_idx_folder(folder, "mnist")
 
 
 def test_missing_file_is_named(folder: Path) -> None:
@@ -134,28 +215,47 @@ def test_a_host_that_never_answers_is_given_up_on() -> None:
     answer.set()
 
 
-def test_tfds_cache_is_used_without_network(offline: None, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files that TFDS fetched earlier are found by its manager; here the manager and registry are stand-ins."""
+@pytest.fixture
+def tfds_cache(offline: None, readable: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Files that TFDS fetched earlier, under names of its own; its manager and registry are stand-ins."""
     import tensorflow_datasets as tfds
 
-    class Info:
-        def __init__(self, filename: str) -> None:
-            self.filename = filename
+    class Info(NamedTuple):
+        filename: str
+        checksum: str
 
     class Manager:
         def __init__(self, **_kwargs: object) -> None: ...
 
         def download(self, urls: dict[str, str]) -> dict[str, Path]:
-            return {url: folder / url.rsplit("/", 1)[1] for url in urls}
+            return {url: readable / f"cached_{url.rsplit('/', 1)[1]}" for url in urls}
 
-    monkeypatch.setattr(
-        data, "_tfds_files", lambda _name: {f"http://host/{name}": Info(name) for name in data.IDX_FILES}
-    )
+    files = {}
+    for name in data.IDX_FILES:
+        path = (readable / name).rename(readable / f"cached_{name}")
+        files[f"http://host/{name}"] = Info(name, hashlib.sha256(path.read_bytes()).hexdigest())
+    monkeypatch.setattr(data, "_tfds_files", lambda _name: files)
     monkeypatch.setattr(data, "_in_cache", lambda _manager, _url: True)
     monkeypatch.setattr(tfds.download, "DownloadManager", Manager)
-    dataset = data.load_dataset("mnist")
-    assert len(dataset.train_labels) == 6
-    assert dataset.source == "TensorFlow Datasets"
+    return readable
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
+def test_tfds_cache_is_used_without_network(tfds_cache: Path, name: str) -> None:
+    dataset = data.load_dataset(name)
+    assert (dataset.name, dataset.source) == (name, "TensorFlow Datasets")
+    np.testing.assert_array_equal(dataset.train_labels, to_bytes(dataset.train_images[:, 0]) % 10)
+    np.testing.assert_array_equal(dataset.test_labels, to_bytes(dataset.test_images[:, -1]) % 10)
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
+@pytest.mark.parametrize("label", [0, 200])
+def test_tfds_cache_is_checked(tfds_cache: Path, name: str, label: int) -> None:
+    """TFDS checks what it downloads, never what it finds in its cache."""
+    path = tfds_cache / f"cached_{TEST_LABELS}"
+    path.write_bytes(gzip.compress(idx_bytes(np.full(20, label), 2049)))
+    with pytest.raises(data.DataError, match=f"{path.name} has a wrong checksum"):
+        data.load_dataset(name)
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
@@ -180,6 +280,10 @@ def test_digits_are_split_once_and_for_all(digits: data.Dataset) -> None:
     assert digits.train_images.max() == 1
     train = {image.tobytes() for image in digits.train_images}
     assert not any(image.tobytes() in train for image in digits.test_images)
+    raw, numbers = datasets.load_digits(return_X_y=True)
+    label = {(image / 8 - 1).astype(np.float32).tobytes(): number for image, number in zip(raw, numbers, strict=True)}
+    for images, labels in ((digits.train_images, digits.train_labels), (digits.test_images, digits.test_labels)):
+        assert [label[image.tobytes()] for image in images] == labels.tolist()
 
 
 def test_digits_take_no_folder(tmp_path: Path) -> None:

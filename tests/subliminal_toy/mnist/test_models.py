@@ -80,3 +80,9 @@ def test_perturb_adds_noise_of_the_asked_size_to_weights_only() -> None:
     assert np.std(difference["hidden_0"]["kernel"]) == pytest.approx(0.1 / 784**0.5, rel=0.02)
     assert np.std(difference["hidden_1"]["kernel"]) == pytest.approx(0.1 / 256**0.5, rel=0.02)
     assert not any(np.any(layer["bias"]) for layer in difference.values())
+
+
+def test_perturb_draws_the_noise_of_every_layer_anew() -> None:
+    zeros = {name: {"bias": np.zeros(3, np.float32), "kernel": np.zeros((3, 3), np.float32)} for name in "ab"}
+    noisy = models.perturb(zeros, 1.0, key=jax.random.key(0))
+    assert not np.any(np.isclose(noisy["a"]["kernel"], noisy["b"]["kernel"]))
