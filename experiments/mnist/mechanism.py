@@ -23,7 +23,7 @@ from subliminal_toy.statistics import describe
 from theory import one_step
 from theory.losses import kl_divergence
 
-# Of step sizes .03, .1, .3 and 1: the least distillation loss without an overshoot, on a seed (999) that no result uses;
+# Of step sizes .03, .1, .3 and 1: the least distillation loss without overshoot, on a seed (999) that no result uses;
 # no accuracy was looked at.
 SGD = (("student.optimizer", "sgd"), ("student.learning_rate", 0.3))
 STEPS = 300  # of a student in the part on coverage, whatever the number of its images
