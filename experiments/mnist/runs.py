@@ -28,9 +28,10 @@ class Job(NamedTuple):
         """How many runs there are when so many are asked for."""
         return min(asked, max(2, math.ceil(self.share * asked)))
 
-    def work(self) -> int:
-        """Epochs of all models of a run."""
-        students = [condition.config(self.config).student.epochs for condition in self.conditions]
+    def work(self) -> float:
+        """Epochs of all models of a run, in passes over all images."""
+        images = self.config.noise_images
+        students = [c.config(self.config).student.epochs * (c.images or images) / images for c in self.conditions]
         return self.config.teacher.epochs + sum(students)
 
 
@@ -56,8 +57,8 @@ def _run_job(job: Job, title: str, dataset: mnist.Dataset, request: cli.Request)
         keys = mnist.run_keys(request.seed, engine.fill_devices(first, count, mesh))
         label = f"{said}, runs {first + 1}-{first + count} of {runs}"
 
-        def on_epoch(phase: str, models: int, i: int) -> None:
-            request.progress.advance(count * models, f"{label}, {phase}, epoch {i + 1}")
+        def on_epoch(phase: str, work: float, i: int) -> None:
+            request.progress.advance(count * work, f"{label}, {phase}, epoch {i + 1}")
 
         values = job.measure(mnist.train(job.config, dataset, job.conditions, keys, on_epoch=on_epoch), dataset)
         return {name: np.asarray(column)[:count].astype(float).tolist() for name, column in values.items()}

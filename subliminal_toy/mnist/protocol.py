@@ -24,7 +24,7 @@ from subliminal_toy.mnist.data import Dataset
 from subliminal_toy.mnist.models import Params
 from subliminal_toy.mnist.students import Condition
 
-OnEpoch = Callable[[str, int, int], None]  # which phase, how many models it trains, which epoch of it
+OnEpoch = Callable[[str, float, int], None]  # which phase, its models' share of all images, which epoch of it
 
 
 class RunKeys(NamedTuple):
@@ -81,7 +81,7 @@ def train(
     conditions: Sequence[Condition],
     keys: RunKeys,
     *,
-    on_epoch: OnEpoch = lambda _phase, _models, _i: None,
+    on_epoch: OnEpoch = lambda _phase, _work, _i: None,
     watch: bool = False,
 ) -> Trained:
     """Train reference, teacher and students of some runs.
@@ -104,7 +104,9 @@ def train(
     data = engine.replicate(_teacher_data(config, dataset), mesh)
 
     def fit(phase: str, names: Sequence[str], training: engine.Train, *arguments: Any) -> dict[str, _Network]:
-        return _fit(names, training, arguments, lambda i: on_epoch(phase, len(names), i), watch)
+        shown = arguments[1].per_run.get("images")  # of students; a teacher sees all
+        share = 1.0 if shown is None else shown.shape[1] / config.noise_images
+        return _fit(names, training, arguments, lambda i: on_epoch(phase, len(names) * share, i), watch)
 
     reference = stages.init(keys.reference)
     class_mask = engine.repeat_over_runs((np.arange(config.logits) < config.classes)[None], runs, mesh)
