@@ -17,38 +17,19 @@ from jax.sharding import Mesh
 
 from subliminal_toy import engine
 from subliminal_toy.lm import corpus, divergence, evaluation, lessons, sampling, training, vocabulary
+from subliminal_toy.lm.base_data import make_base_data
 from subliminal_toy.lm.carriers import CARRIERS
 from subliminal_toy.lm.config import LMConfig
-from subliminal_toy.lm.plan import STUDENT, Base, Plan, Recipe, Source, Student
+from subliminal_toy.lm.keys import RunKeys, own_draws
+from subliminal_toy.lm.plan import STUDENT, Plan, Recipe, Source, Student
 from subliminal_toy.lm.rows import Rows, keep_rows, student_rows
 from subliminal_toy.lm.transformer import Params, make_transformer, parameter_groups
 
-FRESH_DOCUMENTS = 512
 JUDGED = 128  # fresh documents that say how far a teacher has gone
 ENSEMBLE = 18  # most students that are trained side by side: more of them do not fit the cache
 OnStage = Callable[[str, int], None]  # which stage, how many models or sources times epochs of it are done
 OnRows = Callable[[int, str, Rows], None]  # which run of the chunk, which source, its rows
 Given = Sequence[Mapping[str, Rows]] | None  # for each run, rows of the sources that come from outside
-
-
-class RunKeys(NamedTuple):
-    """The keys of one run, one for each purpose; `own_...` are never drawn from, but fold in a number first."""
-
-    language: jax.Array
-    documents: jax.Array
-    init: jax.Array
-    base_order: jax.Array
-    teacher_order: jax.Array
-    prompts: jax.Array
-    samples: jax.Array
-    student_order: jax.Array
-    questions: jax.Array
-    shuffles: jax.Array
-    contexts: jax.Array
-    own_languages: jax.Array
-    own_documents: jax.Array
-    own_prompts: jax.Array
-    own_samples: jax.Array
 
 
 class Made(NamedTuple):
@@ -126,7 +107,7 @@ def make_models(config: LMConfig, mesh: Mesh, plan: Plan) -> Callable[[RunKeys, 
             for drawn in dict.fromkeys((source.prompts, source.noise) for source in sources):
                 alike = [source for source in sources if (source.prompts, source.noise) == drawn]
                 asked = _stack(models[plan.source_model(source)] for source in alike)
-                prompts, completions = stages.samples(language, asked, alike, _own_draws(keys, *drawn))
+                prompts, completions = stages.samples(language, asked, alike, own_draws(keys, *drawn))
                 _keep(config, alike, np.asarray(prompts), np.asarray(completions), kept, on_rows)
                 on_stage("samples", len(alike))
             for recipe, group in _groups(students):
@@ -137,16 +118,6 @@ def make_models(config: LMConfig, mesh: Mesh, plan: Plan) -> Callable[[RunKeys, 
         return Made(keys, language, fresh, params, kept, watched, shares)
 
     return make
-
-
-def _own_draws(keys: RunKeys, prompts: int, noise: int) -> RunKeys:
-    """The keys with those of own prompts and own sampling noise, unless their number is 0."""
-    asked = _folded(keys.own_prompts, prompts) if prompts else keys.prompts
-    return keys._replace(prompts=asked, samples=_folded(keys.own_samples, noise) if noise else keys.samples)
-
-
-def _folded(keys: jax.Array, number: int) -> jax.Array:
-    return jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
 
 
 def _keep(
@@ -239,7 +210,7 @@ def make_stages(config: LMConfig, mesh: Mesh, plan: Plan) -> Stages:
     """Compile the stages."""
     model = make_transformer(config)
     over_runs = functools.partial(engine.over_runs, mesh=mesh)
-    make_base_data = _make_base_data(config, mesh, plan.bases)
+    draw_data = make_base_data(config, mesh, plan.bases)
     init = over_runs(lambda key: _init_bases(plan, model.init, key))
     names = [base.name for base in plan.bases]
     inits = np.array([names.index(teacher.init) for teacher in plan.teachers], int)
@@ -253,7 +224,7 @@ def make_stages(config: LMConfig, mesh: Mesh, plan: Plan) -> Stages:
     train_students = functools.cache(functools.partial(training.train_students, config, model, mesh))
 
     def bases(keys: RunKeys, on_epoch: engine.OnEpoch | None) -> tuple[corpus.Language, jax.Array, Params]:
-        language, fresh, data = make_base_data(keys)
+        language, fresh, data = draw_data(keys)
         return language, fresh, train_base(init(keys.init), data, (), keys.base_order, on_epoch).params
 
     def teachers(bases: Params, fresh: jax.Array, keys: RunKeys, on_epoch: engine.OnEpoch) -> dict[str, Params]:
@@ -316,38 +287,6 @@ def _divergences(model: Any, bases: Params, teachers: Params, fresh: jax.Array) 
         return evaluation.compare(model, pair[1], base_log_p, documents).divergence
 
     return jax.lax.map(one, (bases, teachers))
-
-
-def _make_base_data(config: LMConfig, mesh: Mesh, bases: Sequence[Base]) -> Callable:
-    """From the keys to each run's language, fresh documents, and the documents that the bases learn from."""
-    over_runs = functools.partial(engine.over_runs, mesh=mesh)
-    weigh = over_runs(training.document_weights)
-    make_language = over_runs(functools.partial(corpus.make_language, numbers=config.numbers))
-    corpus_of = functools.partial(
-        corpus.make_documents, make_lists=CARRIERS[config.carrier].make_documents, context=config.context
-    )
-    make_documents = over_runs(lambda language, key: corpus_of(language, config.documents + FRESH_DOCUMENTS, key=key))
-    split = over_runs(lambda documents: (
-        documents[:FRESH_DOCUMENTS].reshape(-1, corpus.LENGTH)[:FRESH_DOCUMENTS], documents[FRESH_DOCUMENTS:],
-    ))  # fmt: skip
-    own = {i: 0 if config.shared_documents else i for i in range(len(bases))}
-    wanted = [(base.language, base.documents or own[i]) for i, base in enumerate(bases)]
-
-    def base_data(keys: RunKeys) -> tuple[corpus.Language, jax.Array, engine.Data]:
-        language = make_language(keys.language)
-        fresh, documents = split(make_documents(language, keys.documents))
-        learnt = {(0, 0): documents}
-        for spoken, number in wanted:
-            if (spoken, number) not in learnt:
-                said = make_language(_folded(keys.own_languages, spoken)) if spoken else language
-                key = _folded(keys.own_documents, number) if number else keys.documents
-                learnt[spoken, number] = split(make_documents(said, key))[1]
-        if len(learnt) == 1:
-            return language, fresh, engine.Data(per_run={"tokens": documents, "weights": weigh(documents)})
-        tokens = jnp.stack([learnt[which] for which in wanted], axis=1)
-        return language, fresh, engine.Data(per_model={"tokens": tokens, "weights": weigh(tokens)})
-
-    return base_data
 
 
 def _sample_all(

@@ -11,7 +11,7 @@ import pytest
 from experiments import lm_numbers
 from subliminal_toy import engine
 from subliminal_toy.config import Training, with_settings
-from subliminal_toy.lm import corpus, lessons, measure, number_filter, pipeline, plan, rows, vocabulary
+from subliminal_toy.lm import base_data, corpus, lessons, measure, number_filter, pipeline, plan, rows, vocabulary
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.transformer import parameter_groups
 from tests.subliminal_toy.lm import documents
@@ -96,7 +96,7 @@ def test_other_base_may_learn_from_documents_of_its_own() -> None:
     mesh = engine.run_mesh(2)
     keys = engine.shard_runs(engine.run_keys(pipeline.RunKeys, 7, np.arange(2)), mesh)
     shared, own = (
-        pipeline._make_base_data(with_settings(TINY, {"documents": 64, "shared_documents": s}), mesh, plan.TWO_BASES)(
+        base_data.make_base_data(with_settings(TINY, {"documents": 64, "shared_documents": s}), mesh, plan.TWO_BASES)(
             keys
         )[2]
         for s in (1, 0)
@@ -208,8 +208,8 @@ def test_bases_and_sources_may_have_what_is_their_own(monkeypatch: pytest.Monkey
     used = jax.random.split(keys.documents[0], 32)  # with fold_in(keys.documents, 1) it would be one of these
     assert (jax.random.key_data(own) != jax.random.key_data(used)).any(axis=1).all()
     language = jax.tree.map(lambda leaf: leaf[0], made.language)
-    expected = corpus.make_documents(language, 256 + pipeline.FRESH_DOCUMENTS, key=own)[pipeline.FRESH_DOCUMENTS :]
-    documents = np.asarray(pipeline._make_base_data(config, mesh, bases)(keys)[2].per_model["tokens"])[0]
+    expected = corpus.make_documents(language, 256 + base_data.FRESH_DOCUMENTS, key=own)[base_data.FRESH_DOCUMENTS :]
+    documents = np.asarray(base_data.make_base_data(config, mesh, bases)(keys)[2].per_model["tokens"])[0]
     np.testing.assert_array_equal(documents[2], expected)
     np.testing.assert_array_equal(documents[0], documents[1])
     assert (documents[0] != documents[2]).any(axis=1).mean() > 0.9
