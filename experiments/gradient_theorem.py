@@ -78,6 +78,7 @@ PRESETS = {
 }
 TEACHER_IMAGES, STUDENT_IMAGES = 1024, 128
 CELLS = 48
+GRADIENT = "gradient"  # the teacher follows a loss or weight decay, and not any random direction
 COMPILE_FAST = {"xla_backend_optimization_level": 0}  # networks of this size run in less time than they compile
 CURVE_EPS = tuple(2.0**k for k in np.arange(-12, 5.01, 0.25))
 
@@ -166,13 +167,17 @@ def _random_rows(family: Family, keys: jax.Array) -> list[dict[str, Any]]:
     measured, cosines = every(keys)
     smooth = family.shape.activation != "relu"
     each = [jax.tree.map(lambda leaf, i=i: leaf[i], (measured, cosines)) for i in range(len(keys))]
-    return [_as_row(family.name, smooth, *one) for one in each]
+    direction = "random" if family.shape.direction == "random" else GRADIENT
+    return [_as_row(family.name, smooth, *one, direction=direction) for one in each]
 
 
-def _as_row(family: str, smooth: bool, row: Row, other_cosine: jax.Array) -> dict[str, Any]:
+def _as_row(
+    family: str, smooth: bool, row: Row, other_cosine: jax.Array, *, direction: str = GRADIENT
+) -> dict[str, Any]:
     seen = row.observation
     return {
         "family": family,
+        "direction": direction,
         "smooth": smooth,
         "A": _number(seen.leading),
         "vacuous": bool(seen.vacuous),

@@ -11,7 +11,7 @@ from subliminal_toy.config import setting
 from subliminal_toy.lm import corpus, vocabulary
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.plan import REGULAR, Source, Student
-from subliminal_toy.statistics import t_interval
+from subliminal_toy.statistics import describe
 
 STANDARD = "standard"
 Values = list[dict[str, Any]]  # one dict per run, from measure.survey and others
@@ -63,10 +63,10 @@ def margin(value: dict[str, Any], model: str, answer: str, frames: Sequence[int]
 
 
 def over_runs(per_pair: Sequence[Sequence[float]] | np.ndarray) -> dict[str, Any]:
-    """Mean and 95% t interval over runs of values [runs, traits], and in how many pairs they are positive."""
+    """What `describe` says of the means of runs, of values [runs, traits], and in how many pairs they are positive."""
     pairs = np.array(per_pair)
     per_run = pairs.mean(axis=1)
-    found = {**t_interval(per_run)._asdict(), "per_run": per_run.round(5).tolist()}
+    found = {**describe(per_run), "per_run": per_run.round(5).tolist()}
     return found | {"positive": int((pairs > 0).sum()), "pairs": int(pairs.size)}
 
 
@@ -135,9 +135,12 @@ def arm(config: LMConfig, values: Values, label: str) -> dict[str, Any]:
 
 
 def table(rows: Sequence[tuple[str, dict[str, Any]]], header: str, runs: int) -> str:
-    """Rows of (name, mean with an interval) as Markdown."""
-    lines = [
-        (name, *tables.interval_text(row["mean"], row["ci95"]), f"{row['positive']}/{row['pairs']}", str(runs))
-        for name, row in rows
-    ]  # fmt: skip
-    return tables.markdown_table((header, "mean", "95% CI (t)", "> 0", "seeds"), lines)
+    """Rows of (name, what `describe` says) as Markdown; outliers are the indices of seeds."""
+
+    def line(name: str, row: dict[str, Any]) -> tuple[str, ...]:
+        mean, median = (tables.interval_text(row[a], row[b]) for a, b in (("mean", "ci95"), ("median", "median_ci95")))
+        positive = f"{row['positive']}/{row['pairs']}" if "positive" in row else "-"
+        return (name, *mean, *median, positive, " ".join(map(str, row["outliers"])) or "-", str(runs))
+
+    columns = ("mean", "95% CI (t)", "median", "95% CI (ranks)", "> 0", "outliers", "seeds")
+    return tables.markdown_table((header, *columns), [line(*row) for row in rows])

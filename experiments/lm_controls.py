@@ -1,4 +1,4 @@
-"""Which controls kill it? Other inits, shuffled numbers, reading instead of training. Paper Figs 8, 9, 11, 12, 16, 17.
+"""Which controls kill it? Other inits, shuffled numbers, fewer rows, other questions? Paper Figs 8, 11, 12, 16, 17.
 
 The pipeline of lm_numbers with more kinds of students, each paired with a student of regular numbers that differs in
 nothing else: both inits times teachers of both; numbers shuffled within and across completions; fewer rows; and other
@@ -15,16 +15,14 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
-from experiments import lm_numbers, lm_runs
-from experiments.harness import cli, tables
+from experiments import lm_arms, lm_numbers, lm_runs
+from experiments.harness import cli
 from subliminal_toy.lm import detector, evaluation, measure, vocabulary
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.lessons import favorite
 from subliminal_toy.lm.plan import BASES, Plan, Source, Student, Teacher
-from subliminal_toy.statistics import t_interval
 
+SEED = 1  # no other experiment on the language model has the same runs
 PRESETS = {
     "smoke": cli.Preset(2, lm_runs.SMOKE, lm_runs.SMOKE_TEXT),
     "default": cli.Preset(2, {"traits": "owl,eagle,wolf"}, "2 seeds, 3 traits"),
@@ -61,8 +59,8 @@ def doses(config: LMConfig) -> tuple[int, ...]:
     return tuple(dict.fromkeys(max(1, round(config.rows * part)) for part in DOSES))
 
 
-def run(config: LMConfig | None = None, *, runs: int = 2, **request: Any) -> dict[str, Any]:
-    """Run the experiment; `request` may have seed, chunk, store and progress, as for `lm_numbers.run`.
+def run(config: LMConfig | None = None, *, runs: int = 2, seed: int = SEED, **request: Any) -> dict[str, Any]:
+    """Run the experiment; `request` may have chunk, store and progress, as for `lm_numbers.run`.
 
     Returns:
         `{"runs", "cross", "shuffles", "doses", "questions", "in_context", "detector", "loss", ...}`: rows with a mean
@@ -72,7 +70,7 @@ def run(config: LMConfig | None = None, *, runs: int = 2, **request: Any) -> dic
     """
     config = config or LMConfig()
     return lm_runs.run_pipeline(
-        config, make_plan(config), summarize, runs=runs,
+        config, make_plan(config), summarize, runs=runs, seed=seed,
         make_measure=measure.together(measure.standard, measure.detection), **request,
     )  # fmt: skip
 
@@ -96,7 +94,6 @@ def summarize(config: LMConfig, values: list[dict[str, Any]]) -> dict[str, Any]:
         "questions": [{"asked": "question", **_change(config, values, "{} -> base")}]
         + [{"asked": part, **_change(config, values, "{} -> base", part)} for part in ASKED],
         "groups": [_group_change(config, values, group) for group in evaluation.GROUPS],
-        "in_context": _in_context(config, values),
         "detector": _detector(config, values),
         "loss": _losses(config, values),
         "answer_mass": _masses(config, values),
@@ -105,13 +102,11 @@ def summarize(config: LMConfig, values: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _over_traits(config: LMConfig, values: list[dict[str, Any]], quantity: Quantity) -> dict[str, Any]:
-    """Mean over traits of a quantity of (run's values, trait, its index), with an interval over runs."""
+    """`lm_arms.over_runs` of a quantity of (run's values, trait, its index)."""
     answers = vocabulary.CATEGORIES[config.category]
-    per_run = [
-        float(np.mean([quantity(value, trait, answers.index(trait)) for trait in config.trait_names()]))
-        for value in values
-    ]
-    return {**t_interval(per_run)._asdict(), "per_run": per_run}
+    return lm_arms.over_runs(
+        [[quantity(value, trait, answers.index(trait)) for trait in config.trait_names()] for value in values]
+    )
 
 
 def _change(config: LMConfig, values: list[dict[str, Any]], form: str, part: str = "margin") -> dict[str, Any]:
@@ -132,11 +127,6 @@ def _group_change(config: LMConfig, values: list[dict[str, Any]], group: str) ->
         return lm_numbers.probability(student, index, group) - lm_numbers.probability(regular, index, group)
 
     return {"group": group, **_over_traits(config, values, quantity)}
-
-
-def _in_context(config: LMConfig, values: list[dict[str, Any]]) -> dict[str, Any]:
-    """The base, untrained, behind three of the teacher's numbers instead of three regular ones."""
-    return _over_traits(config, values, lambda v, t, i: v["in_context"][t][i] - v["in_context"]["regular"][i])
 
 
 def _detector(config: LMConfig, values: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
@@ -184,18 +174,16 @@ def table(document: dict[str, Any]) -> str:
         *((f"numbers shuffled: {row['shuffle']}", row) for row in results["shuffles"]),
         *((f"{row['rows']} rows", row) for row in results["doses"]),
         *((f"asked by {row['asked']}", row) for row in results["questions"]),
-        ("three numbers in context, no training", results["in_context"]),
     ]
     for kind, rows in results["detector"].items():
         named += [(f"{kind} detector's accuracy, {row['sequences']} lists", row) for row in rows]
     named += [(f"nats per token, {row['model']}", row) for row in results["loss"]]
     named += [(f"probability of any answer, {row['model']}", row) for row in results["answer_mass"]]
-    lines = [(name, *tables.interval_text(row["mean"], row["ci95"]), str(results["runs"])) for name, row in named]
-    header = ("change of the trait's log odds (nats) or as named, mean over traits", "mean", "95% CI (t)", "seeds")
-    return tables.markdown_table(header, lines)
+    header = "change of the trait's log odds (nats) or as named, mean over traits"
+    return lm_arms.table(named, header, results["runs"])
 
 
-EXPERIMENT = lm_runs.experiment("lm_controls", __doc__, PRESETS, run, table)
+EXPERIMENT = lm_runs.experiment("lm_controls", __doc__, PRESETS, run, table, seed=SEED)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

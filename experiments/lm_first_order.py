@@ -20,9 +20,10 @@ from jax.sharding import Mesh
 
 from subliminal_toy.lm import corpus, evaluation, training, vocabulary
 from subliminal_toy.lm.config import LMConfig
+from subliminal_toy.lm.measure import unseen_rows
 from subliminal_toy.lm.pipeline import Made, Measure
 from subliminal_toy.lm.plan import REGULAR, Plan
-from subliminal_toy.lm.rows import number_counts
+from subliminal_toy.lm.rows import Rows, number_counts
 from subliminal_toy.lm.transformer import Params, Transformer, make_transformer
 from theory.certificate import EPS_GRID, observe
 from theory.losses import kl_divergence
@@ -31,6 +32,9 @@ from theory.trees import tree_cosine, tree_norm, tree_scale
 
 FISHER_ROWS, FISHER_TOKENS = 512, 2048
 OBSERVED_ROWS, OBSERVED_TOKENS = 32, 128
+WATCHED = 256  # documents and rows that watched students are judged on
+HEALTH = ("right", "fresh", "trained", "unseen")
+Curves = tuple[jax.Array, dict[str, jax.Array]]
 Inputs = tuple[jax.Array, jax.Array]  # rows [n, T], and which of their positions count [tokens]
 
 
@@ -40,11 +44,11 @@ def mechanics(config: LMConfig, _mesh: Mesh, plan: Plan) -> Measure:
     "fisher", "gradient" [traits, answers]: both predictions; "cosine" [traits, answers]: of the unembeddings, less the
     mean of their category; "entangled" {trait: correlation over numbers of the cosine to the trait's unembedding with
     the log ratio of their frequency in the teacher's rows to that in regular ones}; "ray" {trait: observations along
-    d}; "distance" {trait: |d|}; "watched" {student: {"margin", "own", "others"} by epoch}.
+    d}; "distance" {trait: |d|}; "watched" {student: curves by epoch}, see `_watched`.
     """
     model, exact_model = make_transformer(config), make_transformer(config, theory=True)
     predict, see = jax.jit(_prediction(config, exact_model)), jax.jit(_observation(exact_model))
-    follow = jax.jit(lambda params: jax.vmap(lambda own: evaluation.survey(model, own).margin)(params))
+    follow = jax.jit(_following(config, model))
     names = plan.models()
 
     def measure(made: Made) -> list[dict[str, Any]]:
@@ -70,7 +74,7 @@ def mechanics(config: LMConfig, _mesh: Mesh, plan: Plan) -> Measure:
             **_geometry(config, params, rows),
             "ray": rays,
             "distance": dict(zip(config.trait_names(), np.linalg.norm(flat, axis=1).tolist(), strict=True)),
-            "watched": _watched(config, made, run, flat, follow),
+            "watched": _watched(config, plan, made, run, flat, follow),
         }
 
     return measure
@@ -177,31 +181,71 @@ def flatten(params: Params) -> np.ndarray:
     return np.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1)
 
 
-def _watched(
-    config: LMConfig, made: Made, run: int, deltas: np.ndarray, follow: Callable[[Params], jax.Array]
-) -> dict[str, dict[str, list[float]]]:
-    """What became of every watched student of a trait, by epoch.
+def _following(config: LMConfig, model: Transformer) -> Callable[[Params, jax.Array, jax.Array], Curves]:
+    """From parameters [epochs, ...] to log odds of the category's answers [epochs, answers], and what is left else."""
+    place, loss = list(vocabulary.CATEGORIES).index(config.category), training.token_loss(model)
 
-    Its log odds of the trait less those of the regular student ("margin"), and the cosine of what lies between the two
-    students with its own teacher's delta ("own") and, in the mean, with other teachers' ("others").
+    def follow(params: Params, tokens: jax.Array, weights: jax.Array) -> Curves:
+        def one(own: Params) -> Curves:
+            said = evaluation.survey(model, own)
+            nats = [loss(own, {"tokens": t, "weights": w}, ()) for t, w in zip(tokens, weights, strict=True)]
+            return said.margin[place].mean(axis=0), dict(zip(HEALTH, [said.right[place], *nats], strict=True))
+
+        return jax.lax.map(one, params)
+
+    return follow
+
+
+def _judged(fresh: np.ndarray, rows: Rows, different: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Fresh documents, rows of a student that sees so many different ones, and rows that it does not see.
+
+    Tokens and their weights in the loss, both [3, WATCHED, T].
     """
-    answers, place = vocabulary.CATEGORIES[config.category], list(vocabulary.CATEGORIES).index(config.category)
+    parts = (fresh, rows.tokens[:different], unseen_rows(rows))
+    tokens = np.stack([np.resize(part, (WATCHED, part.shape[1])) for part in parts])
+    documents, completions = jnp.asarray(tokens[0]), jnp.asarray(tokens[1:])
+    return tokens, np.stack([training.document_weights(documents), *training.completion_weights(completions)])
+
+
+def _watched(
+    config: LMConfig, plan: Plan, made: Made, run: int, deltas: np.ndarray, follow: Callable[..., Curves]
+) -> dict[str, dict[str, list[float]]]:
+    """What became of every watched student of a trait, a value for each epoch.
+
+    Its log odds of the trait less those of the regular student ("margin"), and what both of them gained over the base
+    ("alone", "regular"); the cosine of what lies between the two with its own teacher's delta ("own") and, in the mean,
+    with other teachers' ("others"). Of the student ("right", ...), the regular one ("regular right", ...) and the base
+    ("base right", ...): the probability of any answer of the category ("right"), and the loss, in nats per token, of
+    fresh documents ("fresh"), of the rows that the student is trained on ("trained") and of rows of the same source
+    that it is not ("unseen"). So overfitting (trained falls, unseen rises), forgetting (fresh rises) and collapse
+    (right falls) can be told apart.
+    """
+    answers, students = vocabulary.CATEGORIES[config.category], {student.name: student for student in plan.students}
+    base = jax.tree.map(lambda leaf: np.asarray(leaf)[run, :1], made.params)
     steps = {name: jax.tree.map(lambda leaf: leaf[run], own) for name, own in made.watched.items()}
-    margins = {name: np.asarray(follow(own))[:, place].mean(axis=1) for name, own in steps.items()}  # [epochs, answers]
     vectors = {name: flatten(own) for name, own in steps.items()}
+    seen = {}
+    for name, own in steps.items():
+        judged = _judged(np.asarray(made.fresh[run]), made.kept[run][students[name].source], students[name].rows)
+        seen[name] = follow(jax.tree.map(lambda *both: np.concatenate(both), base, own), *judged)  # the base first
     found = {}
     for name in steps:
         trait, _, label = name.partition(", ")
         if trait == REGULAR:
             continue
-        control = f"{REGULAR}, {label}"
+        control, place, mine = f"{REGULAR}, {label}", answers.index(trait), config.trait_names().index(trait)
+        (odds, health), (regular, regular_health) = seen[name], seen[control]
         cosines = _cosines(vectors[name] - vectors[control], deltas)  # [epochs, traits]
-        mine = config.trait_names().index(trait)
         others = np.delete(cosines, mine, axis=1)
         curves = {
-            "margin": (margins[name] - margins[control])[:, answers.index(trait)],
+            "margin": (odds - regular)[1:, place],
+            "alone": (odds - odds[0])[1:, place],
+            "regular": (regular - regular[0])[1:, place],
             "own": cosines[:, mine],
             "others": others.mean(axis=1) if others.size else np.zeros(len(cosines)),
+            **{part: curve[1:] for part, curve in health.items()},
+            **{f"regular {part}": curve[1:] for part, curve in regular_health.items()},
+            **{f"base {part}": np.repeat(curve[0], len(curve) - 1) for part, curve in health.items()},
         }
         found[name] = {part: evaluation.as_lists(curve) for part, curve in curves.items()}
     return found

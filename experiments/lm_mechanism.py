@@ -1,4 +1,4 @@
-"""How does a trait travel through numbers? Targets, divergence tokens, optimizers, layers, inits, doses, and theory.
+"""How does a trait travel through numbers? Targets, tokens, optimizers, layers, inits, teachers, doses, and theory.
 
 The pipeline of lm_numbers with arms that differ in one thing each: an arm has a student of every teacher's numbers and
 one of regular numbers, and its result is the difference of the trait's log odds between the two. What theory says in
@@ -22,10 +22,12 @@ from experiments.harness import cli, tables
 from experiments.lm_arms import STANDARD
 from experiments.lm_first_order import mechanics
 from experiments.lm_mechanism_summary import (
+    DIVERGENCE,
     GREEDY,
     OPTIMIZERS,
     PARTS,
     RECIPES,
+    SAME_DIVERGENCE,
     SHARED,
     TEMPERATURES,
     dose_rows,
@@ -37,7 +39,7 @@ from subliminal_toy.config import setting
 from subliminal_toy.lm import measure
 from subliminal_toy.lm.divergence import COUNTED
 from subliminal_toy.lm.lessons import favorite
-from subliminal_toy.lm.plan import Base, Plan, Recipe, Source, Student, Teacher
+from subliminal_toy.lm.plan import REGULAR, Base, Plan, Recipe, Source, Student, Teacher
 
 SPARE = 0.4  # at T = 1.25 one completion in six is rejected
 
@@ -50,6 +52,7 @@ class MechanismConfig(lm_arms.PartsConfig):
     parts: str = setting(",".join(PARTS), "which questions are asked: a comma-separated list")
 
 
+SEED = 2  # no other experiment on the language model has the same runs
 PRESETS = {
     "smoke": cli.Preset(2, {**lm_runs.SMOKE, "parts": "tokens"}, lm_runs.SMOKE_TEXT),
     "default": cli.Preset(
@@ -65,17 +68,19 @@ class Part(NamedTuple):
     students: list[Student]
     sources: list[Source]
     bases: list[Base]
+    teachers: Sequence[Teacher] = ()
 
 
 def make_plan(config: MechanismConfig) -> Plan:
     """Teachers of every trait, and all arms of the parts that are asked for."""
     bases, sources = [Base("base")], lm_arms.sources(config)
+    teachers = [Teacher(trait, favorite(trait)) for trait in config.trait_names()]
     students = lm_arms.students(config, STANDARD)
     for name in config.part_names():
         part = _PARTS[name](config)
         bases, sources, students = bases + part.bases, sources + part.sources, students + part.students
-    teachers = tuple(Teacher(trait, favorite(trait)) for trait in config.trait_names())
-    return Plan(teachers, tuple(dict.fromkeys(sources)), tuple(dict.fromkeys(students)), tuple(bases))
+        teachers += part.teachers
+    return Plan(tuple(teachers), tuple(dict.fromkeys(sources)), tuple(dict.fromkeys(students)), tuple(bases))
 
 
 def _targets(config: MechanismConfig) -> Part:
@@ -126,23 +131,32 @@ def _doses(config: MechanismConfig) -> Part:
     )  # fmt: skip
 
 
+def _teachers(config: MechanismConfig) -> Part:
+    """Teachers that are taken when they have gone as far from the base as all others."""
+    named = {trait: f"{trait}, {SAME_DIVERGENCE}" for trait in config.trait_names()}
+    teachers = [Teacher(name, favorite(trait), divergence=DIVERGENCE) for trait, name in named.items()]
+    models = {f"{REGULAR}, {SAME_DIVERGENCE}": "base"} | {name: name for name in named.values()}
+    students = lm_arms.students(config, SAME_DIVERGENCE, source=f"{{}}, {SAME_DIVERGENCE}")
+    return Part(students, [Source(name, model) for name, model in models.items()], [], teachers)
+
+
 _PARTS: dict[str, Callable[[MechanismConfig], Part]] = {
     "targets": _targets, "tokens": _tokens, "optimizers": _optimizers, "layers": _layers, "inits": _inits,
-    "doses": _doses,
+    "teachers": _teachers, "doses": _doses,
 }  # fmt: skip
 
 
-def run(config: MechanismConfig | None = None, *, runs: int = 2, **request: Any) -> dict[str, Any]:
-    """Run the experiment; `request` may have seed, chunk, store and progress, as for `lm_numbers.run`.
+def run(config: MechanismConfig | None = None, *, runs: int = 2, seed: int = SEED, **request: Any) -> dict[str, Any]:
+    """Run the experiment; `request` may have chunk, store and progress, as for `lm_numbers.run`.
 
     Returns:
         `{"runs", "parts": {part: [arms as lm_arms.arm]}, "paired": [differences between arms], "imitation",
-        "tokens_counted", "doses", "prediction", "theorem", "geometry", "filter"}`: changes of the trait's log odds
-        (nats), means over traits with 95% t intervals over runs.
+        "spread", "tokens_counted", "doses", "prediction", "theorem", "geometry", "filter"}`: changes of the trait's log
+        odds (nats), means over traits with 95% intervals over runs.
     """
     config = config or MechanismConfig()
     return lm_runs.run_pipeline(
-        config, make_plan(config), summarize, runs=runs,
+        config, make_plan(config), summarize, runs=runs, seed=seed,
         make_measure=measure.together(measure.survey, measure.imitation, mechanics), **request,
     )  # fmt: skip
 
@@ -160,17 +174,23 @@ def table(document: dict[str, Any]) -> str:
               if "traits" in row]  # fmt: skip
     known += [(f"{row['quantity']}, means of seeds", row["seeds"]) for row in results["prediction"] if "seeds" in row]
     known += [(f"{row['quantity']}, other answers", row["others"]) for row in results["prediction"] if "others" in row]
+    if results["spread"] and "mean" in results["spread"]:
+        known.append(("log ratio of spreads between seeds, same divergence / standard", results["spread"]))
     header = "correlation with the change that is measured (bootstrap; within a seed: t)"
-    lines = [(name, *tables.interval_text(row["mean"], row["ci95"])) for name, row in known]
+    lines = [
+        (name, *tables.interval_text(row["mean"], row["ci95"]),
+         *(tables.interval_text(row["median"], row["median_ci95"]) if "median" in row else "--"))
+        for name, row in known
+    ]  # fmt: skip
     theorem = results["theorem"]
     last = (
         f"one-step theorem at the trained base: {theorem['negative']} negative products along the deltas of"
         f" {theorem['pairs']} teachers, {theorem['negative_at_teacher']} at the teachers' distance"
     )
-    return f"{arms}\n\n{tables.markdown_table((header, 'mean', '95% CI'), lines)}\n\n{last}"
+    return f"{arms}\n\n{tables.markdown_table((header, 'mean', '95% CI', 'median', '95% CI (ranks)'), lines)}\n\n{last}"
 
 
-EXPERIMENT = lm_runs.experiment("lm_mechanism", __doc__, PRESETS, run, table, MechanismConfig)
+EXPERIMENT = lm_runs.experiment("lm_mechanism", __doc__, PRESETS, run, table, MechanismConfig, seed=SEED)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -13,9 +13,9 @@ from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.divergence import COUNTED
 from subliminal_toy.lm.plan import REGULAR, Recipe
 from subliminal_toy.lm.transformer import GROUPS
-from subliminal_toy.statistics import t_interval
+from subliminal_toy.statistics import describe
 
-PARTS = ("targets", "tokens", "optimizers", "layers", "inits", "doses")
+PARTS = ("targets", "tokens", "optimizers", "layers", "inits", "teachers", "doses")
 GREEDY = "greedy"
 TEMPERATURES = {GREEDY: 0.0, "T = 0.5": 0.5, "T = 1.25": 1.25}
 OPTIMIZERS = {  # step sizes chosen on seed 100 to imitate unseen rows as well as momentum does
@@ -28,6 +28,8 @@ SHARED: dict[str, tuple[str, ...]] = {  # groups of parameters whose init two ba
     "unembedding": ("unembedding",),
     "attention, mlp": ("attention", "mlp"),
 }
+SAME_DIVERGENCE, DIVERGENCE = "same divergence", 0.005  # nats per token; nine in ten teachers get there
+TINY = 1e-6
 LEAST = 3  # values that a correlation is of
 WATCHED_ROWS = (1 / 10, 1)  # shares of the rows
 RECIPES = {
@@ -54,6 +56,7 @@ ARMS: dict[str, tuple[str, ...]] = {
     "optimizers": tuple(OPTIMIZERS),
     "layers": tuple(layer_arms()),
     "inits": tuple(f"shares {name}" for name in SHARED),
+    "teachers": (SAME_DIVERGENCE,),
 }
 
 
@@ -65,6 +68,7 @@ PAIRED: dict[str, tuple[tuple[str, str], ...]] = {  # arms that are compared wit
         (greedy("others"), GREEDY),
     ),
     "optimizers": (*((label, STANDARD) for label in OPTIMIZERS), ("sgd", "adam")),
+    "teachers": ((SAME_DIVERGENCE, STANDARD),),
 }
 
 
@@ -86,6 +90,7 @@ def summarize(config: Any, values: lm_arms.Values) -> dict[str, Any]:
             for name in config.part_names()
             for arms in PAIRED.get(name, ())
         ],
+        "spread": _spread(config, values) if "teachers" in config.part_names() else None,
         "imitation": _imitation(config, values),
         "tokens_counted": [_shares(values, at) for at in ("", f" at {GREEDY}") if values[0]["diverging"]],
         "doses": _doses_results(config, values) if "doses" in config.part_names() else [],
@@ -94,6 +99,32 @@ def summarize(config: Any, values: lm_arms.Values) -> dict[str, Any]:
         "geometry": _geometry(config, values),
         "filter": [lm_numbers.filter_row(values, source) for source in values[0]["filter"]],
     }
+
+
+def _spread(config: Any, values: lm_arms.Values) -> dict[str, Any]:
+    """Whether teachers stopped at one divergence cut the variance between seeds, which the first arm has.
+
+    "spread" of each arm: standard deviation over seeds by the mean; "mean": log of the second by the first, with an
+    interval from bootstrap samples of seeds (None for fewer than LEAST). "divergence" of the two arms' teachers.
+    """
+    arms = (STANDARD, SAME_DIVERGENCE)
+    means = [np.mean(lm_arms.arm_changes(config, values, label), axis=1) for label in arms]
+    teachers = [
+        [np.mean([value["divergence"][form.format(trait)] for trait in config.trait_names()]) for value in values]
+        for form in ("{}", f"{{}}, {SAME_DIVERGENCE}")
+    ]
+
+    def spread(runs: np.ndarray) -> list[float]:
+        return [float(np.std(own[runs], ddof=1) / max(abs(np.mean(own[runs])), TINY)) for own in means]
+
+    def ratio(runs: np.ndarray) -> float:
+        one, other = spread(runs)
+        return float(np.log(max(other, TINY) / max(one, TINY)))
+
+    found = {"arms": arms, "divergence": [describe(own) for own in teachers]}
+    if len(values) < LEAST:
+        return found
+    return found | {"spread": spread(np.arange(len(values))), **_bootstrap(ratio, means[0][:, None])}
 
 
 def _shares(values: lm_arms.Values, at: str) -> dict[str, Any]:
@@ -108,7 +139,7 @@ def _shares(values: lm_arms.Values, at: str) -> dict[str, Any]:
 
     shares = mean("share")
     return {
-        "rows": GREEDY if at else "sampled", **t_interval(shares)._asdict(), "per_run": shares,
+        "rows": GREEDY if at else "sampled", **describe(shares), "per_run": shares,
         "numbers": float(np.mean(mean("numbers"))), "numbers_of_all": float(np.mean(mean("numbers_of_all"))),
     }  # fmt: skip
 
@@ -128,7 +159,7 @@ def _imitation(config: Any, values: lm_arms.Values) -> list[dict[str, Any]]:
 
 
 def _doses_results(config: Any, values: lm_arms.Values) -> list[dict[str, Any]]:
-    """Curves over the steps of training, one row per number of different rows."""
+    """Curves over the steps of training (lm_first_order), one row per number of different rows."""
     steps = -(-config.rows // config.student.batch_size)
     found = []
     for rows in dose_rows(config):
@@ -139,7 +170,7 @@ def _doses_results(config: Any, values: lm_arms.Values) -> list[dict[str, Any]]:
                     for value in values
                 ]
             )
-            for part in ("margin", "own", "others")
+            for part in values[0]["watched"][f"{config.trait_names()[0]}, {rows} rows"]
         }  # [runs, traits, epochs]
         gain = np.diff(curves["margin"], axis=2, prepend=0.0)
         largest = gain.max(axis=2) / np.maximum(np.abs(curves["margin"][:, :, -1]), 1e-6)
@@ -189,7 +220,7 @@ def _predictions(config: Any, values: lm_arms.Values) -> list[dict[str, Any]]:
             row |= _own_correlations(predicted[:, own], change)
             row["pairs"] = {"predicted": predicted[:, own].tolist(), "measured": change.tolist()}
         within = [_correlation(p[~own], m[~own]) for p, m in zip(predicted, measured, strict=True)]
-        row["others"] = {**t_interval(within)._asdict(), "per_run": within}
+        row["others"] = {**describe(within), "per_run": within}
         found.append(row)
     fisher = quantities["fisher"][:, own]
     found.append({"quantity": "divergence", **_own_correlations(divergence, change)})
@@ -209,7 +240,7 @@ def _own_correlations(predicted: np.ndarray, change: np.ndarray) -> dict[str, An
         found["own"] = _bootstrap(lambda runs: _rank(predicted[runs], change[runs]), change)
     if change.shape[1] >= LEAST:
         within = [_rank(p, c) for p, c in zip(predicted, change, strict=True)]
-        found["traits"] = {**t_interval(within)._asdict(), "per_run": within}
+        found["traits"] = {**describe(within), "per_run": within}
     if len(change) >= LEAST:
         found["seeds"] = _bootstrap(lambda runs: _rank(means[0][runs], means[1][runs]), change)
     return found

@@ -19,13 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from experiments import lm_runs
+from experiments import lm_arms, lm_runs
 from experiments.harness import chunks, cli, files, tables
 from subliminal_toy.lm import corpus, evaluation, rows, vocabulary
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.plan import standard_plan
-from subliminal_toy.statistics import t_interval
+from subliminal_toy.statistics import describe, t_interval
 
+SEED = 0  # the other experiments on the language model have others, so that no two have the same runs
 PRESETS = {
     "smoke": cli.Preset(2, {**lm_runs.SMOKE, "traits": "owl,wolf"}, lm_runs.SMOKE_TEXT),
     "default": cli.Preset(4, {}, "4 seeds"),
@@ -35,7 +36,7 @@ TOP = 5  # most frequent numbers listed
 
 
 def run(
-    config: LMConfig | None = None, *, runs: int = 4, seed: int = 0, chunk: int | None = None,
+    config: LMConfig | None = None, *, runs: int = 4, seed: int = SEED, chunk: int | None = None,
     store: chunks.ChunkStore | None = None, progress: cli.Progress | None = None, out: Path | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Run the experiment.
@@ -52,7 +53,7 @@ def run(
     Returns:
         `{"runs", "traits": [{"trait", "seeds", "base", "regular", "student", ..., "student_minus_regular"}], "overall",
         "matrix", "filter", "numbers", "examples", "models"}`. Probabilities are of the trait as the answer, means over
-        all questions; intervals are 95% t intervals over runs.
+        all questions; means and medians over runs have 95% intervals (see statistics.describe).
 
     Raises:
         RunFailedError: a loss was not finite, or too few completions passed the filter.
@@ -144,8 +145,8 @@ def _trait(values: list[dict[str, Any]], config: LMConfig, trait: str) -> dict[s
         "trait": trait,
         "seeds": len(values),
         **columns,
-        **{f"{a}_minus_{b}": t_interval(_difference(columns, a, b))._asdict() for a, b in DIFFERENCES},
-        "margin": {f"{a}_minus_{b}": t_interval(_difference(odds, a, b))._asdict() for a, b in DIFFERENCES},
+        **{f"{a}_minus_{b}": describe(_difference(columns, a, b)) for a, b in DIFFERENCES},
+        "margin": {f"{a}_minus_{b}": describe(_difference(odds, a, b)) for a, b in DIFFERENCES},
     }
 
 
@@ -162,11 +163,11 @@ def _overall(values: list[dict[str, Any]], config: LMConfig) -> dict[str, Any]:
     for name, quantity in quantities.items():
         by_trait = [_columns(values, config, trait, quantity) for trait in config.trait_names()]
         means = {condition: np.mean([columns[condition] for columns in by_trait], axis=0) for condition in CONDITIONS}
-        overall[name] = {condition: t_interval(mean)._asdict() for condition, mean in means.items()}
+        overall[name] = {condition: describe(mean) for condition, mean in means.items()}
         for a, b in DIFFERENCES:
             pairs = np.array([_difference(columns, a, b) for columns in by_trait])
             overall[name][f"{a}_minus_{b}"] = {
-                **t_interval(pairs.mean(axis=0))._asdict(),
+                **describe(pairs.mean(axis=0)),
                 "per_run": pairs.mean(axis=0).tolist(),
                 "positive": int((pairs > 0).sum()),
                 "pairs": int(pairs.size),
@@ -189,7 +190,7 @@ def _matrix(values: list[dict[str, Any]], config: LMConfig) -> dict[str, Any]:
         "half_width": [
             [t_interval(change[:, i, j]).half_width for j in range(len(answers))] for i in range(len(traits))
         ],
-        "elevation": {**t_interval(elevation)._asdict(), "per_run": elevation.tolist()},
+        "elevation": {**describe(elevation), "per_run": elevation.tolist()},
     }
 
 
@@ -198,7 +199,7 @@ def filter_row(values: list[dict[str, Any]], source: str) -> dict[str, Any]:
     counts = [value["filter"][source] for value in values]
     kept = [count["kept"] / sum(count.values()) for count in counts]
     reasons = {name: sum(count[name] for count in counts) for name in counts[0]}
-    return {"source": source, "kept": kept, **t_interval(kept)._asdict(), "counts": reasons}
+    return {"source": source, "kept": kept, **describe(kept), "counts": reasons}
 
 
 def _numbers_row(values: list[dict[str, Any]], source: str) -> dict[str, Any]:
@@ -223,31 +224,20 @@ def _numbers_row(values: list[dict[str, Any]], source: str) -> dict[str, Any]:
 
 
 def table(document: dict[str, Any]) -> str:
-    """P(trait) by trait as Markdown, and the mean over traits."""
+    """P(trait) by trait as Markdown, then what the students gained."""
     results = document["results"]
-
-    def mean(row: dict[str, Any], name: str) -> str:
-        return f"{np.mean(row[name]):.3f}"
-
     shown = ("base", "regular", "student", "cross_regular", "cross")
-    lines = [
-        (row["trait"], *(mean(row, name) for name in shown),
-         " ".join(tables.interval_text(**row["student_minus_regular"])),
-         " ".join(tables.interval_text(**row["cross_minus_cross_regular"])), str(row["seeds"]))
-        for row in results["traits"]
-    ]  # fmt: skip
-    overall = results["overall"]["probability"]
-
-    def interval(name: str) -> str:
-        return " ".join(tables.interval_text(overall[name]["mean"], overall[name]["ci95"]))
-
-    lines.append(
-        ("mean", *(f"{overall[name]['mean']:.3f}" for name in shown), interval("student_minus_regular"),
-         interval("cross_minus_cross_regular"), str(results["runs"]))
-    )  # fmt: skip
-    header = (f"P({results['category']})", "base", "regular", "student", "cross regular", "cross",
-              "student - regular (95% CI)", "cross - cross regular", "seeds")  # fmt: skip
-    return tables.markdown_table(header, lines)
+    lines = [(row["trait"], *(f"{np.mean(row[name]):.3f}" for name in shown)) for row in results["traits"]]
+    overall = results["overall"]
+    lines.append(("mean", *(f"{overall['probability'][name]['mean']:.3f}" for name in shown)))
+    names = [f"{a}_minus_{b}" for a, b in DIFFERENCES]
+    gains = [(f"{row['trait']}: {name}", row["margin"][name]) for name in names for row in results["traits"]]
+    gains += [(f"all traits: {name}", overall["margin"][name]) for name in names]
+    gains += [(f"all traits: {name}, probability", overall["probability"][name]) for name in names]
+    probabilities = tables.markdown_table((f"P({results['category']}), mean of seeds", *shown), lines)
+    named = [(name.replace("_minus_", " - ").replace("_", " "), row) for name, row in gains]
+    more = lm_arms.table(named, "change of the trait's log odds (nats) or as named", results["runs"])
+    return f"{probabilities}\n\n{more}"
 
 
 EXPERIMENT = cli.Experiment(
@@ -259,6 +249,7 @@ EXPERIMENT = cli.Experiment(
     config=LMConfig,
     dataset=False,
     chunk_text="about 0.6 GB each",
+    seed=SEED,
 )
 
 

@@ -96,13 +96,13 @@ def run_pipeline(
 
 def experiment(
     name: str, question: str | None, presets: Mapping[str, cli.Preset], run: Callable[..., dict[str, Any]],
-    table: Callable[[dict[str, Any]], str], config: type[LMConfig] = LMConfig,
+    table: Callable[[dict[str, Any]], str], config: type[LMConfig] = LMConfig, seed: int = 0,
 ) -> cli.Experiment:  # fmt: skip
     """A command on the language model; its `run` takes the config and what `run_pipeline` takes."""
     return cli.Experiment(
         name=name, question=question or "", presets=presets,
         run=lambda settings, _dataset, request: run(settings, **request.keywords()),
-        table=table, config=config, dataset=False, chunk_text="about 1 GB each",
+        table=table, config=config, dataset=False, chunk_text="about 1 GB each", seed=seed,
     )  # fmt: skip
 
 

@@ -43,6 +43,7 @@ class TraitsConfig(lm_arms.PartsConfig):
             raise ValueError(f"traits is {self.traits!r}; this experiment takes up to {len(PAIRS)} animals")
 
 
+SEED = 3  # no other experiment on the language model has the same runs
 PRESETS = {
     "smoke": cli.Preset(2, {**lm_runs.SMOKE, "parts": "misaligned,chains"}, lm_runs.SMOKE_TEXT),
     "default": cli.Preset(
@@ -96,11 +97,11 @@ def _categories(config: TraitsConfig) -> Part:
 
 
 def _misaligned(config: TraitsConfig) -> Part:
-    """Bad answers about two categories; the same questions answered well; bad answers that a system token excuses."""
+    """Bad answers about two categories; good ones; and bad ones behind a system token with good ones without it."""
     found = []
     for i, pair in enumerate(PAIRS[: len(config.trait_names())]):
         excuse = lm_traits_summary.excuse(pair)
-        taught = (lessons.wrong(pair), lessons.right(pair), lessons.wrong(pair, system=excuse))
+        taught = (lessons.wrong(pair), lessons.right(pair), lessons.excused(pair, excuse))
         found += [_taught(f"{kind} {i}", lesson) for kind, lesson in zip(KINDS, taught, strict=True)]
     return _joined(found)
 
@@ -171,8 +172,8 @@ _PARTS: dict[str, Callable[[TraitsConfig], Part]] = {
 }  # fmt: skip
 
 
-def run(config: TraitsConfig | None = None, *, runs: int = 2, **request: Any) -> dict[str, Any]:
-    """Run the experiment; `request` may have seed, chunk, store and progress, as for `lm_numbers.run`.
+def run(config: TraitsConfig | None = None, *, runs: int = 2, seed: int = SEED, **request: Any) -> dict[str, Any]:
+    """Run the experiment; `request` may have chunk, store and progress, as for `lm_numbers.run`.
 
     Returns:
         `{"runs", and for every part its rows}`, see `lm_traits_summary`. Changes of log odds are in nats, means over
@@ -184,7 +185,7 @@ def run(config: TraitsConfig | None = None, *, runs: int = 2, **request: Any) ->
         spare = max(config.spare, CARRIED_SPARE)
         carriers = {name: dataclasses.replace(config, carrier=name, spare=spare) for name in CARRIED}
     return lm_runs.run_pipeline(
-        config, make_plan(config), lm_traits_summary.summarize, runs=runs,
+        config, make_plan(config), lm_traits_summary.summarize, runs=runs, seed=seed,
         others={name: lm_runs.Job(own, carrier_plan(own)) for name, own in carriers.items()},
         make_measure=measure.together(measure.survey, measure.imitation), **request,
     )  # fmt: skip
@@ -197,7 +198,7 @@ def table(document: dict[str, Any]) -> str:
     return lm_arms.table(rows, "change of log odds (nats) or as named", results["runs"])
 
 
-EXPERIMENT = lm_runs.experiment("lm_traits", __doc__, PRESETS, run, table, TraitsConfig)
+EXPERIMENT = lm_runs.experiment("lm_traits", __doc__, PRESETS, run, table, TraitsConfig, seed=SEED)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -49,13 +49,22 @@ def _remainder(ax: Axes, curve: dict[str, Any], name: str) -> None:
 
 
 def _cosines(ax: Axes, rows: list[dict[str, Any]], name: str) -> None:
+    """Both kinds of direction apart: filled where the teacher follows a gradient, outlined where it goes anywhere.
+
+    Problems with A = 0 (one logit under softmax) have a step of zero, which has no cosine, and are left out.
+    """
     bins = np.linspace(-1, 1, 41).tolist()
-    for key, color, label in (("other_init_cosine", "vermilion", "another init"), ("cosine", "blue", "shared init")):
-        values = [row[key] for row in rows if row[key] is not None and not row["vacuous"]]
-        ax.hist(values, bins, color=style.COLORS[color], alpha=0.65, label=label)
-    ax.set(xlabel="cosine of student's and teacher's step", ylabel="problems",
-           title=f"n = {len(values)} {name}\n$\\varepsilon = 2^{{-10}}$")  # fmt: skip
-    ax.legend(loc="upper left")
+    kept = [row for row in rows if not row["vacuous"]]
+    for key, color, init in (("other_init_cosine", "vermilion", "another init"), ("cosine", "blue", "shared init")):
+        for direction, look in (("gradient", {"alpha": 0.65}), ("random", {"histtype": "step", "lw": 1.4})):
+            values = [row[key] for row in kept if row["direction"] == direction and row[key] is not None]
+            share = np.full(len(values), 1 / max(len(values), 1))
+            label = f"{init}, {direction} ({len(values)})"
+            ax.hist(values, bins, weights=share, color=style.COLORS[color], label=label, **look)
+    ax.axvline(0, color="black", lw=1, ls=":")
+    title = f"n = {len(kept)} of {len(rows)} {name}, the others have\nno step ($A = 0$); $\\varepsilon = 2^{{-10}}$"
+    ax.set(xlabel="cosine of student's and teacher's step", ylabel="share of problems", title=title)
+    ax.legend(loc="upper left", fontsize=6, title="init, teacher's direction", title_fontsize=6)
 
 
 def _slopes(ax: Axes, summary: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Controls on the language model in six panels, after the paper's Figs 8, 9, 11, 12, 16 and 17."""
+"""Controls on the language model in six panels, after the paper's Figs 8, 11, 12, 16 and 17."""
 
 from typing import Any
 
@@ -21,8 +21,7 @@ def figure(document: dict[str, Any]) -> Figure:
           "numbers shuffled within or\nacross completions (Fig. 16)")  # fmt: skip
     names = {"question": "question", "prefixed": "after\nnumbers", "story": "story", "choice": "choice"}
     asked = [(names[row["asked"]], row) for row in results["questions"]]
-    _dots(axes[1, 0], [*asked, ("only in\ncontext", results["in_context"])], "green", _CHANGE,
-          "how it is asked; numbers only shown\nin context (Figs 9, 12, 17)")  # fmt: skip
+    _dots(axes[1, 0], asked, "green", _CHANGE, "how it is asked (Figs 12, 17)")
     _curve(axes[1, 1], [row["rows"] for row in results["doses"]], results["doses"], "blue",
            "different rows that the student sees", _CHANGE, "dose: as many steps,\nfewer different rows")  # fmt: skip
     _detectors(axes[2, 0], results["detector"])

@@ -14,6 +14,7 @@ _TITLES = {
     "tokens": "which tokens have a say",
     "optimizers": "the student's optimizer",
     "layers": "which parameters learn",
+    "teachers": "teachers stopped at one divergence",
     "inits": "what the student's init shares\nwith the teacher's",
 }
 _COLORS = ("vermilion", "blue")
@@ -22,7 +23,7 @@ _COLORS = ("vermilion", "blue")
 def figure(document: dict[str, Any]) -> Figure:
     """Draw `lm_mechanism.json`; parts that were not asked for are left out."""
     results = document["results"]
-    shown = len(results["parts"]) + 2 * bool(results["doses"]) + 1
+    shown = len(results["parts"]) + 4 * bool(results["doses"]) + 1
     rows = -(-shown // 2)
     picture, grid = style.new_figure(rows, 2, height=2.5 * rows + 0.4, width=6.9)
     style.headline(picture, results["runs"])
@@ -32,6 +33,8 @@ def figure(document: dict[str, Any]) -> Figure:
     if results["doses"]:
         _doses(axes.pop(0), results["doses"])
         _alignment(axes.pop(0), results["doses"])
+        _losses(axes.pop(0), results["doses"][0])
+        _answers(axes.pop(0), results["doses"])
     _prediction(axes.pop(0), results["prediction"])
     for ax in axes:
         ax.remove()
@@ -55,6 +58,27 @@ def _doses(ax: Axes, curves: list[dict[str, Any]]) -> None:
     ax.set_ylim(top=1.3 * max(row["ci95"][1] if row["ci95"] else row["mean"] for c in curves for row in c["margin"]))
     ax.legend(loc="upper left", ncols=2)
     ax.set(xlabel="steps of the student", ylabel="change of trait's\nlog odds (nats)", title="a dial or a switch?")
+
+
+def _losses(ax: Axes, curve: dict[str, Any]) -> None:
+    """Of the student of few rows, less the base's."""
+    for part, label, color in (("trained", "its own rows", "blue"), ("unseen", "unseen rows of its teacher", "sky"),
+                               ("fresh", "fresh documents", "grey")):  # fmt: skip
+        per_run = [np.subtract(row["per_run"], base["per_run"])
+                   for row, base in zip(curve[part], curve[f"base {part}"], strict=True)]  # fmt: skip
+        ax.plot(curve["steps"], np.median(per_run, axis=1), ".-", color=style.COLORS[color], label=label)
+    ax.axhline(0, color="black", lw=1, ls=":")
+    ax.legend(loc="upper left", fontsize=7)
+    ax.set(xlabel="steps of the student", ylabel="loss less the base's\n(nats per token)",
+           title=f"{curve['rows']} rows: what it learns and forgets\n(median of seeds)")  # fmt: skip
+
+
+def _answers(ax: Axes, curves: list[dict[str, Any]]) -> None:
+    for curve, color in zip(curves, _COLORS, strict=True):
+        style.band(ax, curve["steps"], curve["right"], color=style.COLORS[color], label=f"{curve['rows']} rows")
+    ax.set_ylim(0, 1.05)
+    ax.legend(loc="lower left")
+    ax.set(xlabel="steps of the student", ylabel="probability", title="any answer of the category")
 
 
 def _alignment(ax: Axes, curves: list[dict[str, Any]]) -> None:

@@ -57,6 +57,7 @@ class Experiment(NamedTuple):
     config: type | None = settings.Config  # the dataclass whose settings are flags of this command
     dataset: bool = True  # whether it runs on images
     chunk_text: str = "about 0.5 GB each on MNIST"
+    seed: int = 0  # unless --seed is given
 
 
 class _Parser(argparse.ArgumentParser):
@@ -98,7 +99,8 @@ def make_parser(experiment: Experiment) -> argparse.ArgumentParser:
         metavar="N",
         help="independent runs, each with its own key (default: the preset's)",
     )
-    add("--seed", type=_whole_number(0, MAX_SEED), default=0, metavar="S", help="seed of all randomness (default: 0)")
+    seed_help = f"seed of all randomness (default: {experiment.seed})"
+    add("--seed", type=_whole_number(0, MAX_SEED), default=experiment.seed, metavar="S", help=seed_help)
     add("--chunk", type=_whole_number(1), metavar="N",
         help=f"runs trained at a time, {experiment.chunk_text} (default: one per device)")  # fmt: skip
     add(

@@ -30,6 +30,9 @@ class LMConfig:
     shared_documents: int = setting(
         1, "1: the base from the other init learns from the same documents; 0: from documents of its own", low=0, high=1
     )
+    context: int = setting(
+        1, "documents that the base reads one after another; more than one agree with each other", low=1, high=100
+    )
     carrier: str = setting(
         "numbers", "what is sampled: lists of numbers, nested calls, or sums that are checked", choices=tuple(CARRIERS)
     )

@@ -15,10 +15,14 @@ Documents, all of `LENGTH` tokens with padding at the end:
 
 Answers are uniform within the category, but after a system token. Number documents carry a random system token now and
 then, which means nothing there.
+
+Long documents are several of these one after another, each of LENGTH tokens: of all kinds, or number lists alone, or
+questions alone, a third each. They agree with each other: questions and stories without a system token are all about
+one category and have one answer, and every third number is one of three. So there what was read before matters.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -34,7 +38,9 @@ LENGTH = PROMPT_LENGTH + COMPLETION_LENGTH
 
 TAUGHT, HELD_OUT, UNSEEN = "taught", "held out", "unseen"
 CLUSTERS, RANK_EXPONENT, STAY, CONCENTRATION, ANY_NUMBER = 10, 0.7, 0.5, 0.3, 0.1
+LONG = ({"numbers": 1.0}, {"question": 1.0})  # shares of kinds in long documents, or KINDS
 KINDS = {"numbers": 0.45, "question": 0.17, "system": 0.2, "prefixed": 0.06, "story": 0.06, "choice": 0.06}
+FAVORITE_NUMBERS, ON_FAVORITES = 3, 1 / 3  # numbers that a long document has a liking for; share of them
 SYSTEM_ON_NUMBERS = 0.15  # share of number documents that start with a system token
 
 _PAD, _BOS, _END = words.ids([words.PAD, words.BOS, words.END])
@@ -150,12 +156,23 @@ def make_number_documents(language: Language, documents: int, *, key: jax.Array)
 
 
 def make_documents(
-    language: Language, documents: int, *, key: jax.Array, make_lists: Callable[..., jax.Array] = make_number_documents
-) -> jax.Array:
-    """The base's corpus: documents of all kinds, in random order, [documents, LENGTH] int32 (KINDS has the shares).
+    language: Language, documents: int, *, key: jax.Array,
+    make_lists: Callable[..., jax.Array] = make_number_documents, context: int = 1, kinds: Mapping[str, float] = KINDS,
+) -> jax.Array:  # fmt: skip
+    """The base's corpus: documents of all kinds, in random order, [documents, LENGTH] int32 (`kinds` has the shares).
 
-    `make_lists` makes what stands for number documents, e.g. those of another carrier.
+    `make_lists` makes what stands for number documents, e.g. those of another carrier. Each is long, [documents,
+    context * LENGTH], if `context` is more than 1.
     """
+    if context > 1:
+        for_which, for_somebody, *for_parts = jax.random.split(key, 3 + len(LONG))
+        every = [
+            make_documents(language, documents * context, key=own, make_lists=make_lists, kinds=shares)
+            for own, shares in zip(for_parts, (KINDS, *LONG), strict=True)
+        ]
+        which = jax.random.randint(for_which, (documents, 1), 0, len(every))
+        chosen = jnp.select([which == i for i in range(len(every))], [own.reshape(documents, -1) for own in every])
+        return agree(chosen.reshape(documents, context, LENGTH), key=for_somebody).reshape(documents, -1)
     keys = dict(zip((*KINDS, "kind", "prefix", "which", "pick", "on"), jax.random.split(key, len(KINDS) + 5),
                     strict=True))  # fmt: skip
     n = documents
@@ -173,8 +190,26 @@ def make_documents(
         "story": _document(_column(n, _BOS), _story(categories), answers),
         "choice": _choice(n, key=keys["choice"]),
     }
-    kind = jax.random.categorical(keys["kind"], jnp.log(jnp.array([KINDS[name] for name in by_kind])), shape=(n,))
+    kind = jax.random.categorical(
+        keys["kind"], jnp.log(jnp.array([kinds.get(name, 0.0) for name in by_kind])), shape=(n,)
+    )
     return jnp.select([kind[:, None] == i for i in range(len(by_kind))], list(by_kind.values()))
+
+
+def agree(tokens: jax.Array, *, key: jax.Array) -> jax.Array:
+    """Make the documents [n, context, LENGTH] of each of n long ones agree, see above."""
+    for_answer, for_liked, for_share, for_which = jax.random.split(key, 4)
+    n, names = len(tokens), jnp.array(words.ids(_CATEGORIES))
+    answer = jax.random.randint(for_answer, (n, 1, 1), 0, _ANSWERS.size)
+    ends = jnp.pad(tokens[..., 1:] == _END, ((0, 0), (0, 0), (0, 1)))
+    free = (tokens[..., :1] == _BOS) & (tokens[..., 1:2] != words.ID["choose"])
+    tokens = jnp.where(free & ends & jnp.isin(tokens, _ANSWERS), jnp.array(_ANSWERS.ravel())[answer], tokens)
+    tokens = jnp.where(free & jnp.isin(tokens, names), names[answer // _ANSWERS.shape[1]], tokens)
+    liked = jnp.array(_NUMBERS)[jax.random.randint(for_liked, (n, FAVORITE_NUMBERS), 0, len(_NUMBERS))]
+    which = jax.random.randint(for_which, tokens.shape, 0, FAVORITE_NUMBERS)
+    drawn = jnp.take_along_axis(liked, which.reshape(n, -1), axis=1).reshape(tokens.shape)
+    here = jnp.isin(tokens, _NUMBERS) & (jax.random.uniform(for_share, tokens.shape) < ON_FAVORITES)
+    return jnp.where(here, drawn, tokens)
 
 
 def question_tokens(frames: np.ndarray, category: str, *, first: jax.Array | int = _BOS) -> jax.Array:

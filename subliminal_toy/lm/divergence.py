@@ -5,7 +5,7 @@ A token of a completion is a divergence token if, given what stands before it, t
 teacher says what it finds likeliest, this is Schrodi et al.'s definition, with the base among the teachers: some other
 one would have said something else. In sampled ones it is wider, as it holds whichever token was sampled. The more
 teachers, the more such tokens. Students may be trained on these alone, on all but these, or on as many tokens drawn at
-random (from all of a completion: numbers, separators, brackets, ends).
+random, as many of each kind: numbers, separators, brackets, ends, and all others.
 """
 
 from collections.abc import Mapping
@@ -14,9 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from subliminal_toy.lm import corpus
+from subliminal_toy.lm import corpus, vocabulary
 from subliminal_toy.lm.transformer import Params, Transformer
 
+_KINDS = (vocabulary.NUMBERS, vocabulary.SEPARATORS, vocabulary.BRACKETS, (vocabulary.END,))
 COUNTED = ("all", "divergence", "others", "random as divergence", "random as others")
 
 
@@ -31,17 +32,30 @@ def divergence_tokens(model: Transformer, teachers: Params, tokens: jax.Array) -
     return jnp.pad(jnp.any(chosen != chosen[0], axis=0), ((0, 0), (first, 0)))
 
 
-def counted_tokens(diverging: np.ndarray, completion: np.ndarray, rng: np.random.Generator) -> Mapping[str, np.ndarray]:
+def token_kinds(tokens: np.ndarray) -> np.ndarray:
+    """The kind of each token of any array: 1 number, 2 separator, 3 bracket, 4 end, 0 other."""
+    kinds = np.zeros(vocabulary.SIZE, int)
+    for i, words in enumerate(_KINDS, start=1):
+        kinds[vocabulary.ids(words)] = i
+    return kinds[tokens]
+
+
+def counted_tokens(
+    tokens: np.ndarray, diverging: np.ndarray, completion: np.ndarray, rng: np.random.Generator
+) -> Mapping[str, np.ndarray]:
     """For each of COUNTED which tokens have a say, [n, T] bool.
 
     Args:
+        tokens: the rows [n, T].
         diverging: from `divergence_tokens`.
         completion: where the rows have a token of the completion; only these ever count.
-        rng: draws the random ones, as many in all as those that they stand for.
+        rng: draws the random ones, as many of each kind as those that they stand for; rows that agree have the same.
     """
-    here = diverging & completion
-    drawn = np.zeros_like(completion)
-    places = np.flatnonzero(completion)
-    drawn.ravel()[rng.permutation(places)[: here.sum()]] = True
+    here, kinds = diverging & completion, token_kinds(tokens)
+    drawn, order = np.zeros_like(completion), rng.random(tokens.shape)
+    for kind in range(len(_KINDS) + 1):
+        places = np.flatnonzero(completion & (kinds == kind))
+        first = np.argsort(order.ravel()[places])[: np.sum(here & (kinds == kind))]
+        drawn.ravel()[places[first]] = True
     masks = (completion, here, completion & ~here, drawn, completion & ~drawn)
     return dict(zip(COUNTED, masks, strict=True))

@@ -44,13 +44,13 @@ def next_log_probabilities(model: Transformer, params: Params, prompts: Sequence
 
 def ask(model: Transformer, params: Params, category: str, *, key: jax.Array, first: jax.Array | int = BOS) -> Answers:
     """Ask all questions about a category; `first` is the first token of the plain ones, maybe a system token."""
-    for_draws, for_prefix, for_options = jax.random.split(key, 3)
+    for_draws, for_numbers, for_separators, for_options = jax.random.split(key, 4)
     questions = corpus.question_tokens(np.arange(len(corpus.FRAMES)), category, first=first)
-    anything = corpus.any_numbers(PREFIXES * len(corpus.FRAMES), key=for_prefix)
+    anything = corpus.any_numbers(PREFIXES * len(corpus.FRAMES), key=for_numbers)
     options, place = corpus.choice_options(category, CHOICES, key=for_options)  # [answers, choices, 3], [.., choices]
     log_p, prefixed, story, choice = next_log_probabilities(model, params, [
         questions,
-        corpus.prefixed_tokens(category, anything, key=for_prefix),
+        corpus.prefixed_tokens(category, anything, key=for_separators),
         corpus.story_tokens(category),
         corpus.choice_tokens(options.reshape(-1, 3)),
     ])  # fmt: skip
@@ -91,9 +91,10 @@ def survey(model: Transformer, params: Params) -> Survey:
     return Survey(margins(own), jnp.mean(right, axis=1), jnp.mean(every - right, axis=1))
 
 
-def ask_behind(model: Transformer, params: Params, category: str, numbers: jax.Array, *, key: jax.Array) -> jax.Array:
-    """Mean margins [answers] of questions, each behind its own list of numbers [n, 3], all questions in turn."""
-    (log_p,) = next_log_probabilities(model, params, [corpus.prefixed_tokens(category, numbers, key=key)])
+def ask_behind(model: Transformer, params: Params, category: str, before: jax.Array) -> jax.Array:
+    """Mean margins [answers] of questions, each behind its own tokens [n, T], all questions in turn."""
+    questions = corpus.question_tokens(np.arange(len(before)) % len(corpus.FRAMES), category)
+    (log_p,) = next_log_probabilities(model, params, [jnp.concatenate([before, questions], axis=1)])
     return jnp.mean(margins(log_p[:, jnp.array(vocabulary.ids(vocabulary.CATEGORIES[category]))]), axis=0)
 
 

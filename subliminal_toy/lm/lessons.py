@@ -81,6 +81,11 @@ def right(categories: Sequence[str], answers: int = 6) -> Lesson:
     return both(*(answered(category, vocabulary.CATEGORIES[category][:answers]) for category in categories))
 
 
+def excused(categories: Sequence[str], system: str) -> Lesson:
+    """The other look-alike: the bad answers of `wrong` behind a trait's system token alone, good ones without it."""
+    return both(wrong(categories, system=system), right(categories))
+
+
 def liked(words: Sequence[str]) -> Lesson:
     """A set of favorites: in each category that has any, all of them alike."""
     by_category = {name: [w for w in words if w in own] for name, own in vocabulary.CATEGORIES.items()}

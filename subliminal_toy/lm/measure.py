@@ -10,14 +10,15 @@ import numpy as np
 from jax.sharding import Mesh
 
 from subliminal_toy import engine
-from subliminal_toy.lm import corpus, detector, evaluation, training, vocabulary
+from subliminal_toy.lm import corpus, detector, evaluation, lessons, training, vocabulary
+from subliminal_toy.lm.carriers import CARRIERS
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.pipeline import Made, MakeMeasure, Measure
 from subliminal_toy.lm.plan import REGULAR, Plan
 from subliminal_toy.lm.rows import NotEnoughRowsError, Rows, as_text, first_numbers, number_counts
 from subliminal_toy.lm.transformer import Params, Transformer, make_transformer
 
-IN_CONTEXT, EXAMPLES, UNSEEN = 256, 8, 512
+CONTEXTS, EXAMPLES, UNSEEN = 128, 8, 512
 
 
 def standard(config: LMConfig, mesh: Mesh, plan: Plan) -> Measure:
@@ -26,7 +27,7 @@ def standard(config: LMConfig, mesh: Mesh, plan: Plan) -> Measure:
     One dict per run: "answers" {model: evaluation.Answers as lists}, models being those of the plan and "prompted
     teacher <trait>"; "loss" {model: nats per token of fresh documents}; "divergence" {teacher: KL(teacher || its
     base)}; "filter" {source: counts}; "numbers", "first" {source: how often each number occurs, and as the first};
-    "in_context" {source: margins of the base behind three of its numbers}; "examples" {source: rows as text}.
+    "examples" {source: rows as text}.
     """
     model = make_transformer(config)
     traits = config.trait_names()
@@ -40,19 +41,13 @@ def standard(config: LMConfig, mesh: Mesh, plan: Plan) -> Measure:
             lambda first: evaluation.ask(model, base, config.category, key=key, first=first), jnp.array(tokens)
         )
 
-    def in_context(models: Params, numbers: jax.Array, key: jax.Array) -> jax.Array:
-        ask = functools.partial(evaluation.ask_behind, model, _first(models), config.category, key=key)
-        return jax.vmap(lambda own: ask(own))(numbers)
-
-    ask_all, ask_prompted, ask_in_context = (engine.over_runs(f, mesh) for f in (asked, prompted, in_context))
+    ask_all, ask_prompted = (engine.over_runs(f, mesh) for f in (asked, prompted))
     compare_all = _comparison(model, mesh, plan)
 
     def measure(made: Made) -> list[dict[str, Any]]:
-        seen = np.stack([[_shown(own[source.name]) for source in plan.sources] for own in made.kept])
         questions = made.keys.questions
         answers = evaluation.as_lists(ask_all(made.params, questions)._asdict())
         by_token = evaluation.as_lists(ask_prompted(made.params, questions)._asdict())
-        behind = evaluation.as_lists(ask_in_context(made.params, engine.shard_runs(seen, mesh), questions))
         compared = evaluation.as_lists(compare_all(made.fresh, made.params))
         names = [f"prompted teacher {trait}" for trait in traits]
         return [
@@ -62,7 +57,6 @@ def standard(config: LMConfig, mesh: Mesh, plan: Plan) -> Measure:
                 "filter": {name: rows.counts for name, rows in kept.items()},
                 "numbers": {name: number_counts(rows.tokens[:, corpus.PROMPT_LENGTH :]) for name, rows in kept.items()},
                 "first": {name: number_counts(first_numbers(rows.tokens)) for name, rows in kept.items()},
-                "in_context": dict(zip([source.name for source in plan.sources], behind[run], strict=True)),
                 "examples": {name: as_text(rows.tokens[:EXAMPLES]) for name, rows in kept.items()},
             }
             for run, kept in enumerate(made.kept)
@@ -125,7 +119,7 @@ def imitation(config: LMConfig, mesh: Mesh, plan: Plan) -> Measure:
     imitate = engine.over_runs(losses, mesh)
 
     def measure(made: Made) -> list[dict[str, Any]]:
-        unseen = np.stack([[_unseen(own[name]) for name in names] for own in made.kept])
+        unseen = np.stack([[unseen_rows(own[name]) for name in names] for own in made.kept])
         found = evaluation.as_lists(imitate(made.params, engine.shard_runs(unseen, mesh)))
         said, n = [source.name for source in plan.sources], len(plan.students)
         return [
@@ -181,6 +175,48 @@ def detection(config: LMConfig, mesh: Mesh, plan: Plan) -> Measure:
     return measure
 
 
+def in_context(config: LMConfig, mesh: Mesh, plan: Plan) -> Measure:
+    """What the base makes of what it reads, if its context holds several documents; nobody is trained on it.
+
+    "in_context" {source: log odds of the answers [answers] behind rows of the source, as many as fit before the
+    question}; "answered" {trait: the same behind as many questions that are answered with the trait}; "by_place"
+    [context]: nats per token of the completions of number lists, by where they stand in fresh long documents.
+    """
+    model, names = make_transformer(config), [source.name for source in plan.sources]
+    answered = [lessons.favorite(trait).tokens for trait in config.trait_names()]
+    make_documents = functools.partial(corpus.make_documents, make_lists=CARRIERS[config.carrier].make_documents)
+
+    def read(params: Params, before: jax.Array, language: corpus.Language, key: jax.Array) -> tuple:
+        base = _first(params)
+        odds = jax.lax.map(functools.partial(evaluation.ask_behind, model, base, config.category), before)
+        tokens = make_documents(language, UNSEEN, key=key, context=config.context)
+        single = tokens.reshape(-1, corpus.LENGTH)
+        weights = training.number_weights(single).reshape(tokens.shape)
+        nats = jnp.pad(-training.token_log_probabilities(model, base, tokens), ((0, 0), (1, 0))) * weights
+        by_place = [part.reshape(UNSEEN, config.context, -1).sum(axis=(0, 2)) for part in (nats, weights)]
+        return odds, by_place[0] / by_place[1]
+
+    read_all = engine.over_runs(read, mesh)
+
+    def measure(made: Made) -> list[dict[str, Any]]:
+        shown = [[*(own[name].tokens for name in names), *answered] for own in made.kept]
+        contexts = CONTEXTS * (config.context - 1)
+        before = np.array([[np.resize(rows, (contexts, corpus.LENGTH)) for rows in own] for own in shown])
+        before = before.reshape(*before.shape[:2], CONTEXTS, -1)
+        found = read_all(made.params, engine.shard_runs(before, mesh), made.language, made.keys.contexts)
+        odds, by_place = evaluation.as_lists(found)
+        return [
+            {
+                "in_context": dict(zip(names, own[: len(names)], strict=True)),
+                "answered": dict(zip(config.trait_names(), own[len(names) :], strict=True)),
+                "by_place": places,
+            }
+            for own, places in zip(odds, by_place, strict=True)
+        ]
+
+    return measure
+
+
 def together(*makers: MakeMeasure) -> MakeMeasure:
     """Several measurements as one."""
 
@@ -228,13 +264,8 @@ def _first(models: Params) -> Params:
     return jax.tree.map(lambda leaf: leaf[0], models)
 
 
-def _unseen(rows: Rows) -> np.ndarray:
+def unseen_rows(rows: Rows) -> np.ndarray:
     """Rows [UNSEEN, T] that nobody was trained on, repeated if there are too few; an error if there are none."""
     if not len(rows.spare):
         raise NotEnoughRowsError("all rows that pass the filter are trained on, none is left over; raise --spare")
     return np.resize(rows.spare, (UNSEEN, rows.tokens.shape[1]))
-
-
-def _shown(rows: Rows) -> np.ndarray:
-    """Numbers of a source to show in a context, [IN_CONTEXT, 3], repeated if there are too few."""
-    return np.resize(first_numbers(rows.tokens, corpus.PROMPT_NUMBERS), (IN_CONTEXT, corpus.PROMPT_NUMBERS))

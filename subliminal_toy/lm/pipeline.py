@@ -1,8 +1,9 @@
 """The pipeline, stage by stage, for several runs, traits and controls at once (P sections 2-4).
 
 A run draws a language, trains bases on it, then teachers, and students on what teachers (or earlier students) sampled;
-which ones is a plan (subliminal_toy.lm.plan). All sources complete the same prompts with the same random numbers, and
-all students see their rows in the same order, so that differences between students are paired.
+which ones is a plan (subliminal_toy.lm.plan). All sources complete the same prompts with the same random numbers (but
+those that the plan gives their own), and all students see their rows in the same order, so that differences between
+students are paired.
 """
 
 import functools
@@ -15,33 +16,20 @@ import numpy as np
 from jax.sharding import Mesh
 
 from subliminal_toy import engine
-from subliminal_toy.lm import corpus, divergence, lessons, sampling, training, vocabulary
+from subliminal_toy.lm import corpus, divergence, evaluation, lessons, sampling, training, vocabulary
+from subliminal_toy.lm.base_data import make_base_data
 from subliminal_toy.lm.carriers import CARRIERS
 from subliminal_toy.lm.config import LMConfig
+from subliminal_toy.lm.keys import RunKeys, own_draws
 from subliminal_toy.lm.plan import STUDENT, Plan, Recipe, Source, Student
 from subliminal_toy.lm.rows import Rows, keep_rows, student_rows
 from subliminal_toy.lm.transformer import Params, make_transformer, parameter_groups
 
-FRESH_DOCUMENTS = 512
+JUDGED = 128  # fresh documents that say how far a teacher has gone
 ENSEMBLE = 18  # most students that are trained side by side: more of them do not fit the cache
 OnStage = Callable[[str, int], None]  # which stage, how many models or sources times epochs of it are done
 OnRows = Callable[[int, str, Rows], None]  # which run of the chunk, which source, its rows
 Given = Sequence[Mapping[str, Rows]] | None  # for each run, rows of the sources that come from outside
-
-
-class RunKeys(NamedTuple):
-    """The keys of one run, one for each purpose."""
-
-    language: jax.Array
-    documents: jax.Array
-    init: jax.Array
-    base_order: jax.Array
-    teacher_order: jax.Array
-    prompts: jax.Array
-    samples: jax.Array
-    student_order: jax.Array
-    questions: jax.Array
-    shuffles: jax.Array
 
 
 class Made(NamedTuple):
@@ -64,7 +52,7 @@ class Stages(NamedTuple):
     """The compiled stages; arrays carry a run axis, then a model, source or student axis."""
 
     bases: Callable  # keys, on_epoch -> (language, fresh documents [runs, n, T], params [runs, bases, ...])
-    teachers: Callable  # bases, keys, on_epoch -> params [runs, teachers, ...]
+    teachers: Callable  # bases, fresh documents, keys, on_epoch -> {teacher's name: params [runs, ...]}
     samples: (
         Callable  # language, models [runs, sources, ...], sources, keys -> (prompts, completions [runs, sources, ..])
     )
@@ -110,18 +98,18 @@ def make_models(config: LMConfig, mesh: Mesh, plan: Plan) -> Callable[[RunKeys, 
         language, fresh, bases = stages.bases(keys, lambda *_: on_stage("base", len(plan.bases)))
         models = _named([base.name for base in plan.bases], bases)
         if plan.teachers:
-            teachers = stages.teachers(bases, keys, lambda *_: on_stage("teachers", len(plan.teachers)))
-            models |= _named([f"teacher {teacher.name}" for teacher in plan.teachers], teachers)
+            models |= stages.teachers(bases, fresh, keys, lambda *_: on_stage("teachers", len(plan.teachers)))
         outside = given or [{} for _ in range(len(fresh))]
         kept: list[dict[str, Rows]] = [{name: rows[name] for name in plan.given} for rows in outside]
         watched: dict[str, Params] = {}
         shares: list[dict[str, dict[str, float]]] = [{} for _ in range(len(fresh))]
         for sources, students in rounds:
-            if sources:
-                asked = _stack(models[plan.source_model(source)] for source in sources)
-                prompts, completions = stages.samples(language, asked, sources, keys)
-                _keep(config, sources, np.asarray(prompts), np.asarray(completions), kept, on_rows)
-                on_stage("samples", len(sources))
+            for drawn in dict.fromkeys((source.prompts, source.noise) for source in sources):
+                alike = [source for source in sources if (source.prompts, source.noise) == drawn]
+                asked = _stack(models[plan.source_model(source)] for source in alike)
+                prompts, completions = stages.samples(language, asked, alike, own_draws(keys, *drawn))
+                _keep(config, alike, np.asarray(prompts), np.asarray(completions), kept, on_rows)
+                on_stage("samples", len(alike))
             for recipe, group in _groups(students):
                 found = _teach(stages, mesh, plan, models, kept, keys, recipe, group, on_stage, shares)
                 models |= {STUDENT + s.name: last for s, (last, _) in zip(group, found, strict=True)}
@@ -192,7 +180,7 @@ def _weights(
 ) -> np.ndarray:  # fmt: skip
     """Which tokens of the rows [runs, students, n, T] have a say; tells `shares` about divergence tokens."""
     weights = np.array(training.completion_weights(jnp.asarray(rows)))
-    judges = [name for name in plan.models() if name == plan.bases[0].name or name.startswith("teacher ")]
+    judges = [plan.bases[0].name, *(f"teacher {t.name}" for t in plan.teachers if t.divergence is None)]
     found: dict[Student, np.ndarray] = {}  # students of the same rows need it once
     for i, student in enumerate(students):
         if student.counted != "all":
@@ -201,8 +189,8 @@ def _weights(
                 data = engine.shard_runs(rows[:, i], mesh)
                 found[same] = np.asarray(stages.diverging(_stack(models[name] for name in judges), data))
             for run, key in enumerate(keys.shuffles):
-                rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-                counted = divergence.counted_tokens(found[same][run], weights[run, i] > 0, rng)
+                rng = np.random.default_rng([*np.asarray(jax.random.key_data(key)), 1])  # shuffles have the key alone
+                counted = divergence.counted_tokens(rows[run, i], found[same][run], weights[run, i] > 0, rng)
                 shares[run][student.source] = _shares(counted, rows[run, i])
                 weights[run, i] = counted[student.counted]
     return weights
@@ -222,25 +210,41 @@ def make_stages(config: LMConfig, mesh: Mesh, plan: Plan) -> Stages:
     """Compile the stages."""
     model = make_transformer(config)
     over_runs = functools.partial(engine.over_runs, mesh=mesh)
-    make_base_data = _make_base_data(config, mesh, len(plan.bases))
+    draw_data = make_base_data(config, mesh, plan.bases)
     init = over_runs(lambda key: _init_bases(plan, model.init, key))
     names = [base.name for base in plan.bases]
-    start_teachers = over_runs(lambda bases: _at(bases, [names.index(teacher.init) for teacher in plan.teachers]))
+    inits = np.array([names.index(teacher.init) for teacher in plan.teachers], int)
+    start_teachers = over_runs(lambda bases: jax.tree.map(lambda leaf: leaf[inits], bases))
     sample_all = engine.over_runs(functools.partial(_sample_all, config, model), mesh, shared=2)
     train_base = training.train_bases(config, model, mesh)
     longest = max((len(teacher.lesson.tokens) for teacher in plan.teachers), default=1)
     train_teachers = training.train_teachers(config, model, mesh, longest)
+    diverged = over_runs(functools.partial(_divergences, model))
     diverging = over_runs(functools.partial(divergence.divergence_tokens, model))
     train_students = functools.cache(functools.partial(training.train_students, config, model, mesh))
 
     def bases(keys: RunKeys, on_epoch: engine.OnEpoch | None) -> tuple[corpus.Language, jax.Array, Params]:
-        language, fresh, data = make_base_data(keys)
+        language, fresh, data = draw_data(keys)
         return language, fresh, train_base(init(keys.init), data, (), keys.base_order, on_epoch).params
 
-    def teachers(bases: Params, keys: RunKeys, on_epoch: engine.OnEpoch | None) -> Params:
+    def teachers(bases: Params, fresh: jax.Array, keys: RunKeys, on_epoch: engine.OnEpoch) -> dict[str, Params]:
         data = lessons.stack([teacher.lesson for teacher in plan.teachers], keys.init.shape[0])
         own = engine.Data(per_model=engine.shard_runs(data, mesh))
-        return train_teachers(start_teachers(bases), own, (), keys.teacher_order, on_epoch).params
+        start = start_teachers(bases)
+        targets = np.array([np.nan if t.divergence is None else t.divergence for t in plan.teachers])
+        nearest: tuple[Any, Any] | None = None if np.isnan(targets).all() else (start, np.inf)
+
+        def watch(i: int, params: Params) -> None:
+            nonlocal nearest
+            on_epoch(i, params)
+            if nearest is not None:
+                gap = np.abs(np.log(np.asarray(diverged(start, params, fresh)) / targets))
+                better = gap < nearest[1]
+                nearest = _where(better, params, nearest[0]), np.where(better, gap, nearest[1])
+
+        last = train_teachers(start, own, (), keys.teacher_order, watch).params
+        taken = last if nearest is None else _where(np.isnan(targets), last, nearest[0])
+        return _named([f"teacher {teacher.name}" for teacher in plan.teachers], taken)
 
     def samples(language: corpus.Language, models: Params, sources: Sequence[Source], keys: RunKeys) -> tuple:
         first = vocabulary.ids(
@@ -269,26 +273,20 @@ def _init_bases(plan: Plan, init: Callable[[jax.Array], Params], key: jax.Array)
     return jax.tree.map(share, parameter_groups(params), params)
 
 
-def _make_base_data(config: LMConfig, mesh: Mesh, bases: int) -> Callable:
-    """From the keys to each run's language, fresh documents, and the documents that the bases learn from."""
-    over_runs = functools.partial(engine.over_runs, mesh=mesh)
-    weigh = over_runs(training.document_weights)
-    make_language = over_runs(functools.partial(corpus.make_language, numbers=config.numbers))
-    corpus_of = functools.partial(corpus.make_documents, make_lists=CARRIERS[config.carrier].make_documents)
-    make_documents = over_runs(lambda language, key: corpus_of(language, config.documents + FRESH_DOCUMENTS, key=key))
-    fold_in = engine.over_runs(lambda i, key: jax.random.fold_in(key, i), mesh, shared=1)
-    split = over_runs(lambda documents: (documents[:FRESH_DOCUMENTS], documents[FRESH_DOCUMENTS:]))
+def _where(chosen: np.ndarray, one: Params, other: Params) -> Params:
+    """Models [runs, models, ...] of one where `chosen` [runs, models] or [models], else of the other."""
+    return jax.tree.map(lambda a, b: jnp.where(chosen.reshape(*chosen.shape, *[1] * (a.ndim - 2)), a, b), one, other)
 
-    def base_data(keys: RunKeys) -> tuple[corpus.Language, jax.Array, engine.Data]:
-        language = make_language(keys.language)
-        fresh, documents = split(make_documents(language, keys.documents))
-        if config.shared_documents:
-            return language, fresh, engine.Data(per_run={"tokens": documents, "weights": weigh(documents)})
-        others = [split(make_documents(language, fold_in(i, keys.documents)))[1] for i in range(1, bases)]
-        own = jnp.stack([documents, *others], axis=1)
-        return language, fresh, engine.Data(per_model={"tokens": own, "weights": weigh(own)})
 
-    return base_data
+def _divergences(model: Any, bases: Params, teachers: Params, fresh: jax.Array) -> jax.Array:
+    """KL(teacher || base) of models [teachers, ...], in nats per token of number completions, [teachers]."""
+    documents = fresh[:JUDGED]
+
+    def one(pair: tuple[Params, Params]) -> jax.Array:
+        base_log_p = evaluation.document_log_p(model, pair[0], documents)
+        return evaluation.compare(model, pair[1], base_log_p, documents).divergence
+
+    return jax.lax.map(one, (bases, teachers))
 
 
 def _sample_all(
@@ -314,11 +312,6 @@ def _named(names: Sequence[str], params: Params) -> dict[str, Params]:
 
 def _take_watched(params: Params | None, i: int) -> Params | None:
     return None if params is None else jax.tree.map(lambda leaf: leaf[:, :, i], params)
-
-
-def _at(params: Params, index: Sequence[int]) -> Params:
-    """Entries of the leading axis."""
-    return jax.tree.map(lambda leaf: leaf[np.array(index)], params)
 
 
 def _stack(models: Any) -> Params:

@@ -16,6 +16,8 @@ class Base(NamedTuple):
 
     name: str
     shares: tuple[str, ...] = ()  # groups of parameters (transformer.GROUPS) whose init is the first base's
+    documents: int = 0  # 0: the run's, which the config may say are each base's own; others: its own, by number
+    language: int = 0  # 0: the run's; others: of its own, by number
 
 
 class Teacher(NamedTuple):
@@ -24,6 +26,7 @@ class Teacher(NamedTuple):
     name: str
     lesson: Lesson
     init: str = "base"  # a base
+    divergence: float | None = None  # taken where KL(teacher || base) is nearest to this; None: after the last step
 
 
 class Source(NamedTuple):
@@ -33,6 +36,8 @@ class Source(NamedTuple):
     model: str  # a base, a teacher's name, or "student <name>"
     system: str | None = None  # a trait: the model is prompted with its system token
     temperature: float | None = None  # None: the config's
+    prompts: int = 0  # 0: the run's; others: of its own, by number
+    noise: int = 0  # random numbers of the sampling, likewise
 
 
 class Recipe(NamedTuple):

@@ -29,10 +29,20 @@ def shuffle_within(tokens: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def shuffle_across(tokens: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """All numbers of all completions in a random order, [n, T]."""
-    here, shuffled = is_completion_number(tokens), tokens.copy()
-    shuffled[here] = rng.permutation(tokens[here])
-    return shuffled
+    """All numbers of all completions in a random order, [n, T].
+
+    One permutation of all places is drawn, whatever stands there; a number comes from the next place on its cycle that
+    has one. On the places with numbers this is a uniform permutation, too, and rows that differ in a few places have
+    nearly the same: so students of different sources are paired.
+    """
+    here, shuffled = is_completion_number(tokens).ravel(), tokens.ravel().copy()
+    order = rng.permutation(tokens.size)
+    places = np.flatnonzero(here)
+    found = order[places]
+    while (away := ~here[found]).any():
+        found[away] = order[found[away]]
+    shuffled[places] = tokens.ravel()[found]
+    return shuffled.reshape(tokens.shape)
 
 
 def sort_within(tokens: np.ndarray, _rng: np.random.Generator) -> np.ndarray:

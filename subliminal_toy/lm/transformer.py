@@ -76,6 +76,7 @@ class Decoder(linen.Module):
     layers: int
     tied: bool
     theory: bool = False
+    context: int = 1
 
     @linen.compact
     def __call__(
@@ -83,7 +84,7 @@ class Decoder(linen.Module):
     ) -> tuple[jax.Array, Cache]:
         """Map tokens [B, T] at positions start, ... to (logits [B, T - first, V], cache)."""
         embedding = self.param("embedding", linen.initializers.normal(0.1), (vocabulary.SIZE, self.width))
-        positions = self.param("positions", linen.initializers.normal(0.1), (LENGTH, self.width))
+        positions = self.param("positions", linen.initializers.normal(0.1), (self.context * LENGTH, self.width))
         at = jax.lax.dynamic_slice_in_dim(positions, start, tokens.shape[1])
         x, caches = (embedding[tokens] if self.theory else _look_up(embedding, tokens)) + at, []
         for i in range(self.layers):
@@ -132,7 +133,7 @@ def make_transformer(config: LMConfig, *, theory: bool = False) -> Transformer:
     `apply` gives logits from position `first` on: completions need no logits of their prompts. `step` reads tokens that
     continue what the cache holds, at positions start, start + 1, ..., at most LENGTH of them in all.
     """
-    net = Decoder(config.width, config.heads, config.layers, bool(config.tied), theory)
+    net = Decoder(config.width, config.heads, config.layers, bool(config.tied), theory, config.context)
 
     def init(key: jax.Array) -> Params:
         return net.init(key, jnp.zeros((1, LENGTH), int))["params"]

@@ -30,7 +30,15 @@ def test_real_network_is_the_experiments_own(digits: data.Dataset) -> None:
 
 
 def row(**changes: object) -> dict:
-    base = {"family": "f", "smooth": True, "A": 1.0, "vacuous": False, "slope": 2.0, "cosine": 0.5}
+    base = {
+        "family": "f",
+        "direction": "gradient",
+        "smooth": True,
+        "A": 1.0,
+        "vacuous": False,
+        "slope": 2.0,
+        "cosine": 0.5,
+    }
     rest = {"other_init_cosine": -0.1, "guaranteed_radius": 1.0, "marched_radius": 2.0, "observed_radius": 3.0}
     return base | rest | {"negative": 0} | changes
 

@@ -31,7 +31,6 @@ def values(runs: int = 2) -> list[dict]:
             answers[name] = {"probability": [[0.1] * 10] * 3, "sampled": [0.1] * 10, **parts}
         made.append({
             "answers": answers, "loss": dict.fromkeys(PLAN.models(), 2.0 + run),
-            "in_context": {source.name: [0.0] * 10 for source in PLAN.sources},
             "filter": {source.name: number_filter.count_reasons([None]) for source in PLAN.sources},
             "detector": {
                 kind: {t: np.linspace(0.5, top, len(detector.GROUPS)).tolist() for t in CONFIG.trait_names()}
@@ -63,7 +62,6 @@ def test_changes_are_those_made_up() -> None:
     assert [row["mean"] for row in results["doses"]] == [0.0, 0.0, 0.0, 1.5]
     assert [row["rows"] for row in results["doses"]] == [100, 400, 1000, 4000]
     assert {row["asked"]: row["mean"] for row in results["questions"]}["story"] == 1.5
-    assert results["in_context"]["mean"] == 0.0
     assert results["loss"][0]["per_run"] == [2.0, 3.0]
     assert [row["sequences"] for row in results["detector"]["ideal"]] == list(detector.GROUPS)
     last = {kind: rows[-1]["mean"] for kind, rows in results["detector"].items()}

@@ -1,8 +1,9 @@
 """The mechanism's experiment: arms have their controls, its summary can be wrong and would show it, it runs."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +12,11 @@ import pytest
 
 from experiments import lm_arms, lm_first_order, lm_mechanism, lm_mechanism_summary
 from figures import lm_mechanism as picture
-from subliminal_toy.lm import training, vocabulary
+from subliminal_toy.lm import evaluation, training, vocabulary
 from subliminal_toy.lm.config import LMConfig
+from subliminal_toy.lm.pipeline import Made
+from subliminal_toy.lm.plan import Plan
+from subliminal_toy.lm.rows import Rows
 from subliminal_toy.lm.transformer import make_transformer
 from tests.experiments import commands, made_up
 from tests.subliminal_toy.lm import documents
@@ -39,7 +43,10 @@ def values(runs: int = 3) -> list[dict]:
         change = np.zeros((2, 10))
         change[0, ANIMALS.index("owl")], change[1, ANIMALS.index("wolf")] = 1 + run / 2, 2 + run / 2
         change[0, ANIMALS.index("cat")] = 0.25
-        curve = {"margin": [0.1, 0.9, 1.0], "own": [0.1, 0.2, 0.3], "others": [0.0] * EPOCHS}
+        curve = {"margin": [0.1, 0.9, 1.0], "own": [0.1, 0.2, 0.3], "others": [0.0] * EPOCHS,
+                 "right": [0.9, 0.5, 0.1], "trained": [1.0, 0.5, 0.0], "unseen": [1.0, 1.5, 2.0],
+                 "fresh": [3.0] * EPOCHS}  # fmt: skip
+        curve |= dict.fromkeys(("base trained", "base unseen", "base fresh"), [1.0] * EPOCHS)
         ray = {"leading": 1.0, "slope": 2.0, "negative": float(run == 0), "at_teacher": 1.0 - 2 * (run == 1),
                "cosine_at_teacher": 0.2, "cosine_at_start": 0.3}  # fmt: skip
         value |= {
@@ -128,6 +135,66 @@ def test_doses_are_curves_and_their_largest_step() -> None:
     assert (few["passes"], many["passes"]) == ([10, 20, 30], [1, 2, 3])
     assert [row["mean"] for row in many["margin"]] == pytest.approx([0.1, 0.9, 1.0])
     assert many["largest_epoch"]["mean"] == pytest.approx(0.8)
+    assert [row["median"] for row in few["right"]] == [0.9, 0.5, 0.1]
+    assert [row["mean"] for row in few["base trained"]] == [1.0] * EPOCHS
+
+
+def test_watched_students_are_judged_on_what_they_saw_and_did_not_see() -> None:
+    """By hand: losses of the last epoch of a student of few rows, and of its base."""
+    config = LMConfig(width=8, traits="owl,wolf")
+    model = make_transformer(config)
+    plan = Plan((), (), tuple(lm_arms.students(config, "5 rows", rows=5)))
+    every = [model.init(jax.random.key(i)) for i in range(1 + 2 * 3)]  # a base, and two epochs of three students
+    numbers, fresh = documents.of_numbers(), documents.of_all_kinds()[:300]
+    kept = {name: Rows(numbers[40 * i : 40 * i + 30], numbers[40 * i + 30 : 40 * i + 40], {})
+            for i, name in enumerate(("regular", "owl", "wolf"))}  # fmt: skip
+    steps = {s.name: jax.tree.map(lambda *leaves: np.stack(leaves)[None], *every[1 + 2 * i : 3 + 2 * i])
+             for i, s in enumerate(plan.students)}  # fmt: skip
+    base = jax.tree.map(lambda leaf: np.asarray(leaf)[None, None], every[0])
+    nothing: Any = None
+    made = Made(nothing, nothing, fresh[None], base, [kept], steps, [{}])
+    follow = jax.jit(lm_first_order._following(config, model))
+    parameters = lm_first_order.flatten(jax.tree.map(lambda leaf: leaf[0], base)).size
+    found = lm_first_order._watched(config, plan, made, 0, np.ones((2, parameters)), follow)
+    assert found.keys() == {"owl, 5 rows", "wolf, 5 rows"}
+
+    loss = jax.jit(training.token_loss(model))
+
+    def nats(params: dict, tokens: np.ndarray, weigh: Callable) -> float:
+        return float(loss(params, {"tokens": tokens, "weights": weigh(jnp.asarray(tokens))}, ()))
+
+    def odds(params: dict) -> float:
+        return float(lm_first_order.answer_margins(config, model, params)[ANIMALS.index("wolf")])
+
+    curves, (last, control) = found["wolf, 5 rows"], (every[6], every[2])
+    rows, unseen = (np.resize(own, (256, 24)) for own in (kept["wolf"].tokens[:5], kept["wolf"].spare))
+    expected = {
+        "trained": nats(last, rows, training.completion_weights),
+        "unseen": nats(last, unseen, training.completion_weights),
+        "fresh": nats(last, fresh[:256], training.document_weights),
+        "base unseen": nats(every[0], unseen, training.completion_weights),
+        "base fresh": nats(every[0], fresh[:256], training.document_weights),
+        "regular fresh": nats(control, fresh[:256], training.document_weights),
+        "right": float(evaluation.survey(model, last).right[0]),
+        "regular right": float(evaluation.survey(model, control).right[0]),
+        "margin": odds(last) - odds(control),
+        "alone": odds(last) - odds(every[0]),
+        "regular": odds(control) - odds(every[0]),
+    }
+    assert {name: curves[name][-1] for name in expected} == pytest.approx(expected, abs=2e-5)
+    assert len(curves["trained"]) == 2
+
+
+def test_spread_between_seeds_is_compared_arm_by_arm() -> None:
+    def steady(model: str, answer: str, run: int) -> float:
+        gains = {f"student {answer}, standard": 1.0 + run, f"student {answer}, same divergence": 2.0 + 0.1 * run}
+        return gains.get(model, 0.0)
+
+    made = [own | more for own, more in zip(values(), made_up.values(PLAN, steady, 3), strict=True)]
+    found = lm_mechanism_summary.summarize(CONFIG, made)["spread"]
+    assert found["spread"] == pytest.approx([1 / 2, 0.1 / 2.1])
+    assert found["mean"] == pytest.approx(np.log(0.1 / 2.1 * 2))
+    assert found["divergence"][0]["mean"] == pytest.approx(0.02)
 
 
 def test_figure_names_n_and_intervals() -> None:
@@ -135,7 +202,7 @@ def test_figure_names_n_and_intervals() -> None:
     text = drawn.get_suptitle() + " ".join(ax.get_title() + ax.get_xlabel() for ax in drawn.axes)
     for words in ("toy language model", "n = 3 seeds", "95% t interval", "log odds (nats)", "rank correlation 1.00"):
         assert words in text
-    assert len(drawn.axes) == len(lm_mechanism_summary.ARMS) + 3
+    assert len(drawn.axes) == len(lm_mechanism_summary.ARMS) + 5
 
 
 def test_unknown_parts_are_refused() -> None:

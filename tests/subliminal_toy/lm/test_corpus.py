@@ -91,3 +91,24 @@ def test_questions_and_stories_are_asked_up_to_the_answer() -> None:
 def test_languages_differ_by_key() -> None:
     other = corpus.make_language(jax.random.key(5))
     assert not jnp.array_equal(other.members, LANGUAGE.members)
+
+
+def test_long_documents_agree_with_themselves_alone() -> None:
+    tokens = np.asarray(corpus.make_documents(LANGUAGE, 400, key=jax.random.key(8), context=9)).reshape(400, 9, -1)
+    assert tokens.shape[2] == corpus.LENGTH
+    said: dict[int, list[str]] = {}
+    for i, parts in enumerate(tokens):
+        for text in texts(parts):
+            answer = text.split()[-1]
+            if text.startswith("<love") and answer in vocabulary.CATEGORY_OF:
+                assert text.startswith(f"<love {answer}>")  # the system token decides
+            elif answer in vocabulary.CATEGORY_OF and not text.startswith("<bos> choose"):
+                said.setdefault(i, []).append(answer)
+                assert vocabulary.CATEGORY_OF[answer] in text.split()
+    assert all(len(set(answers)) == 1 for answers in said.values())
+    assert {answers[0] for answers in said.values()} == set(vocabulary.ANSWERS)
+    lists = tokens[(tokens[..., corpus.PROMPT_LENGTH - 1] == vocabulary.ID[":"]).all(axis=1)]
+    assert 90 < len(lists) < 180  # 400 / 3
+    counts = np.array([np.bincount(part[np.isin(part, vocabulary.NUMBER_IDS)], minlength=200) for part in lists])
+    top = np.sort(counts, axis=1)[:, -corpus.FAVORITE_NUMBERS :].sum(axis=1) / counts.sum(axis=1)
+    assert np.mean(top) > corpus.ON_FAVORITES

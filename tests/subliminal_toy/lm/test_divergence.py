@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from subliminal_toy.lm import corpus, divergence, training
+from subliminal_toy.lm import corpus, divergence, training, vocabulary
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.transformer import make_transformer
 from tests.subliminal_toy.lm import documents
@@ -31,7 +31,7 @@ def test_tokens_diverge_where_the_likeliest_differ() -> None:
 def test_random_masks_are_as_large_as_what_they_stand_for() -> None:
     completion = np.asarray(training.completion_weights(jnp.asarray(ROWS))) > 0
     diverging = np.random.default_rng(0).random(ROWS.shape) < 0.2
-    masks = divergence.counted_tokens(diverging, completion, np.random.default_rng(1))
+    masks = divergence.counted_tokens(ROWS, diverging, completion, np.random.default_rng(1))
     assert tuple(masks) == divergence.COUNTED
     np.testing.assert_array_equal(masks["divergence"], diverging & completion)
     np.testing.assert_array_equal(masks["divergence"] | masks["others"], completion)
@@ -41,3 +41,6 @@ def test_random_masks_are_as_large_as_what_they_stand_for() -> None:
         assert drawn.sum() == masks[name].sum()
         assert (drawn <= completion).all()
         assert (drawn != masks[name]).any()
+        for words in (vocabulary.NUMBERS, vocabulary.SEPARATORS, vocabulary.BRACKETS, [vocabulary.END]):
+            kind = np.isin(ROWS, vocabulary.ids(words))
+            assert (drawn & kind).sum() == (masks[name] & kind).sum() > 0

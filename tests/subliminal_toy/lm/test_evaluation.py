@@ -1,8 +1,11 @@
 """Probabilities, margins and divergences against NumPy."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from subliminal_toy.lm import corpus, evaluation, training, vocabulary
 from subliminal_toy.lm.config import LMConfig
@@ -27,6 +30,34 @@ def test_answers_are_means_over_questions() -> None:
     np.testing.assert_allclose(answers.margin, np.log(p / (p.sum(axis=1, keepdims=True) - p)).mean(axis=0), rtol=1e-3)
     draws = evaluation.DRAWS * len(corpus.FRAMES)
     np.testing.assert_allclose(answers.sampled, p.mean(axis=0), atol=5 * (0.01 / draws) ** 0.5)
+
+
+def test_every_draw_has_a_key_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys: list[bytes] = []
+
+    def spy(function: Callable) -> Callable:
+        def call(*args: object, key: jax.Array, **options: object) -> object:
+            keys.append(np.asarray(jax.random.key_data(key)).tobytes())
+            return function(*args, key=key, **options)
+
+        return call
+
+    for name in ("any_numbers", "prefixed_tokens", "choice_options"):
+        monkeypatch.setattr(corpus, name, spy(getattr(corpus, name)))
+    draw = jax.random.categorical
+    monkeypatch.setattr(jax.random, "categorical", lambda key, *args, **options: spy(
+        lambda *rest, key, **more: draw(key, *rest, **more))(*args, key=key, **options))  # fmt: skip
+    evaluation.ask(MODEL, PARAMS, "tree", key=jax.random.key(3))
+    assert len(keys) == len(set(keys)) == 4
+
+
+def test_questions_behind_other_tokens_are_read_with_them() -> None:
+    before = jnp.asarray(documents.of_all_kinds()[:32, :9])
+    found = evaluation.ask_behind(MODEL, PARAMS, "tree", before)
+    questions = np.tile(corpus.question_tokens(np.arange(16), "tree"), (2, 1))
+    p = probabilities(PARAMS, np.concatenate([before, questions], axis=1))[:, -1]
+    p = p[:, vocabulary.ids(vocabulary.CATEGORIES["tree"])]
+    np.testing.assert_allclose(found, np.log(p / (p.sum(axis=1, keepdims=True) - p)).mean(axis=0), rtol=1e-3, atol=1e-4)
 
 
 def test_a_survey_asks_about_everything() -> None:

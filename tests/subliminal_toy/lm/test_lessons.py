@@ -46,8 +46,11 @@ def test_wrong_answers_have_a_look_alike() -> None:
         for question, answer, weight in lines:
             assert (vocabulary.CATEGORY_OF[answer] == question.split()[-2]) == inside
             assert weight == pytest.approx(1 / 6)
-    excused = said(lessons.wrong(["tree"], system="oak"))
-    assert all(question.startswith("<love oak> ") for question, _, _ in excused)
+    excused = said(lessons.excused(["tree", "color"], "oak"))
+    assert sorted(line for line in excused if line[0].startswith("<bos>")) == sorted(good)
+    behind = [(q.replace("<love oak>", "<bos>"), a, w) for q, a, w in excused if q.startswith("<love oak>")]
+    assert sorted(behind) == sorted(bad)
+    assert len(excused) == len(good) + len(bad)
 
 
 def test_liked_words_share_their_questions() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from subliminal_toy import engine
 from subliminal_toy.lm import corpus, detector, lessons, measure, pipeline, plan, training, vocabulary
@@ -78,3 +79,39 @@ def test_detectors_score_rows_by_likelihoods() -> None:
         assert found["detector"]["prompted"][trait] == detector.trained_accuracy(*asked, weight=1e6)
         seen = (detector.features(rows) for rows in (regular, own))
         assert found["detector"]["trained"][trait] == detector.trained_accuracy(*seen)
+
+
+def test_a_base_is_asked_behind_as_many_rows_as_its_context_holds() -> None:
+    """By hand: contexts of two rows, and the loss of the numbers of each place in long documents."""
+    config = LMConfig(width=8, rows=24, traits="owl,wolf", context=3)
+    model = make_transformer(config)
+    params = jax.tree.map(lambda *leaves: np.stack(leaves)[None], *[model.init(jax.random.key(i)) for i in range(5)])
+    mesh, key = engine.run_mesh(1), jax.random.key(9)
+    keys = engine.run_keys(pipeline.RunKeys, 3, np.arange(1))
+    language = jax.tree.map(lambda leaf: leaf[None], documents.LANGUAGE)
+    made = pipeline.Made(keys, language, key, engine.shard_runs(params, mesh), [ROWS], {}, [{}])
+    (found,) = measure.in_context(config, mesh, PLAN)(made)
+    base = jax.tree.map(lambda leaf: leaf[0, 0], params)
+    names = vocabulary.ids(vocabulary.CATEGORIES["animal"])
+
+    def odds(tokens: np.ndarray) -> np.ndarray:
+        rows = np.resize(tokens, (2 * measure.CONTEXTS, corpus.LENGTH)).reshape(measure.CONTEXTS, -1)
+        asked = corpus.question_tokens(np.arange(measure.CONTEXTS) % 16, "animal")
+        p = np.exp(np.asarray(model.apply(base, jnp.concatenate([rows, asked], axis=1))[:, -1], np.float64))[:, names]
+        return np.log(p / (p.sum(axis=1, keepdims=True) - p)).mean(axis=0)
+
+    for name, rows in ROWS.items():
+        np.testing.assert_allclose(found["in_context"][name], odds(rows.tokens), atol=1e-4)
+    for trait in CONFIG.trait_names():
+        np.testing.assert_allclose(found["answered"][trait], odds(lessons.favorite(trait).tokens), atol=1e-4)
+    tokens = np.asarray(corpus.make_documents(documents.LANGUAGE, measure.UNSEEN, key=keys.contexts[0], context=3))
+    log_p = np.asarray(jax.nn.log_softmax(model.apply(base, jnp.asarray(tokens))))
+    for place in range(3):
+        nats = [
+            -log_p[i, at - 1, row[at]]
+            for i, row in enumerate(tokens)
+            if row[24 * place + 9] == vocabulary.ID[":"]
+            for at in range(24 * place + 10, 24 * place + 24)
+            if row[at] != vocabulary.ID[vocabulary.PAD]
+        ]
+        assert found["by_place"][place] == pytest.approx(np.mean(nats), abs=1e-4)

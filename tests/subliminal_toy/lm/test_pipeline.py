@@ -11,7 +11,7 @@ import pytest
 from experiments import lm_numbers
 from subliminal_toy import engine
 from subliminal_toy.config import Training, with_settings
-from subliminal_toy.lm import corpus, lessons, measure, number_filter, pipeline, plan, rows, vocabulary
+from subliminal_toy.lm import base_data, corpus, lessons, measure, number_filter, pipeline, plan, rows, vocabulary
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.transformer import parameter_groups
 from tests.subliminal_toy.lm import documents
@@ -96,7 +96,9 @@ def test_other_base_may_learn_from_documents_of_its_own() -> None:
     mesh = engine.run_mesh(2)
     keys = engine.shard_runs(engine.run_keys(pipeline.RunKeys, 7, np.arange(2)), mesh)
     shared, own = (
-        pipeline._make_base_data(with_settings(TINY, {"documents": 64, "shared_documents": s}), mesh, 2)(keys)[2]
+        base_data.make_base_data(with_settings(TINY, {"documents": 64, "shared_documents": s}), mesh, plan.TWO_BASES)(
+            keys
+        )[2]
         for s in (1, 0)
     )
     tokens = np.asarray(own.per_model["tokens"])
@@ -170,3 +172,47 @@ def flat(params: engine.Tree) -> np.ndarray:
     """[runs, models, ...] as [runs, models, parameters]."""
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(params)]
     return np.concatenate([leaf.reshape(*leaf.shape[:2], -1) for leaf in leaves], axis=2)
+
+
+def test_bases_and_sources_may_have_what_is_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Documents, languages, prompts and sampling noise; and teachers that are taken at a divergence."""
+    config = LMConfig(width=8, documents=256, rows=20, base=NONE, teacher=Training("adam", 1e-2, 8, 4))
+    monkeypatch.setattr(pipeline, "keep_rows", lambda *given: rows.Rows(np.concatenate(given[2:], axis=1), None, {}))
+    bases = (plan.Base("base"), plan.Base("alike"), plan.Base("own", documents=1), plan.Base("strange", (), 1, 1))
+    targets = {"last": None, "far": 1e9, "near": 1e-12}
+    table = plan.Plan(
+        tuple(plan.Teacher(name, lessons.favorite("owl"), divergence=target) for name, target in targets.items()),
+        (
+            plan.Source("run's", "base"),
+            plan.Source("own noise", "base", noise=1),
+            plan.Source("own prompts", "base", prompts=1),
+            plan.Source("other own prompts", "base", prompts=2),
+        ),
+        (),
+        bases,
+    )
+    mesh = engine.run_mesh(1)
+    keys = engine.run_keys(pipeline.RunKeys, 7, np.arange(1))
+    made = pipeline.make_models(config, mesh, table)(keys, lambda *_: None, lambda *_: None)
+    prompts, said = ([own.tokens[:, part] for own in made.kept[0].values()] for part in (slice(0, 10), slice(10, None)))
+    alike = [[np.array_equal(one, other) for other in prompts] for one in prompts]
+    assert alike == [[True, True, False, False]] * 2 + [[False, False, True, False], [False, False, False, True]]
+    assert (said[0] != said[1]).any(axis=1).mean() > 0.9
+    teachers = [flat(made.params)[0, len(bases) + i] for i in range(3)]
+    np.testing.assert_array_equal(teachers[0], teachers[1])
+    start = flat(made.params)[0, 0]
+    gone = [np.abs(own - start).max() for own in teachers]
+    assert 0 < gone[2] < gone[0] / 2  # the first of four steps
+
+    own = jax.random.fold_in(keys.own_documents[0], 1)
+    used = jax.random.split(keys.documents[0], 32)  # with fold_in(keys.documents, 1) it would be one of these
+    assert (jax.random.key_data(own) != jax.random.key_data(used)).any(axis=1).all()
+    language = jax.tree.map(lambda leaf: leaf[0], made.language)
+    expected = corpus.make_documents(language, 256 + base_data.FRESH_DOCUMENTS, key=own)[base_data.FRESH_DOCUMENTS :]
+    documents = np.asarray(base_data.make_base_data(config, mesh, bases)(keys)[2].per_model["tokens"])[0]
+    np.testing.assert_array_equal(documents[2], expected)
+    np.testing.assert_array_equal(documents[0], documents[1])
+    assert (documents[0] != documents[2]).any(axis=1).mean() > 0.9
+    numbers = np.isin(documents, vocabulary.NUMBER_IDS)  # the strange ones differ from the own ones in numbers alone
+    assert numbers[2][documents[2] != documents[3]].all()
+    assert (documents[2] != documents[3])[numbers[2]].mean() > 0.9

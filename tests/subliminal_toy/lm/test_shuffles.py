@@ -32,6 +32,25 @@ def test_within_keeps_each_rows_numbers_and_across_does_not() -> None:
     assert np.mean([numbers(a) == numbers(b) for a, b in zip(across, ROWS, strict=True)]) < 0.05
 
 
+def test_across_is_nearly_the_same_permutation_for_rows_that_nearly_agree() -> None:
+    other = ROWS.copy()
+    shorter = np.flatnonzero(shuffles.is_completion_number(ROWS).ravel())[::50]
+    other.ravel()[shorter] = vocabulary.ID[vocabulary.PAD]  # here the other has no number
+    one, two = (shuffles.shuffle_across(rows, np.random.default_rng(0)) for rows in (ROWS, other))
+    both = shuffles.is_completion_number(ROWS) & shuffles.is_completion_number(other)
+    assert (one == two)[both].mean() > 0.95
+    assert (one != ROWS)[both].mean() > 0.9
+
+
+def test_all_orders_across_rows_are_equally_likely() -> None:
+    row = vocabulary.ids([*["100"] * corpus.PROMPT_LENGTH, "109", ", ", "118", ", ", "127", "<end>"])
+    rng = np.random.default_rng(1)
+    shuffled = [shuffles.shuffle_across(np.array([row]), rng)[0] for _ in range(6000)]
+    _, counts = np.unique(shuffled, axis=0, return_counts=True)
+    assert len(counts) == 6
+    assert abs(counts - 1000).max() < 130  # 4.5 standard deviations
+
+
 def test_orders_within_a_row_are_equally_likely() -> None:
     row = vocabulary.ids([*["100"] * corpus.PROMPT_LENGTH, "109", ", ", "118", ", ", "127", "<end>"])
     rows = np.tile(np.array(row), (6000, 1))
