@@ -12,19 +12,19 @@ if __name__ == "__main__":
     import experiments.harness.quiet_interrupt  # noqa: F401 - its import is its effect
 
 import importlib.metadata
-import os
 import sys
 from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
 import jax
+import psutil
 
 from experiments import benchmark
 from experiments.benchmark_lm_workers import SOURCES, STUDENTS, TASKS, WORKERS, as_settings, tokens
 from experiments.benchmark_workers import Work, be_worker
 from experiments.harness import chunks, cli, tables
-from subliminal_toy import engine
+from subliminal_toy import engine, machine
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.plan import BASES
 
@@ -72,7 +72,7 @@ def run(
         RunFailedError: a process failed.
     """
     config, progress = config or LMConfig(), progress or cli.Progress()
-    side_by_side, load = chunk or len(jax.local_devices()), os.getloadavg()[0]
+    side_by_side, load = chunk or len(jax.local_devices()), psutil.getloadavg()[0]
     side_by_side = len(engine.fill_devices(0, side_by_side, engine.run_mesh(side_by_side)))
 
     def measure(repeat: int, _count: int) -> dict[str, list[dict[str, Any]]]:
@@ -97,7 +97,7 @@ def run(
     measured = chunks.run_in_chunks(measure, runs=runs, chunk=1, store=store, on_chunk=on_repeat)
     return {
         "repeats": runs, "side_by_side": side_by_side, "students": STUDENTS, "sources": SOURCES,
-        "cores": len(os.sched_getaffinity(0)), "load_before": load, "torch": importlib.metadata.version("torch"),
+        "cores": machine.count_cores(), "load_before": load, "torch": importlib.metadata.version("torch"),
         **summarize(measured, tokens(config, side_by_side)),
     }  # fmt: skip
 
