@@ -93,7 +93,7 @@ class Config:
     width: int = setting(256, "units in each hidden layer", unit="units", low=1)  # P 6.2
     depth: int = setting(2, "hidden layers (0 is a linear model)", unit="layers", low=0, high=100)  # P 6.2
     init: str = setting(  # OFF
-        "lecun_normal", "initial weights; lecun_normal is N(0, 1/fan_in), and biases are 0", choices=INIT_SCHEMES
+        "lecun_normal", "initial weights; lecun_normal: N(0, 1/fan_in), biases 0", choices=INIT_SCHEMES
     )
     init_scale: float = setting(1.0, "factor on the initial weights", above=0.0)
     student_init_noise: float = setting(
