@@ -5,6 +5,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -62,7 +63,7 @@ def ending_in_one_line(progress: Progress, kept: Callable[[], bool] = lambda: Fa
         progress.close()
         fail(str(error), FAILED)
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
-        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+        if not isinstance(error, MemoryError) and not re.search("RESOURCE_EXHAUSTED|Out of memory", str(error)):
             raise
         progress.close()
         fail(f"out of memory: lower --chunk or the sizes{'; finished chunks are kept' if kept() else ''}", FAILED)
@@ -180,6 +181,8 @@ def _show(text: str, before: str = "") -> None:
             raise OSError(errno.EBADF, "it is closed")
         print(text, flush=True)
     except OSError as error:
-        with contextlib.suppress(OSError, ValueError):  # nor can what is left in its buffer, at the exit
+        with contextlib.suppress(
+            AttributeError, OSError, ValueError
+        ):  # nor can what is left in its buffer, at the exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         fail(f"{before}nothing could be printed to stdout: {error.strerror}", FAILED)

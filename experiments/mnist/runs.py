@@ -45,7 +45,7 @@ def run_jobs(jobs: Sequence[Job], *, dataset: mnist.Dataset, request: cli.Reques
         request: how many runs, from which seed, how many at a time, where they are kept.
     """
     title = data.TITLES[dataset.name]
-    needs = [_size(job, dataset, job.runs(request.runs), request.chunk) for job in jobs]
+    needs = [needed(job, dataset, job.runs(request.runs), request.chunk) for job in jobs]
     whole = Size(
         [model for size in needs for model in size.models],
         max(size.memory for size in needs),
@@ -79,7 +79,7 @@ def _run_job(job: Job, title: str, dataset: mnist.Dataset, request: cli.Request)
     return chunks.run_in_chunks(compute, runs=runs, chunk=size, store=store, on_chunk=on_chunk)
 
 
-def _size(job: Job, dataset: mnist.Dataset, runs: int, chunk: int | None) -> Size:
+def needed(job: Job, dataset: mnist.Dataset, runs: int, chunk: int | None) -> Size:
     """What a job needs, so many runs of a reference, a teacher and its students; `chunk` of them side by side."""
     config, conditions = job.config, job.conditions
     parameters = count_parameters(models.make_mlp(config, dataset.train_images.shape[1]).init)
