@@ -28,18 +28,13 @@ def too_large(job: Job, size: Size | None) -> str | None:
     """One line that says what the job would need and which flag to lower; None if this machine can do it."""
     if size is None or (lacking := sizes.lacking(size)) is None:
         return None
-    share = functools.partial(_share, budget=(sizes.machine_memory(), sizes.MOST_SECONDS))
-    found = [(share(own), name, value, own) for name, value, changed in _smaller(job) if (own := changed.size())]
-    best = min(found, key=lambda one: one[0], default=None)
-    if best is None or best[0] > 0.9 * share(size):
+    scarce = "memory" if size.memory > sizes.machine_memory() else "seconds"
+    found = [(name, value, own) for name, value, changed in _smaller(job) if (own := changed.size())]
+    name, value, own = min(found, key=lambda one: getattr(one[2], scarce))
+    if getattr(own, scarce) > 0.9 * getattr(size, scarce):
         return f"this needs {lacking}"
-    _, name, value, own = best
     then = f"{sizes.memory_text(own.memory)}, {sizes.time_text(own.seconds)}"
     return f"{name} needs {lacking}; lower it ({value} needs about {then})"
-
-
-def _share(size: Size, budget: tuple[float, float]) -> float:
-    return max(size.memory / budget[0], size.seconds / budget[1])
 
 
 def _smaller(job: Job) -> Iterator[tuple[str, Any, Job]]:

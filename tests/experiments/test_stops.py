@@ -62,7 +62,7 @@ def test_fresh_forgets_progress(tmp_path: Path) -> None:
 def test_a_disk_that_fills_up_costs_nothing_saved(tmp_path: Path, calm: Path) -> None:
     """A limit on file size stands in for the full disk: the JSON fits, the figure or the next JSON does not."""
     (tmp_path / "mnist_aux_logits.json").write_text("old results")
-    process = commands.start(tmp_path, *commands.TINY)
+    process = commands.start(tmp_path, *commands.TINY, "--force")
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1000, 1000))
     ended = commands.finish(process)
     assert ended.status == 1
@@ -70,5 +70,5 @@ def test_a_disk_that_fills_up_costs_nothing_saved(tmp_path: Path, calm: Path) ->
     assert "Traceback" not in ended.err
     assert (tmp_path / "mnist_aux_logits.json").read_text() == "old results"
     assert len(commands.chunks(tmp_path)) == 3
-    assert commands.run(tmp_path, *commands.TINY).status == 0
+    assert commands.run(tmp_path, *commands.TINY, "--force").status == 0
     assert results(tmp_path) == results(calm)
