@@ -15,11 +15,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import jax
-
 from experiments import mnist_aux_logits
 from experiments.harness import cli, tables
-from experiments.mnist.runs import needed
+from experiments.mnist.runs import MAIN, Job, needed
 from subliminal_toy import mnist
 from subliminal_toy.config import Config, with_settings
 from subliminal_toy.mnist import data
@@ -61,7 +59,7 @@ def run(
     split = data.validation_split(dataset)
     trials = []
     configs = [with_settings(config, settings) for settings in grid()]
-    each = [needed(own, mnist.STUDENTS, split, runs, min(runs, len(jax.local_devices()))) for own in configs]
+    each = [needed(Job(MAIN, own, mnist.STUDENTS), split, runs, None) for own in configs]
     largest = max(each, key=lambda size: size.memory)
     progress.start(len(configs), "tuning", largest._replace(seconds=sum(size.seconds for size in each)))
     for settings, own in zip(grid(), configs, strict=True):

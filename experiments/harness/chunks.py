@@ -24,7 +24,7 @@ class ChunkStore:
 
     def part(self, name: str) -> "ChunkStore":
         """The chunks of a part of the experiment, in a folder of their own."""
-        return ChunkStore(self.folder / name.replace(" ", "-"))
+        return ChunkStore(self.folder / name.replace(" ", "-"), f"{self.experiment}, {name}")
 
     def load(self, first: int, count: int) -> dict[str, list] | None:
         """What was saved for runs first, ..., first + count - 1; None, with a line on stderr, if it is damaged."""
@@ -47,7 +47,7 @@ class ChunkStore:
 
     def saved(self) -> bool:
         """Whether any chunk is saved."""
-        return any(self.folder.glob("runs-*.json"))
+        return any(self.folder.rglob("runs-*.json"))
 
     def _content(self, first: int, count: int) -> dict[str, Any]:
         return {"experiment": self.experiment, "first": first, "count": count}

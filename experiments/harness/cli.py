@@ -153,7 +153,7 @@ def _train(job: Job, store: chunks.ChunkStore, options: argparse.Namespace) -> i
 
 def _clear_away(name: str, out: Path) -> None:
     """Remove what killed commands of this experiment left half-written."""
-    for folder, stem in ((out, name), (out / name, "*"), *((own, "*") for own in out.glob(f".progress/{name}-*"))):
+    for folder, stem in ((out, name), (out / name, "*"), *((own, "*") for own in out.glob(f".progress/{name}-*/**/"))):
         files.sweep(folder, stem)
 
 

@@ -2,8 +2,71 @@
 
 from tests.mutants import Mutant
 
-TESTS: dict[str, str] = {}  # source file -> the test files that should notice its bugs
+_H = "experiments/harness/"
+TESTS: dict[str, str] = {  # source file -> the test files that should notice its bugs
+    _H + "chunks.py": "tests/experiments/test_files.py tests/experiments/test_endings.py",
+    _H + "files.py": "tests/experiments/test_files.py tests/experiments/test_endings.py",
+    _H + "provenance.py": "tests/experiments/test_files.py",
+    _H + "cli.py": "tests/experiments/test_endings.py tests/experiments/test_sizes.py",
+    _H + "experiment.py": "tests/experiments/test_cli.py",
+    _H + "flags.py": "tests/experiments/test_cli.py tests/experiments/test_sizes.py",
+    _H + "plans.py": "tests/experiments/test_sizes.py",
+    _H + "progress.py": "tests/experiments/test_endings.py tests/experiments/test_cli.py",
+    _H + "sizes.py": "tests/experiments/test_sizes.py",
+    "experiments/mnist/runs.py": "tests/experiments/test_sizes.py",
+    "experiments/lm_runs.py": "tests/experiments/test_sizes.py",
+    "experiments/tune_digits.py": "tests/experiments/test_cli.py",
+    "subliminal_toy/machine.py": "tests/experiments/test_sizes.py",
+    "subliminal_toy/config.py": "tests/experiments/test_sizes.py",
+    "figures/__init__.py": "tests/figures/test_figures.py",
+}
 # fmt: off
-_TABLE: tuple[tuple[str, ...], ...] = ()
+_TABLE: tuple[tuple[str, ...], ...] = (
+    ("chunk's checksum ignored", _H + "chunks.py", 'if content.pop("sha256") != _checksum(content):', 'if content.pop("sha256") == "":'),
+    ("chunk of other runs taken", _H + "chunks.py", "    if content != head:\n", "    if not content:\n"),
+    ("chunk's columns of any length", _H + "chunks.py", 'len(column) != head["count"]', 'len(column) > head["count"]'),
+    ("chunk's NaN believed", _H + "chunks.py", "json.dumps(values, allow_nan=False)", "json.dumps(values)"),
+    ("damage passed over in silence", _H + "chunks.py", '            say(f"saved progress', '            str(f"saved progress'),
+    ("fresh values keep their types", _H + "chunks.py", "part = store.save(first, count, part)", "store.save(first, count, part)"),
+    ("chunks in reverse", _H + "chunks.py", "values.setdefault(name, []).extend(column)", "values[name] = [*column, *values.get(name, [])]"),
+    ("chunks overlap", _H + "chunks.py", "return [(first, min(chunk, runs - first)) for", "return [(max(0, first - 1), min(chunk, runs - first)) for"),
+    ("x64 not in the name", _H + "provenance.py", '_SWITCHES = ("jax_enable_x64", ', "_SWITCHES = ("),
+    ("XLA flags not in the name", _H + "provenance.py", ' | {"XLA_FLAGS": os.environ.get("XLA_FLAGS")}', ""),
+    ("theory not in the name", _H + "provenance.py", 'PACKAGES = ("subliminal_toy", "theory", ', 'PACKAGES = ("subliminal_toy", "subliminal_toy", '),
+    ("devices not in the name", _H + "provenance.py", '"device": device(), "switches"', '"switches"'),
+    ("docstrings in the name", _H + "provenance.py", "            node.body = node.body[1:]\n", "            pass\n"),
+    ("first statements not in the name", _H + "provenance.py", " and ast.get_docstring(node) is not None:", ":"),
+    ("seed not in the name", _H + "cli.py", "config=config, seed=options.seed, chunk=chunk)", "config=config, seed=0, chunk=chunk)", "tests/experiments/test_cli.py"),
+    ("results overwritten", _H + "cli.py", "    if not options.force:\n", "    if options.force:\n"),
+    ("other seeds overwritten", _H + "cli.py", '({**own, "preset": None} for own', '({**own, "preset": None, "seed": None} for own'),
+    ("preset's name is a setting", _H + "cli.py", '({**own, "preset": None} for own', "({**own} for own"),
+    ("no lock", _H + "files.py", "        except (BlockingIOError, PermissionError) as error:\n            file.close()\n            raise BusyError(path) from error\n", ""),
+    ("lock's file stays", _H + "files.py", "            path.unlink()\n            path.parent.rmdir()\n", "            pass\n"),
+    ("sweeps what is no litter", _H + "files.py", "f\".{stem}-{'[a-z0-9_]' * 8}.*\"", 'f".{stem}*"'),
+    ("sweeps nothing", _H + "cli.py", "            _clear_away(experiment.name, out)\n", ""),
+    ("flushed while open for reading", _H + "files.py", 'temporary.open("r+b")', 'temporary.open("rb")'),
+    ("says kept when nothing is", _H + "cli.py", "then if kept() else", "then if not kept() else"),
+    ("out of memory in XLA's other words", _H + "cli.py", '"RESOURCE_EXHAUSTED|Out of memory"', '"RESOURCE_EXHAUSTED"'),
+    ("a second Ctrl-C is heard", _H + "cli.py", "        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one changes nothing\n", ""),
+    ("progress kept after the end", _H + "cli.py", "            store.clear()\n    except files.BusyError:", "    except files.BusyError:"),
+    ("closed stderr stops the run", _H + "progress.py", "    with contextlib.suppress(OSError, ValueError):\n", "    with contextlib.suppress(ValueError):\n"),
+    ("full stdout blamed on the folder", _H + "cli.py", "    except OSError as error:\n        with contextlib", "    except ZeroDivisionError as error:\n        with contextlib"),
+    ("wrong flag blamed", _H + "plans.py", "min(found, key=", "max(found, key="),
+    ("time for memory", _H + "plans.py", '"memory" if size.memory > sizes.machine_memory() else "seconds"', '"seconds" if size.memory > sizes.machine_memory() else "memory"'),
+    ("chunks of the plan rounded down", _H + "plans.py", "-(-runs // chunk)", "runs // chunk"),
+    ("one GPU of several", _H + "sizes.py", "for device in devices)", "for device in devices[:1])"),
+    ("noise takes no memory", "experiments/mnist/runs.py", "run = shown * (pixels", "run = 0 * (pixels"),
+    ("documents take no memory", "experiments/lm_runs.py", "documents = 2 * config.documents", "documents = 2 * 0"),
+    ("int32 by one", "subliminal_toy/config.py", "LARGEST_INT, SMALLEST_FLOAT, LARGEST_FLOAT = 2**31 - 1,", "LARGEST_INT, SMALLEST_FLOAT, LARGEST_FLOAT = 2**31,"),
+    ("small floats pass", "subliminal_toy/config.py", "not SMALLEST_FLOAT <= abs(value) <=", "not 0.0 <= abs(value) <="),
+    ("preset's settings over the flags", _H + "experiment.py", "{**self.presets[preset].settings, **given}", "{**given, **self.presets[preset].settings}"),
+    ("the config's defaults in --help", _H + "flags.py", "settings.with_settings(config(), own.settings)", "config()"),
+    ("what is decided is recorded", _H + "experiment.py", "            del (shown[phase] if phase else shown)[field]\n", "            pass\n"),
+    ("tuning with its own seed", "experiments/tune_digits.py", "mnist_aux_logits.run(own, runs=runs, seed=seed,", "mnist_aux_logits.run(own, runs=runs, seed=TUNING_SEED,"),
+    ("macOS without cores", "subliminal_toy/machine.py", 'if hasattr(os, "sched_getaffinity"):', "if True:"),
+    ("peak memory of macOS in kB", "subliminal_toy/machine.py", '(1 if sys.platform == "darwin" else 1024)', "1024"),
+    ("traceback from wrong types", "figures/__init__.py", "        except Exception as error:", "        except KeyError as error:"),
+    ("NaN in a result", "figures/__init__.py", ", parse_constant=_refuse)", ")"),
+)
 # fmt: on
 MUTANTS = tuple(Mutant(*row) for row in _TABLE)
