@@ -276,7 +276,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     options = _options(arguments)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    require_torch()
     try:
         config = with_settings(Config(), options.settings)
     except ValueError as error:
@@ -284,6 +283,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = {name: getattr(options, name) for name in ("runs", "repeats", "seed", "explore")}
     if options.dry_run:
         return _print_plan(asked)
+    require_torch()
     cli.check_out(options.out)
     path, config_record = options.out / "benchmark.json", {**asked, **dataclasses.asdict(config)}
     if not options.force:
