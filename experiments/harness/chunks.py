@@ -3,13 +3,15 @@
 import contextlib
 import hashlib
 import json
+import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 from experiments.harness.files import write_json
 from experiments.harness.progress import say
+from subliminal_toy import engine
 
 
 class ChunkStore:
@@ -40,6 +42,9 @@ class ChunkStore:
 
     def save(self, first: int, count: int, values: dict[str, list]) -> dict[str, list]:
         """Keep the values of a finished chunk, and return them as they will be loaded."""
+        if lost := next(_not_finite(values), None):
+            said = f"{lost} of runs {first + 1}-{first + count} is not a finite number"
+            raise engine.RunFailedError(f"{said}: a learning rate or a number of epochs may be too extreme")
         values = json.loads(json.dumps(values, allow_nan=False))
         content = {**self._content(first, count), "values": values}
         write_json(self._path(first, count), {**content, "sha256": _checksum(content)})
@@ -76,6 +81,15 @@ def _checked(content: Any, head: dict[str, Any]) -> dict[str, list]:
     ):
         raise ValueError(f"it does not hold {head['count']} values for every name")
     return values
+
+
+def _not_finite(value: Any, path: str = "") -> Iterator[str]:
+    """Where a JSON value holds NaN or an infinity: "margin/base/2"."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield path
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    for name, child in children:
+        yield from _not_finite(child, f"{path}/{name}" if path else str(name))
 
 
 def _checksum(content: dict[str, Any]) -> str:

@@ -86,7 +86,10 @@ def _prepare(experiment: Experiment, options: argparse.Namespace, progress: Prog
     runs, chunk = options.runs or experiment.presets[options.preset].runs, given.get("chunk")
     store = _open_store(experiment, options, config)
     job = Job(experiment, config, dataset, Request(runs, options.seed, chunk, store, progress, options.out))
-    size = job.size()
+    try:
+        size = job.size()
+    except ValueError as error:  # settings that this experiment cannot use
+        fail(naming_flags(str(error), experiment), BAD_INPUT)
     if options.dry_run:
         _show(plans.plan_text(job, size))
     if refusal := plans.too_large(job, size):
@@ -141,7 +144,10 @@ def _train(job: Job, store: chunks.ChunkStore, options: argparse.Namespace) -> i
                 results = experiment.run(job.config, job.dataset, job.request)
             progress.close()
             record = {"experiment": experiment.name, "config": config, "provenance": origin.record()}
-            files.write_json(path, record | {"results": results})
+            try:
+                files.write_json(path, record | {"results": results})
+            except ValueError:
+                fail("the results hold a number that is not finite; the runs are kept, nothing is written", FAILED)
             store.clear()
     except files.BusyError:
         fail(f"another {experiment.name} is writing to {out}: wait for it, or choose another --out", BAD_INPUT)

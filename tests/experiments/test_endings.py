@@ -105,6 +105,20 @@ def test_only_what_is_kept_is_said_to_be_kept(tmp_path: Path, capsys: pytest.Cap
     assert capsys.readouterr().err.splitlines()[-1].startswith("stopped; finished chunks are kept")
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), [{"x": (1.0, float("nan"))}]])
+def test_a_value_that_is_not_finite_is_named(tmp_path: Path, capsys: pytest.CaptureFixture, value: object) -> None:
+    """Such as what is divided by what a teacher learned, when it learned nothing."""
+
+    def compute(first: int, count: int) -> dict[str, list]:
+        return {**fake.numbers(first, count), "odds": [value if first else 0.5] * count}
+
+    assert fake.command(tmp_path, of=fake.experiment(compute)) == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("error: odds/0")
+    assert "of runs 3-4 is not a finite number" in line
+    assert not (tmp_path / "fake.json").exists()
+
+
 def test_other_errors_are_not_hidden(tmp_path: Path) -> None:
     with pytest.raises(jax.errors.JaxRuntimeError, match="INVALID"):
         fake.command(tmp_path, of=stopped_at(0, jax.errors.JaxRuntimeError("INVALID_ARGUMENT")))

@@ -13,6 +13,7 @@ import jax
 import pytest
 
 from experiments.harness import chunks, files, provenance
+from subliminal_toy import engine
 from subliminal_toy.lm.config import LMConfig
 
 
@@ -163,7 +164,7 @@ def test_what_is_computed_and_what_is_loaded_have_the_same_types(tmp_path: Path)
 
 
 def test_values_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="JSON compliant"):
+    with pytest.raises(engine.RunFailedError, match="a/0 of runs 1-1 is not a finite number"):
         chunks.ChunkStore(tmp_path, "x").save(0, 1, {"a": [float("nan")]})
     assert names(tmp_path) == []
 

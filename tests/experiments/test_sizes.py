@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import pytest
 
-from experiments import lm_architectures, lm_numbers, mnist_aux_logits
+from experiments import lm_architectures, lm_controls, lm_mechanism, lm_numbers, mnist_aux_logits
 from experiments.harness import cli, sizes
 from experiments.harness.experiment import Job
 from experiments.harness.sizes import Size
@@ -106,6 +106,23 @@ def test_needs_of_the_images_grow_with_their_settings(digits: mnist.Dataset, nam
     assert large.seconds > usual.seconds
     assert usual.memory < 2 * GB
     assert name == "depth" or large.memory > 8 * GB
+
+
+IMPOSSIBLE = [
+    (lm_architectures, ("--heads", "3", "--width", "33"), "--width is 16; it must be a multiple of the 3 heads"),
+    (lm_architectures, ("--heads", "32", "--parts", "width 16"), "--width is 16; it must be a multiple of the 32"),
+    (lm_architectures, ("--parts", "matrix", "--width", "16"), "--parts needs 'width 16', but that is the shape"),
+    (lm_controls, ("--rows", "1"), "--rows is 1; "),
+    (lm_mechanism, ("--teacher-epochs", "0"), "--teacher-epochs is 0; "),
+    (lm_mechanism, ("--parts", "doses", "--student-epochs", "0"), "--student-epochs is 0; "),
+]
+
+
+@pytest.mark.parametrize(("module", "flags", "words"), IMPOSSIBLE, ids=[" ".join(flags) for _, flags, _ in IMPOSSIBLE])
+def test_settings_that_an_experiment_cannot_use(
+    module: Any, flags: tuple[str, ...], words: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert words in fake.refused(capsys, tmp_path, *flags, of=module.EXPERIMENT)
 
 
 def test_time_grows_with_runs(digits: mnist.Dataset) -> None:
