@@ -26,7 +26,7 @@ _TABLE: tuple[tuple[str, ...], ...] = (
      'if content.pop("sha256") != _checksum(content):', 'if content.pop("sha256") == "":'),
     ("chunk-of-other-runs-taken", _H + "chunks.py", "    if content != head:\n", "    if not content:\n"),
     ("chunk-s-columns-of-any-length", _H + "chunks.py", 'len(column) != head["count"]', 'len(column) > head["count"]'),
-    ("chunk-s-nan-believed", _H + "chunks.py", "json.dumps(values, allow_nan=False)", "json.dumps(values)"),
+    ("chunk-s-nan-believed", _H + "chunks.py", "if lost := next(_not_finite(values), None):", "if lost := None:"),
     ("damage-passed-over-in-silence", _H + "chunks.py",
      '            say(f"saved progress', '            str(f"saved progress'),
     ("fresh-values-keep-their-types", _H + "chunks.py",
