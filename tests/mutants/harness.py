@@ -31,7 +31,7 @@ _TABLE: tuple[tuple[str, ...], ...] = (
      '            say(f"saved progress', '            str(f"saved progress'),
     ("fresh-values-keep-their-types", _H + "chunks.py",
      "part = store.save(first, count, part)", "store.save(first, count, part)"),
-    ("chunks-in-reverse", _H + "chunks.py",
+    ("harness-chunks-in-reverse", _H + "chunks.py",
      "values.setdefault(name, []).extend(column)", "values[name] = [*column, *values.get(name, [])]"),
     ("chunks-overlap", _H + "chunks.py",
      "return [(first, min(chunk, runs - first)) for", "return [(max(0, first - 1), min(chunk, runs - first)) for"),
