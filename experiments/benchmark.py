@@ -29,8 +29,10 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import psutil
 
 from experiments.benchmark_workers import Work, be_worker, flops_per_sample, step_products
+from subliminal_toy import machine
 from subliminal_toy.config import Config, with_settings
 from subliminal_toy.mnist import data
 
@@ -142,7 +144,7 @@ def run(
     """
     work = Work("", seed=seed, pixels=pixels, settings=settings or {})
     plan, began, done = _plan(runs, repeats, explore, work), time.perf_counter(), 0.0
-    total, load = sum(seconds for *_, seconds in plan), os.getloadavg()[0]
+    total, load = sum(seconds for *_, seconds in plan), psutil.getloadavg()[0]
     measured: list[tuple[str, Work, dict[str, Any]]] = []
     for i, (kind, step, seconds) in enumerate(plan):
         left = (total - done) * ((time.perf_counter() - began) / done if done else 1)
@@ -158,7 +160,7 @@ def run(
         "pixels": pixels,
         "runs": runs,
         "repeats": repeats,
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": machine.count_cores(),
         "load_before": load,
     }
     return {**results, **summarize(measured, work.config, runs)}
@@ -242,29 +244,18 @@ def _shares(
 
 
 def _options(arguments: list[str]) -> argparse.Namespace:
-    from experiments.harness import cli
+    from experiments.harness import flags
 
-    parser = cli._Parser(
+    parser = flags.Parser(
         prog="python -m experiments.benchmark", description=__doc__, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    add = parser.add_argument
-    add("--runs", type=cli._whole_number(1), default=10, metavar="N", help="runs in each contender (default: 10)")
-    add(
-        "--repeats",
-        type=cli._whole_number(1),
-        default=3,
-        metavar="N",
-        help="times that all contenders run (default: 3)",
-    )
-    add(
-        "--seed",
-        type=cli._whole_number(0, cli.MAX_SEED),
-        default=0,
-        metavar="S",
-        help="seed of all randomness (default: 0)",
-    )
-    add("--out", type=Path, default=Path("results"), metavar="DIR", help="folder for the JSON (default: results)")
+    add, count = parser.add_argument, flags.whole_number(1, flags.MAX_RUNS)
+    add("--runs", type=count, default=10, metavar="N", help="runs in each contender (default: 10)")
+    add("--repeats", type=count, default=3, metavar="N", help="times that all contenders run (default: 3)")
+    seed_text = "seed of all randomness (default: 0)"
+    add("--seed", type=flags.whole_number(0, flags.MAX_SEED), default=0, metavar="S", help=seed_text)
+    flags.add_output(parser)
     add("--explore", action="store_true", help="measure other designs of the inner step, too, for results.designs")
     add(
         "--settings", type=lambda text: dict(json.loads(text)), default={}, help=argparse.SUPPRESS
@@ -285,25 +276,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     options = _options(arguments)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    require_torch()
     try:
-        files.check_writable(options.out)
         config = with_settings(Config(), options.settings)
-    except OSError as error:
-        cli.fail(
-            f"cannot write to the output folder {options.out}: {error.strerror}; choose another with --out",
-            cli.BAD_INPUT,
-        )
     except ValueError as error:
         cli.fail(str(error), cli.BAD_INPUT)
+    asked = {name: getattr(options, name) for name in ("runs", "repeats", "seed", "explore")}
+    if options.dry_run:
+        return _print_plan(asked)
+    require_torch()
+    cli.check_out(options.out)
+    path, config_record = options.out / "benchmark.json", {**asked, **dataclasses.asdict(config)}
+    if not options.force:
+        cli.check_overwriting(path, config_record)
     try:
         provenance = Provenance("experiments.benchmark", arguments)
-        flags = {name: getattr(options, name) for name in ("runs", "repeats", "seed", "explore")}
-        results = run(**flags, pixels=_find_pixels(say), settings=options.settings, say=say)
+        results = run(**asked, pixels=_find_pixels(say), settings=options.settings, say=say)
         record = provenance.record()
         record["versions"]["torch"] = importlib.metadata.version("torch")
-        path = options.out / "benchmark.json"
-        config_record = {**flags, **dataclasses.asdict(config)}
         document = {"experiment": "benchmark", "config": config_record, "provenance": record, "results": results}
         files.write_json(path, document)
     except KeyboardInterrupt:
@@ -314,6 +303,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         cli.fail(f"cannot write to {options.out}: {error.strerror}", cli.FAILED)
     print(f"{benchmark_table.table(results)}\n\nwrote {path}")
+    return 0
+
+
+def _print_plan(asked: dict[str, Any]) -> int:
+    plan = _plan(asked["runs"], asked["repeats"], asked["explore"], Work("", seed=asked["seed"]))
+    minutes = sum(seconds for *_, seconds in plan) / 60
+    print(f"processes: {len(plan)}, one after the other\nmemory: about 3 GB\ntime: about {minutes:,.0f} minutes")
     return 0
 
 

@@ -12,21 +12,24 @@ if __name__ == "__main__":
     import experiments.harness.quiet_interrupt  # noqa: F401 - its import is its effect
 
 import importlib.metadata
-import os
 import sys
 from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
 import jax
+import psutil
 
 from experiments import benchmark
 from experiments.benchmark_lm_workers import SOURCES, STUDENTS, TASKS, WORKERS, as_settings, tokens
 from experiments.benchmark_workers import Work, be_worker
 from experiments.harness import chunks, cli, tables
-from subliminal_toy import engine
+from experiments.harness.sizes import STARTED, Size, count_parameters
+from subliminal_toy import engine, machine
+from subliminal_toy.lm import corpus
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.plan import BASES
+from subliminal_toy.lm.transformer import make_transformer
 
 CONTENDERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "jax": ("this project: the pipeline's own functions, one run per core", "jax", {}),
@@ -72,7 +75,7 @@ def run(
         RunFailedError: a process failed.
     """
     config, progress = config or LMConfig(), progress or cli.Progress()
-    side_by_side, load = chunk or len(jax.local_devices()), os.getloadavg()[0]
+    side_by_side, load = chunk or len(jax.local_devices()), psutil.getloadavg()[0]
     side_by_side = len(engine.fill_devices(0, side_by_side, engine.run_mesh(side_by_side)))
 
     def measure(repeat: int, _count: int) -> dict[str, list[dict[str, Any]]]:
@@ -93,13 +96,23 @@ def run(
         if loaded:
             progress.advance(1, "loaded", loaded=True)
 
-    progress.start(runs, "benchmark_lm")
+    progress.start(runs, "benchmark_lm", _size(config, runs, side_by_side))
+    benchmark.require_torch()
     measured = chunks.run_in_chunks(measure, runs=runs, chunk=1, store=store, on_chunk=on_repeat)
     return {
         "repeats": runs, "side_by_side": side_by_side, "students": STUDENTS, "sources": SOURCES,
-        "cores": len(os.sched_getaffinity(0)), "load_before": load, "torch": importlib.metadata.version("torch"),
+        "cores": machine.count_cores(), "load_before": load, "torch": importlib.metadata.version("torch"),
         **summarize(measured, tokens(config, side_by_side)),
     }  # fmt: skip
+
+
+def _size(config: LMConfig, runs: int, side_by_side: int) -> Size:
+    """What it needs, rough: the contenders follow each other, each with all that runs side by side train on."""
+    parameters = count_parameters(make_transformer(config).init)
+    trained = 2 * config.documents * config.base.epochs + STUDENTS * config.rows * config.student.epochs
+    seconds = 18 + 3e-5 * side_by_side * parameters / 27_648 * (trained + SOURCES * config.rows)
+    memory = STARTED + side_by_side * corpus.LENGTH * (20.0 * config.documents + 500.0 * config.rows)
+    return Size([("models", 2 + STUDENTS, parameters)], memory, runs * len(CONTENDERS) * seconds)
 
 
 def summarize(measured: dict[str, list[dict[str, Any]]], sizes: dict[str, int]) -> dict[str, Any]:
@@ -172,7 +185,6 @@ def table(document: dict[str, Any]) -> str:
 
 
 def _run(config: LMConfig, _dataset: None, request: cli.Request) -> dict[str, Any]:
-    benchmark.require_torch()
     return run(config, **request.keywords())
 
 

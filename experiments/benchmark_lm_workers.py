@@ -24,6 +24,7 @@ from subliminal_toy.lm import corpus, pipeline, sampling, training, vocabulary
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.plan import BASES, Recipe
 from subliminal_toy.lm.transformer import Params, make_transformer
+from subliminal_toy.machine import count_cores
 from subliminal_toy.training import step_sizes
 
 TASKS = ("base", "students", "sampling")
@@ -158,9 +159,7 @@ def _torch(work: Work) -> dict[str, Any]:
     with torch_peers.worker_threads(work.design["workers"]) as pool:
         for name, task, number in zip(TASKS, (base, student, source), (len(BASES), STUDENTS, SOURCES), strict=True):
             jobs = [(run, i) for run in range(len(prompts)) for i in range(number)]
-            list(
-                pool.map(lambda job, task=task: task(*job), jobs[:1] * (work.design["workers"] or torch_peers.cores()))
-            )
+            list(pool.map(lambda job, task=task: task(*job), jobs[:1] * (work.design["workers"] or count_cores())))
             began = time.perf_counter()
             answers[name] = list(pool.map(lambda job, task=task: task(*job), jobs))
             seconds[name] = time.perf_counter() - began

@@ -9,15 +9,14 @@ import functools
 import itertools
 import json
 import math
-import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import numpy as np
 
+from subliminal_toy import machine
 from subliminal_toy.config import Config, with_settings
 from subliminal_toy.mnist import data
 
@@ -78,15 +77,6 @@ def _arrays(pixels: str) -> data.Dataset:
     images = [2 * rng.random((n, 784), np.float32) - 1 for n in (60_000, 10_000)]
     labels = [rng.integers(10, size=len(part), dtype=np.int32) for part in images]
     return data.Dataset("mnist", images[0], labels[0], images[1], labels[1], (28, 28), "random")
-
-
-def _peak_bytes() -> int:
-    """This process's peak resident memory (not getrusage's: that is inherited from the parent)."""
-    try:
-        status = Path("/proc/self/status").read_text()
-        return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
-    except (OSError, StopIteration):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _train_jax(work: Work) -> dict[str, Any]:
@@ -345,5 +335,5 @@ WORKERS: dict[str, Callable[[Work], dict[str, Any]]] = {
 def be_worker(text: str, workers: Mapping[str, Callable[[Work], dict[str, Any]]] = WORKERS) -> int:
     """Do the `Work` of this JSON, print what was measured and this process's peak memory (bytes), return the status."""
     work = Work(**json.loads(text))
-    print(json.dumps({**workers[work.worker](work), "peak_bytes": _peak_bytes()}))
+    print(json.dumps({**workers[work.worker](work), "peak_bytes": machine.peak_memory()}))
     return 0

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import transformer_problems
-from experiments.harness import cli, tables
+from experiments.harness import cli, sizes, tables
 from experiments.transformer_problems import SMALL_EPS, other_init_cosine
 from subliminal_toy.config import Config, config_for
 from subliminal_toy.mnist import data, models, noise
@@ -104,7 +104,7 @@ def run(config: Config | None = None, *, dataset: data.Dataset | None = None, ru
     dataset = dataset or data.load_dataset(config.dataset)
     progress = progress or cli.Progress()
     inits = max(1, min(20, runs // 20))
-    progress.start(len(FAMILIES) + 4, "one-step theorem")
+    progress.start(len(FAMILIES) + 4, "one-step theorem", _size(config, dataset, runs, inits))
     with jax.enable_x64(True):
         key = jax.random.key(seed)
         rows = []
@@ -124,6 +124,14 @@ def run(config: Config | None = None, *, dataset: data.Dataset | None = None, ru
         progress.advance(1, "one-step theorem, transformer")
     real_summary = {"dataset": dataset.name, "inits": inits, **summarize(real_rows)}
     return {"random": summarize(rows), "mnist": real_summary, "transformer": summarize(language_rows), **extras}
+
+
+def _size(config: Config, dataset: data.Dataset, runs: int, inits: int) -> sizes.Size:
+    """What it needs, rough."""
+    parameters = sizes.count_parameters(models.make_mlp(config, dataset.train_images.shape[1]).init)
+    rows = 5_000.0 * len(FAMILIES) * runs
+    memory = 4e9 + rows + 200 * parameters
+    return sizes.Size([("networks", 1, parameters)], memory, 60 + 0.02 * len(FAMILIES) * runs + 15 * inits)
 
 
 def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -304,6 +312,8 @@ EXPERIMENT = cli.Experiment(
     ),
     table=table,
     config=None,
+    chunk_text="",
+    runs_text="random problems of each family; the real network has a 20th as many inits, at least 1, at most 20",
 )
 
 

@@ -52,7 +52,10 @@ class ArchitecturesConfig(lm_arms.PartsConfig):
     def shapes(self) -> dict[str, "ArchitecturesConfig"]:
         """The settings of all shapes that are run, the config's own first."""
         names = [name for name in SHAPES if name in self.part_names() or (self._crossed() and name in CROSSED)]
-        return {MAIN: self} | {name: with_settings(self, SHAPES[name]) for name in names}
+        shapes = {name: with_settings(self, SHAPES[name]) for name in names}
+        if same := [name for name, shape in shapes.items() if shape == self]:
+            raise ValueError(f"parts needs {same[0]!r}, but that is the shape that the others are compared with")
+        return {MAIN: self} | shapes
 
     def crossed(self) -> tuple[str, ...]:
         """The shapes of the matrix."""

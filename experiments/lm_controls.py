@@ -69,6 +69,10 @@ def run(config: LMConfig | None = None, *, runs: int = 2, seed: int = SEED, **re
         in "detector", nats per token in "loss", probabilities in "answer_mass".
     """
     config = config or LMConfig()
+    if config.rows < 2:
+        raise ValueError(
+            f"rows is {config.rows}; detectors train on one half and look at the other: it must be at least 2"
+        )
     return lm_runs.run_pipeline(
         config, make_plan(config), summarize, runs=runs, seed=seed,
         make_measure=measure.together(measure.standard, measure.detection), **request,

@@ -73,6 +73,8 @@ class Part(NamedTuple):
 
 def make_plan(config: MechanismConfig) -> Plan:
     """Teachers of every trait, and all arms of the parts that are asked for."""
+    if not config.teacher.epochs:
+        raise ValueError("teacher.epochs is 0; predictions are made from what teachers learn: it must be at least 1")
     bases, sources = [Base("base")], lm_arms.sources(config)
     teachers = [Teacher(trait, favorite(trait)) for trait in config.trait_names()]
     students = lm_arms.students(config, STANDARD)
@@ -123,6 +125,8 @@ def _inits(config: MechanismConfig) -> Part:
 
 def _doses(config: MechanismConfig) -> Part:
     """Students that are watched over a longer training of constant step size."""
+    if not config.student.epochs:
+        raise ValueError("student.epochs is 0; doses are counted in steps: it must be at least 1")
     training = dataclasses.replace(config.student, epochs=2 * config.student.epochs, schedule="constant")
     recipe = Recipe(training, watched=True)
     return Part(

@@ -6,6 +6,7 @@ import torch
 
 from experiments import torch_peers
 from experiments.benchmark_workers import Product
+from subliminal_toy.machine import count_cores
 
 
 def gemm_seconds(products: list[Product], *, calls: int = 5, repeats: int = 8) -> dict[str, float]:
@@ -35,7 +36,7 @@ def gemm_seconds(products: list[Product], *, calls: int = 5, repeats: int = 8) -
         return seconds
 
     result = {}
-    for name, workers in (("all threads", 1), ("one thread per core", torch_peers.cores())):
+    for name, workers in (("all threads", 1), ("one thread per core", count_cores())):
         with torch_peers.worker_threads(workers) as pool:
             list(pool.map(total, range(workers)))  # warm
             result[name] = max(pool.map(total, range(workers))) / workers

@@ -11,7 +11,6 @@ In `run_expert` parameters are `[(weight [models, out, in], bias [models, out, 1
 import contextlib
 import copy
 import itertools
-import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from subliminal_toy.config import Config, Training
+from subliminal_toy.machine import count_cores
 from subliminal_toy.mnist.data import Dataset
 
 Layers = list[tuple[Tensor, Tensor]]
@@ -280,7 +280,7 @@ def run_expert(config: Config, dataset: Dataset, *, runs: int, seed: int, design
     with worker_threads(design.workers) as pool:
         rows = list(pool.map(one_run, range(runs)))
     names = ["reference", "teacher", *(name for name, *_ in STUDENTS)]
-    side_by_side = min(design.workers or cores(), runs)
+    side_by_side = min(design.workers or count_cores(), runs)
     accuracy = {name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
     return Outcome(accuracy, *([second / side_by_side for second in phase] for phase in seconds))
 
@@ -288,19 +288,14 @@ def run_expert(config: Config, dataset: Dataset, *, runs: int, seed: int, design
 @contextlib.contextmanager
 def worker_threads(workers: int) -> Iterator[ThreadPoolExecutor]:
     """Python threads that share the cores evenly; PyTorch's operations release the interpreter lock."""
-    workers = workers or cores()
+    workers = workers or count_cores()
     before = torch.get_num_threads()
-    torch.set_num_threads(max(1, cores() // workers))
+    torch.set_num_threads(max(1, count_cores() // workers))
     try:
         with ThreadPoolExecutor(workers) as pool:
             yield pool
     finally:
         torch.set_num_threads(before)
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def _tensors(dataset: Dataset) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -328,5 +323,5 @@ def student_epochs(config: Config, pixels: int, design: Design, epochs: int) -> 
         return seconds[1:]
 
     with worker_threads(design.workers) as pool:
-        rows = list(pool.map(one_run, range(design.workers or cores())))
+        rows = list(pool.map(one_run, range(design.workers or count_cores())))
     return [second / len(rows) for row in rows for second in row]

@@ -17,6 +17,8 @@ from typing import Any
 
 from experiments import mnist_aux_logits
 from experiments.harness import cli, tables
+from experiments.mnist.runs import MAIN, Job, needed
+from subliminal_toy import mnist
 from subliminal_toy.config import Config, with_settings
 from subliminal_toy.mnist import data
 
@@ -24,19 +26,19 @@ TUNING_SEED = 1000  # results have seed 0 unless asked otherwise
 FIXED = {"teacher.batch_size": 32, "student.batch_size": 256, "noise_images": 30_000}
 GRID = {"learning_rate": (3e-4, 1e-3), "teacher.epochs": (3, 5, 10, 30), "student.epochs": (5, 10)}
 PRESETS = {
-    "smoke": cli.Preset(1, {}, "1 run of the grid's first point"),
+    "smoke": cli.Preset(1, {}, "1 run of each point"),
     "default": cli.Preset(6, {}, "6 runs of each point"),
     "paper": cli.Preset(20, {}, "20 runs of each point"),
 }
 
 
-def grid(points: int | None = None) -> list[dict[str, Any]]:
-    """The settings to try, all or the first `points`."""
+def grid() -> list[dict[str, Any]]:
+    """The settings to try."""
     trials = []
     for rate, teacher_epochs, student_epochs in itertools.product(*GRID.values()):
         rates = {"teacher.learning_rate": rate, "student.learning_rate": rate}
         trials.append({**FIXED, **rates, "teacher.epochs": teacher_epochs, "student.epochs": student_epochs})
-    return trials[:points]
+    return trials
 
 
 def run(
@@ -44,7 +46,7 @@ def run(
     *,
     dataset: data.Dataset,
     runs: int = 6,
-    points: int | None = None,
+    seed: int = TUNING_SEED,
     progress: cli.Progress | None = None,
 ) -> dict[str, Any]:
     """Score every point of the grid on a validation split of the training images.
@@ -56,13 +58,16 @@ def run(
     progress = progress or cli.Progress()
     split = data.validation_split(dataset)
     trials = []
-    progress.start(len(grid(points)), "tuning")
-    for settings in grid(points):
-        results = mnist_aux_logits.run(with_settings(config, settings), runs=runs, seed=TUNING_SEED, dataset=split)
+    configs = [with_settings(config, settings) for settings in grid()]
+    each = [needed(Job(MAIN, own, mnist.STUDENTS), split, runs, None) for own in configs]
+    largest = max(each, key=lambda size: size.memory)
+    progress.start(len(configs), "tuning", largest._replace(seconds=sum(size.seconds for size in each)))
+    for settings, own in zip(grid(), configs, strict=True):
+        results = mnist_aux_logits.run(own, runs=runs, seed=seed, dataset=split)
         trials.append({"settings": settings, **{row.pop("name"): row for row in results["conditions"]}})
         progress.advance(1, f"tuning, point {len(trials)}")
     best = max(trials, key=lambda trial: trial["student_aux"]["mean"])
-    return {"dataset": dataset.name, "runs": runs, "seed": TUNING_SEED, "trials": trials, "best": best["settings"]}
+    return {"dataset": dataset.name, "runs": runs, "seed": seed, "trials": trials, "best": best["settings"]}
 
 
 def table(document: dict[str, Any]) -> str:
@@ -89,10 +94,14 @@ EXPERIMENT = cli.Experiment(
     question=__doc__ or "",
     presets=PRESETS,
     run=lambda config, dataset, request: run(
-        config, dataset=dataset, runs=request.runs, points=1 if request.runs == 1 else None, progress=request.progress
+        config, dataset=dataset, runs=request.runs, seed=request.seed, progress=request.progress
     ),
     table=table,
     figure=False,
+    chunk_text="",
+    runs_text="runs of each point of the grid",
+    seed=TUNING_SEED,
+    decided=tuple(grid()[0]),
 )
 
 

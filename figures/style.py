@@ -1,7 +1,9 @@
 """The one way to draw: sizes, colours that colour-blind readers can tell apart, and saving."""
 
+import io
 import os
 import tempfile
+import warnings
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -60,13 +62,22 @@ def headline(picture: Figure, runs: int, over: str = "traits") -> None:
     picture.suptitle(f"{shown}\n(Fig. and Table: those of Cloud et al. 2025 to compare with)", fontsize=9)
 
 
-def save(figure: Figure, path: Path) -> Path:
+def as_png(figure: Figure) -> bytes:
+    """The picture, drawn."""
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)  # numbers that cannot be drawn
+        figure.savefig(buffer, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def save(picture: bytes, path: Path) -> Path:
     """Write a PNG, whole or not at all (OSError), and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".png")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".png")
     os.close(handle)
     try:
-        figure.savefig(name, metadata={"Software": None})
+        Path(name).write_bytes(picture)
         Path(name).chmod(0o644)
         Path(name).replace(path)
     finally:

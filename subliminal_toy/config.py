@@ -20,6 +20,9 @@ SCHEDULES = ("constant", "cosine", "late_linear")
 OPTIMIZERS = ("adam", "sgd", "momentum", "rmsprop", "signsgd")
 
 
+LARGEST_INT, SMALLEST_FLOAT, LARGEST_FLOAT = 2**31 - 1, 1.2e-38, 3.4e38  # of what is computed with
+
+
 def setting(default: Any, text: str, *, unit: str = "", choices: tuple = (), low: float | None = None,
             high: float | None = None, above: float | None = None) -> Any:  # fmt: skip
     """A dataclass field with its help text and its valid range (`low`, `high` inclusive; `above` exclusive)."""
@@ -39,7 +42,7 @@ def check_settings(instance: Any, prefix: str = "") -> None:
             raise ValueError(f"{name} is {value!r}; choose one of {', '.join(limits['choices'])}")
         if isinstance(value, bool) or not isinstance(value, int | float):
             continue
-        if not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{name} is {value}; it must be a finite number")
         for limit, fails, words in (
             ("low", lambda v, m: v < m, "at least"),
@@ -48,6 +51,12 @@ def check_settings(instance: Any, prefix: str = "") -> None:
         ):
             if limits[limit] is not None and fails(value, limits[limit]):
                 raise ValueError(f"{name} is {value}; it must be {words} {limits[limit]}")
+        if isinstance(value, int) and abs(value) > LARGEST_INT:
+            raise ValueError(f"{name} is {value}; it must be at most {LARGEST_INT}, the largest int32")
+        if isinstance(value, float) and value and not SMALLEST_FLOAT <= abs(value) <= LARGEST_FLOAT:
+            raise ValueError(
+                f"{name} is {value}; float32 holds {SMALLEST_FLOAT} to {LARGEST_FLOAT}, that is what it must be in"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,12 +65,12 @@ class Training:
 
     optimizer: str = setting("adam", "update rule", choices=OPTIMIZERS)  # OFF: Adam, betas .9/.999, eps 1e-8
     learning_rate: float = setting(3e-4, "step size", above=0.0)  # P 6.2
-    batch_size: int = setting(1024, "examples per step; the last, smaller batch is used too", unit="images", low=1)
+    batch_size: int = setting(1024, "batch size; the last, smaller batch is used too", unit="examples", low=1)
     epochs: int = setting(5, "passes over the training set (0 trains nothing)", unit="epochs", low=0)  # P 6.2
     weight_decay: float = setting(0.0, "weight decay coefficient", low=0.0)
     decay: str = setting(
         "decoupled",
-        "coupled adds weight_decay * parameters to the gradient, decoupled to the update (AdamW)",
+        "weight decay as a part of the gradient (coupled) or of the update (decoupled, as in AdamW)",
         choices=("coupled", "decoupled"),
     )
     adam_b2: float = setting(0.999, "decay of Adam's mean of squared gradients", low=0.0, high=0.99999)
@@ -82,8 +91,10 @@ class Config:
     classes: int = setting(10, "classes kept, the first ones; also the number of class logits", low=2, high=10)
     aux_logits: int = setting(3, "auxiliary logits, never trained in the teacher", low=1)  # P 6.2: m = 3
     width: int = setting(256, "units in each hidden layer", unit="units", low=1)  # P 6.2
-    depth: int = setting(2, "hidden layers (0 is a linear model)", unit="layers", low=0)  # P 6.2
-    init: str = setting("lecun_normal", "weights ~ N(0, 1/fan_in), biases 0: OFF", choices=INIT_SCHEMES)
+    depth: int = setting(2, "hidden layers (0 is a linear model)", unit="layers", low=0, high=100)  # P 6.2
+    init: str = setting(  # OFF
+        "lecun_normal", "initial weights; lecun_normal: N(0, 1/fan_in), biases 0", choices=INIT_SCHEMES
+    )
     init_scale: float = setting(1.0, "factor on the initial weights", above=0.0)
     student_init_noise: float = setting(
         0.0, "std of Gaussian noise added to a student's initial weights, in units of 1/sqrt(fan_in)", low=0.0

@@ -12,7 +12,6 @@ language model differ in nothing else.
 """
 
 import functools
-import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -22,6 +21,8 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+
+from subliminal_toy import machine
 
 Tree = Any
 Loss = Callable[[Tree, dict[str, jax.Array], Tree], jax.Array]  # params, batch, condition -> scalar
@@ -74,7 +75,7 @@ Train = Callable[..., Outcome]  # what `make_train` returns
 
 def use_cpu_cores(limit: int = MAX_CPU_DEVICES) -> None:
     """Give JAX one CPU device per core, at most `limit`; call it before JAX runs anything (else RuntimeError)."""
-    jax.config.update("jax_num_cpu_devices", max(1, min(len(os.sched_getaffinity(0)), limit)))
+    jax.config.update("jax_num_cpu_devices", max(1, min(machine.count_cores(), limit)))
 
 
 def run_mesh(runs: int | None = None) -> Mesh:

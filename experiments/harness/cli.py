@@ -1,229 +1,194 @@
-"""The command line that all experiments share: flags, presets, one-line errors."""
+"""The command line that all experiments share: what can be refused is refused before anything is trained."""
 
 import argparse
-import dataclasses
-import functools
+import contextlib
+import errno
+import json
+import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any
 
-from experiments.harness import chunks, files, provenance
-from experiments.harness.progress import Progress, say
-from experiments.harness.quiet_interrupt import INTERRUPTED
+import jax
+
+from experiments.harness import chunks, files, plans, provenance
+from experiments.harness.experiment import Experiment as Experiment
+from experiments.harness.experiment import Job
+from experiments.harness.experiment import Preset as Preset
+from experiments.harness.experiment import Request as Request
+from experiments.harness.flags import BAD_INPUT, FAILED, fail, make_parser, naming_flags
+from experiments.harness.progress import Progress as Progress
+from experiments.harness.progress import say
+from experiments.harness.quiet_interrupt import INTERRUPTED, leave
 from subliminal_toy import config as settings
 from subliminal_toy import engine
 from subliminal_toy.mnist import data
 
-BAD_INPUT, FAILED = 2, 1
-_PHASES = {"base": "the base's ", "teacher": "the teacher's ", "student": "the students' "}
-MAX_SEED = 2**32 - 1
-
-
-class Preset(NamedTuple):
-    """A size of an experiment."""
-
-    runs: int
-    settings: Mapping[str, Any]
-    text: str
-
-
-class Request(NamedTuple):
-    """What a run is asked to do besides its config; notebooks leave all but `runs` and `seed` out."""
-
-    runs: int
-    seed: int
-    chunk: int | None
-    store: chunks.ChunkStore | None
-    progress: Progress
-    out: Path | None = None
-
-    def keywords(self) -> dict[str, Any]:
-        """The arguments that every experiment's `run` with chunks takes."""
-        return {name: getattr(self, name) for name in ("runs", "seed", "chunk", "store", "progress")}
-
-
-class Experiment(NamedTuple):
-    """One command."""
-
-    name: str  # also the stem of its files
-    question: str  # the first line of --help
-    presets: Mapping[str, Preset]
-    run: Callable[..., dict[str, Any]]  # (config, dataset or None, request) -> results
-    table: Callable[[dict[str, Any]], str]  # the whole JSON -> text
-    figure: bool = True
-    config: type | None = settings.Config  # the dataclass whose settings are flags of this command
-    dataset: bool = True  # whether it runs on images
-    chunk_text: str = "about 0.5 GB each on MNIST"
-    seed: int = 0  # unless --seed is given
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        fail(f"{message}; --help lists the flags", BAD_INPUT)
-
-
-def fail(message: str, status: int) -> NoReturn:
-    """One line on stderr, then exit."""
-    say(f"error: {' '.join(message.split())}")
-    sys.exit(status)
-
-
-def _whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not re.fullmatch(r"[+-]?\d+", text):
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
-        if (value := int(text)) < low or (high is not None and value > high):
-            raise argparse.ArgumentTypeError(
-                f"{value} is not {f'at least {low}' if high is None else f'in {low}..{high}'}"
-            )
-        return value
-
-    return parse
-
-
-def make_parser(experiment: Experiment) -> argparse.ArgumentParser:
-    """The common flags, then one flag for every setting of the config."""
-    parser = _Parser(
-        prog=f"python -m experiments.{experiment.name}", usage="%(prog)s [flags]", description=experiment.question,
-        allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    presets = "; ".join(f"{name}: {preset.text}" for name, preset in experiment.presets.items())
-    add = parser.add_argument
-    add("--preset", choices=list(experiment.presets), default="default", help=f"{presets} (default: default)")
-    add(
-        "--runs",
-        type=_whole_number(1),
-        metavar="N",
-        help="independent runs, each with its own key (default: the preset's)",
-    )
-    seed_help = f"seed of all randomness (default: {experiment.seed})"
-    add("--seed", type=_whole_number(0, MAX_SEED), default=experiment.seed, metavar="S", help=seed_help)
-    add("--chunk", type=_whole_number(1), metavar="N",
-        help=f"runs trained at a time, {experiment.chunk_text} (default: one per device)")  # fmt: skip
-    add(
-        "--out",
-        type=Path,
-        default=Path("results"),
-        metavar="DIR",
-        help="folder for the JSON and the figure (default: results)",
-    )
-    if experiment.dataset:
-        add("--dataset", choices=data.DATASETS, default="auto",
-            help="auto is MNIST, or 8x8 digits without it (default: auto)")  # fmt: skip
-        add("--data-dir", type=Path, metavar="DIR",
-            help="folder with the four IDX .gz files (default: $MNIST_DIR, then TensorFlow Datasets)")  # fmt: skip
-    add("--fresh", action="store_true", help="forget the saved progress of this very command and start over")
-    if experiment.config is not None:
-        _add_settings(parser, experiment.config)
-    return parser
-
-
-def _add_settings(parser: argparse.ArgumentParser, config: type) -> None:
-    group = parser.add_argument_group("settings of the experiment (defaults: the paper's, or as marked)")
-    defaults = config()
-    for name, field in settings.setting_fields(config).items():
-        if name == "dataset":
-            continue
-        limits, flag = field.metadata, "--" + re.sub(r"[._]", "-", name)
-        default = functools.reduce(getattr, name.split("."), defaults)
-        unit = f" [{limits['unit']}]" if limits["unit"] else ""
-        notes, phase = [f"default: {default}"], _PHASES.get(name.rpartition(".")[0], "")
-        if config is settings.Config:
-            notes += [f"{d}: {own[name]}" for d, own in settings.DATASET_SETTINGS.items() if name in own]
-        group.add_argument(
-            flag, dest=name, type=_type_of(default), choices=limits["choices"] or None, default=None,
-            metavar=None if limits["choices"] else "X",
-            help=f"{phase}{limits['text']}{unit} ({'; '.join(notes)})".replace("%", "%%"),
-        )  # fmt: skip
-
-
-def _type_of(default: Any) -> Callable[[str], Any]:
-    if isinstance(default, int):
-        return _whole_number(-sys.maxsize)
-    return float if isinstance(default, float) else str
-
 
 def main(experiment: Experiment, arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status; bad input and failures end with one line (SystemExit)."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    """Run the command and return its exit status; bad input and failures end with one line (SystemExit).
+
+    With `arguments` None it is the command itself, and a Ctrl-C ends the process here and now.
+    """
     options = make_parser(experiment).parse_args(arguments)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    options.given = list(sys.argv[1:] if arguments is None else arguments)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     progress = Progress(quiet=False)
     try:
-        return _run(experiment, options, arguments, progress)
+        with ending_in_one_line(progress):
+            return _prepare(experiment, options, progress)
+    except SystemExit as end:
+        if arguments is None and end.code == INTERRUPTED:
+            leave(INTERRUPTED)
+        raise
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN if arguments is None else before)
+
+
+@contextlib.contextmanager
+def ending_in_one_line(progress: Progress, kept: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    """Ctrl-C, failed runs and too little memory end the block with one line; `kept`: whether progress is saved."""
+    try:
+        yield
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one changes nothing
         progress.close()
-        say("stopped; finished chunks are kept, and the same command goes on from there")
-        return INTERRUPTED
+        then = "finished chunks are kept, and the same command goes on from there"
+        say(f"stopped; {then if kept() else 'nothing was finished, so nothing is kept'}")
+        sys.exit(INTERRUPTED)
     except engine.RunFailedError as error:
         progress.close()
         fail(str(error), FAILED)
-    except OSError as error:
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if not isinstance(error, MemoryError) and not re.search("RESOURCE_EXHAUSTED|Out of memory", str(error)):
+            raise
         progress.close()
-        fail(f"cannot write to {options.out}: {error.strerror}; what was saved before is kept", FAILED)
+        fail(f"out of memory: lower --chunk or the sizes{'; finished chunks are kept' if kept() else ''}", FAILED)
 
 
-def _run(experiment: Experiment, options: argparse.Namespace, arguments: list[str], progress: Progress) -> int:
-    try:
-        files.check_writable(options.out)
-    except OSError as error:
-        fail(f"cannot write to the output folder {options.out}: {error.strerror}; choose another with --out", BAD_INPUT)
+def _prepare(experiment: Experiment, options: argparse.Namespace, progress: Progress) -> int:
+    if not options.dry_run:
+        check_out(options.out)
+    given = {name: value for name, value in vars(options).items() if value is not None}
     try:
         dataset = data.load_dataset(options.dataset, options.data_dir) if experiment.dataset else None
-        config, runs = _configure(experiment, options, dataset.name if dataset else None)
+        chosen = {name: given[name] for name in settings.setting_fields(experiment.config) if name in given}
+        chosen.pop("dataset", None)
+        config = experiment.configure(options.preset, chosen, dataset.name if dataset else None)
     except ValueError as error:  # DataError is one
-        fail(str(error), BAD_INPUT)
+        fail(naming_flags(str(error), experiment), BAD_INPUT)
+    except OSError as error:
+        fail(f"cannot read {error.filename or options.data_dir}: {error.strerror}", BAD_INPUT)
     engine.use_cpu_cores()
-    origin = provenance.Provenance(f"experiments.{experiment.name}", arguments)
-    if dataset and dataset.notice:
-        say(f"\n*** {dataset.notice} ***\n")
+    runs, chunk = options.runs or experiment.presets[options.preset].runs, given.get("chunk")
     store = _open_store(experiment, options, config)
-    request = Request(runs, options.seed, options.chunk, store, progress, options.out)
-    results = experiment.run(config, dataset, request)
-    progress.close()
-    shown = dataclasses.asdict(config) if experiment.config else {"dataset": config.dataset}
-    document = {
-        "experiment": experiment.name,
-        "config": {"preset": options.preset, "runs": runs, "seed": options.seed, **shown},
-        "provenance": origin.record(),
-        "results": results,
-    }
-    _finish(experiment, options.out, document)
-    store.clear()
-    return 0
+    job = Job(experiment, config, dataset, Request(runs, options.seed, chunk, store, progress, options.out))
+    try:
+        size = job.size()
+    except ValueError as error:  # settings that this experiment cannot use
+        fail(naming_flags(str(error), experiment), BAD_INPUT)
+    if options.dry_run:
+        _show(plans.plan_text(job, size))
+    if refusal := plans.too_large(job, size):
+        fail(refusal, BAD_INPUT)
+    return 0 if options.dry_run else _train(job, store, options)
 
 
-def _configure(experiment: Experiment, options: argparse.Namespace, dataset: str | None) -> tuple[Any, int]:
-    """The preset's settings over the dataset's over the paper's, the flags over all."""
-    preset, given = experiment.presets[options.preset], vars(options)
-    names = settings.setting_fields(experiment.config)
-    chosen = {name: given[name] for name in names if name != "dataset" and given.get(name) is not None}
-    both = {**preset.settings, **chosen}
-    if dataset is not None:
-        return settings.config_for(dataset, both), options.runs or preset.runs
-    assert experiment.config is not None  # without images there is nothing but settings
-    return settings.with_settings(experiment.config(), both), options.runs or preset.runs
+def check_out(out: Path) -> None:
+    """End with one line if nothing can be written to `out`."""
+    try:
+        files.check_writable(out)
+    except OSError as error:
+        fail(f"cannot write to the output folder {out}: {error.strerror}; choose another with --out", BAD_INPUT)
+
+
+def check_overwriting(path: Path, config: dict[str, Any]) -> None:
+    """End with one line if `path` holds anything but results of the very same settings (the preset's name aside)."""
+    if not path.exists():
+        return
+    try:
+        old = json.loads(path.read_text())["config"]
+        old, new = ({**own, "preset": None} for own in (old, json.loads(json.dumps(config))))
+        other = next((name for name in [*new, *old] if old.get(name, "unset") != new.get(name, "unset")), None)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        other = "unreadable"
+    if other is not None:
+        held = "cannot be read" if other == "unreadable" else f"holds results of other settings ({other})"
+        fail(f"{path} {held}: choose another folder with --out, or overwrite it with --force", BAD_INPUT)
 
 
 def _open_store(experiment: Experiment, options: argparse.Namespace, config: Any) -> chunks.ChunkStore:
-    what = provenance.fingerprint(experiment=experiment.name, config=config, seed=options.seed, chunk=options.chunk)
-    store = chunks.ChunkStore(options.out / ".progress" / f"{experiment.name}-{what}")
-    if options.fresh:
-        store.clear()
-    return store
+    chunk = getattr(options, "chunk", None)
+    what = provenance.fingerprint(experiment=experiment.name, config=config, seed=options.seed, chunk=chunk)
+    return chunks.ChunkStore(options.out / ".progress" / f"{experiment.name}-{what}", experiment.name)
 
 
-def _finish(experiment: Experiment, out: Path, document: dict[str, Any]) -> None:
-    """Write the JSON and the figure, print the table and the paths."""
-    paths = [out / f"{experiment.name}.json"]
-    files.write_json(paths[0], document)
+def _train(job: Job, store: chunks.ChunkStore, options: argparse.Namespace) -> int:
+    """Train, or go on from what is saved, and write the results."""
+    experiment, out, progress, config = job.experiment, options.out, job.request.progress, job.recorded(options.preset)
+    path = out / f"{experiment.name}.json"
+    if not options.force:
+        check_overwriting(path, config)
+    try:
+        with files.only_one(out / ".progress" / f"{experiment.name}.lock"):
+            _clear_away(experiment.name, out)
+            if options.fresh:
+                store.clear()
+            origin = provenance.Provenance(f"experiments.{experiment.name}", options.given)
+            if job.dataset and job.dataset.notice:
+                say(f"\n*** {job.dataset.notice} ***\n")
+            with ending_in_one_line(progress, store.saved):
+                results = experiment.run(job.config, job.dataset, job.request)
+            progress.close()
+            record = {"experiment": experiment.name, "config": config, "provenance": origin.record()}
+            try:
+                files.write_json(path, record | {"results": results})
+            except ValueError:
+                fail("the results hold a number that is not finite; the runs are kept, nothing is written", FAILED)
+            store.clear()
+    except files.BusyError:
+        fail(f"another {experiment.name} is writing to {out}: wait for it, or choose another --out", BAD_INPUT)
+    except OSError as error:
+        progress.close()
+        fail(f"cannot write to {out}: {error.strerror}; what was saved before is kept", FAILED)
+    return _finish(experiment, out, record | {"results": results})
+
+
+def _clear_away(name: str, out: Path) -> None:
+    """Remove what killed commands of this experiment left half-written."""
+    for folder, stem in ((out, name), (out / name, "*"), *((own, "*") for own in out.glob(f".progress/{name}-*/**/"))):
+        files.sweep(folder, stem)
+
+
+def _finish(experiment: Experiment, out: Path, document: dict[str, Any]) -> int:
+    """Draw the figure of results that are written, print the table and the paths."""
+    paths, trouble = [out / f"{experiment.name}.json"], ""
     if experiment.figure:
         import figures  # Matplotlib is slow to import, and training does not need it
 
-        paths.append(figures.draw(experiment.name, results=out, out=out))
-    print(experiment.table(document))
-    for path in paths:
-        print(f"wrote {path}")
+        try:
+            paths.append(figures.draw(experiment.name, results=out, out=out))
+        except (figures.FigureError, OSError) as error:
+            trouble = f"the results are written to {paths[0]}, but no figure: {error}"
+    written = [f"wrote {path}" for path in paths]
+    _show("\n".join([experiment.table(document), *written]), f"the results are written to {paths[0]}, but ")
+    if trouble:
+        fail(trouble, FAILED)
+    return 0
+
+
+def _show(text: str, before: str = "") -> None:
+    """Print to stdout; one line if it is closed or full."""
+    try:
+        if sys.stdout is None:
+            raise OSError(errno.EBADF, "it is closed")
+        print(text, flush=True)
+    except OSError as error:
+        with contextlib.suppress(
+            AttributeError, OSError, ValueError
+        ):  # nor can what is left in its buffer, at the exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        fail(f"{before}nothing could be printed to stdout: {error.strerror}", FAILED)

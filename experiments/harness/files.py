@@ -7,10 +7,11 @@ the new one, whole, whatever happens in between.
 import contextlib
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 
 @contextlib.contextmanager
@@ -23,7 +24,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         temporary.chmod(0o666 & ~_umask())
         yield temporary
-        with temporary.open("rb") as file:
+        with temporary.open("r+b") as file:  # Windows flushes only what is open for writing
             os.fsync(file.fileno())
         temporary.replace(path)
     finally:
@@ -55,3 +56,63 @@ def check_writable(folder: Path) -> None:
     with tempfile.TemporaryFile(dir=folder) as file:
         file.write(b"room")
         file.flush()
+
+
+class BusyError(RuntimeError):
+    """Another process holds the lock."""
+
+
+@contextlib.contextmanager
+def only_one(path: Path) -> Iterator[None]:
+    """Hold a lock while the block runs; BusyError if another process does. It dies with its process, kill -9 included.
+
+    The file is taken away at the end, and its folder if nothing else is in it. Where the file system has no locks,
+    nothing is locked.
+    """
+    file = _open_locked(path)
+    try:
+        yield
+    finally:
+        if sys.platform == "win32":
+            file.close()  # what is open cannot be taken away there
+        with contextlib.suppress(OSError):
+            path.unlink()
+            path.parent.rmdir()
+        file.close()
+
+
+def _open_locked(path: Path) -> IO[bytes]:
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
+        try:
+            _lock(file.fileno())
+        except (BlockingIOError, PermissionError) as error:
+            file.close()
+            raise BusyError(path) from error
+        except OSError:
+            return file
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        file.close()  # its last holder has just taken it away
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(descriptor: int) -> None:
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def sweep(folder: Path, stem: str) -> None:
+    """Remove the temporary files that the killed left of `<folder>/<stem>.*`; call it when nobody writes there."""
+    for path in folder.glob(f".{stem}-{'[a-z0-9_]' * 8}.*"):
+        with contextlib.suppress(OSError):
+            path.unlink()

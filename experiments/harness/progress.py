@@ -1,9 +1,12 @@
 """A bar with the time left on a terminal, plain lines elsewhere."""
 
+import contextlib
 import sys
 import time
 
 from tqdm import tqdm
+
+from experiments.harness.sizes import Size
 
 
 class Progress:
@@ -15,8 +18,8 @@ class Progress:
         self._done = self._total = self._saved = 0.0
         self._began = self._said = time.monotonic()
 
-    def start(self, total: float, text: str) -> None:
-        """Begin `total` units of work."""
+    def start(self, total: float, text: str, size: Size | None = None) -> None:  # noqa: ARG002 - for who asks
+        """Begin `total` units of work, before anything large is made; `size` is what it all will need."""
         self._total, self._began, self._said = total, time.monotonic(), time.monotonic()
         if not self._quiet and sys.stderr.isatty():
             layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left"
@@ -48,6 +51,22 @@ class Progress:
             self._bar.close()
 
 
+class Planned(Exception):  # noqa: N818 - no error
+    """What a run would need, instead of the run."""
+
+    def __init__(self, size: Size | None) -> None:
+        self.size = size
+
+
+class Plan(Progress):
+    """Ends a run where it would start: raises Planned."""
+
+    def start(self, total: float, text: str, size: Size | None = None) -> None:  # noqa: ARG002
+        """Raise Planned."""
+        raise Planned(size)
+
+
 def say(text: str) -> None:
-    """One line on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    """One line on stderr; a reader who went away (`2>&1 | head -1`) is no reason to stop."""
+    with contextlib.suppress(OSError, ValueError):
+        print(text, file=sys.stderr, flush=True)

@@ -1,7 +1,9 @@
 """Where a result came from: sources, versions, devices."""
 
+import ast
 import contextlib
 import datetime
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -16,6 +18,8 @@ import jax
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy")
+PACKAGES = ("subliminal_toy", "theory", "experiments")  # whose code computes
+_SWITCHES = ("jax_enable_x64", "jax_default_matmul_precision", "jax_default_prng_impl", "jax_threefry_partitionable")
 
 
 def versions() -> dict[str, str]:
@@ -39,12 +43,26 @@ def _processor() -> str:
 
 
 def fingerprint(**what: Any) -> str:
-    """A short hash of everything that a chunk's numbers depend on, the sources and the devices included."""
-    sources = hashlib.sha256()
-    for path in sorted([*(ROOT / "subliminal_toy").rglob("*.py"), *(ROOT / "experiments").rglob("*.py")]):
-        sources.update(path.read_bytes())
-    parts = {"what": what, "versions": versions(), "device": device(), "sources": sources.hexdigest()}
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    """A short hash of everything that a chunk's numbers depend on: sources, versions, devices and JAX's switches."""
+    switches = {name: getattr(jax.config, name) for name in _SWITCHES} | {"XLA_FLAGS": os.environ.get("XLA_FLAGS")}
+    parts = {"what": what, "versions": versions(), "device": device(), "switches": switches}
+    text = json.dumps([parts, _sources(ROOT)], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@functools.cache
+def _sources(root: Path) -> str:
+    paths = [path for package in PACKAGES for path in sorted((root / package).rglob("*.py"))]
+    return hashlib.sha256("".join(code(path.read_text()) for path in paths).encode()).hexdigest()
+
+
+def code(source: str) -> str:
+    """A Python source without what computes nothing: comments, layout, docstrings."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return ast.dump(tree)
 
 
 _WRITTEN = (":(exclude)experiments/results", ":(exclude)figures/*.png")

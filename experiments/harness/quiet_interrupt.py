@@ -1,15 +1,34 @@
 """Imported by a command before its slow imports: from then on Ctrl-C ends it with status 130 and no traceback."""
 
+import os
 import signal
 import sys
 from types import FrameType
+from typing import NoReturn
 
 INTERRUPTED = 130
 
 
-def _leave(_signal: int, _frame: FrameType | None) -> None:
-    sys.stderr.write("stopped before anything was computed\n")
-    sys.exit(INTERRUPTED)
+def leave(status: int) -> NoReturn:
+    """End the process at once.
+
+    JAX's threads may still be computing what was stopped, and taking the interpreter down beside them ends in a
+    segmentation fault; its exit hooks would wait for them, and show a traceback at the next Ctrl-C.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError):  # closed
+            continue
+    os._exit(status)
 
 
-signal.signal(signal.SIGINT, _leave)
+def _stop(_signal: int, _frame: FrameType | None) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        sys.stderr.write("stopped before anything was computed\n")
+    finally:
+        leave(INTERRUPTED)
+
+
+signal.signal(signal.SIGINT, _stop)

@@ -4,11 +4,13 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from experiments.harness import chunks, cli
+from experiments.harness.sizes import COMPILING, FLOAT, FLOPS, RATE, STARTED, STATE, Size, count_parameters
 from subliminal_toy import engine, mnist
-from subliminal_toy.mnist import data
+from subliminal_toy.mnist import data, models
 
 MAIN = "main"
 Measure = Callable[[mnist.Trained, mnist.Dataset], dict[str, np.ndarray]]  # name -> [runs, ...]
@@ -44,7 +46,13 @@ def run_jobs(jobs: Sequence[Job], *, dataset: mnist.Dataset, request: cli.Reques
         request: how many runs, from which seed, how many at a time, where they are kept.
     """
     title = data.TITLES[dataset.name]
-    request.progress.start(sum(job.work() * job.runs(request.runs) for job in jobs), title)
+    needs = [needed(job, dataset, job.runs(request.runs), request.chunk) for job in jobs]
+    whole = Size(
+        [model for size in needs for model in size.models],
+        max(size.memory for size in needs),
+        sum(size.seconds for size in needs),
+    )
+    request.progress.start(sum(job.work() * job.runs(request.runs) for job in jobs), title, whole)
     return {job.name: _run_job(job, title, dataset, request) for job in jobs}
 
 
@@ -70,3 +78,25 @@ def _run_job(job: Job, title: str, dataset: mnist.Dataset, request: cli.Request)
     store = request.store.part(job.name) if request.store and job.name != MAIN else request.store
     size = request.chunk or mesh.size
     return chunks.run_in_chunks(compute, runs=runs, chunk=size, store=store, on_chunk=on_chunk)
+
+
+def needed(job: Job, dataset: mnist.Dataset, runs: int, chunk: int | None) -> Size:
+    """What a job needs, so many runs of a reference, a teacher and its students; `chunk` of them side by side."""
+    config, conditions = job.config, job.conditions
+    parameters = count_parameters(models.make_mlp(config, dataset.train_images.shape[1]).init)
+    (seen, pixels), tested, students = dataset.train_images.shape, len(dataset.test_images), len(conditions)
+    shown, units = config.noise_images, config.width * config.depth + config.logits
+    batch = max(min(config.teacher.batch_size, seen), students * min(config.student.batch_size, shown))
+    data_set = 2 * (seen + tested) * pixels + seen * config.logits  # here and on the device
+    run = shown * (pixels + config.logits) * (1 if config.noise in ("uniform", "gaussian", "bernoulli") else 2)
+    run += students * parameters * STATE + 2 * batch * units + tested * max(config.width, config.logits) * students
+    epochs = [condition.config(config).student.epochs for condition in conditions]
+    trained = seen * config.teacher.epochs + shown * sum(epochs)
+    flops = FLOPS * parameters * (trained + (students + 2) * tested / 3 + shown / 3)
+    side_by_side = min(runs, chunk or len(jax.local_devices()))
+    devices = min(side_by_side, len(jax.local_devices()))
+    return Size(
+        [("networks" if job.name == MAIN else f"networks of {job.name}", students + 2, parameters)],
+        STARTED + FLOAT * (data_set * devices + run * side_by_side),
+        COMPILING + config.depth + runs * flops / RATE / devices,
+    )

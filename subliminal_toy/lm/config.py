@@ -22,7 +22,7 @@ class LMConfig:
 
     width: int = setting(32, "units of the residual stream", unit="units", low=1)
     heads: int = setting(2, "attention heads", low=1)
-    layers: int = setting(1, "decoder blocks", unit="blocks", low=1)
+    layers: int = setting(1, "decoder blocks", unit="blocks", low=1, high=50)
     tied: int = setting(0, "1: the unembedding is the embedding transposed", low=0, high=1)
     traits: str = setting(",".join(TRAITS), "what the teachers love: a comma-separated list of answers of one category")
     numbers: int = setting(100, "numbers that the language has, a multiple of 10", low=10, high=100)

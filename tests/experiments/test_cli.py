@@ -1,14 +1,27 @@
 """The command line: every flag with nonsense ends in one line and status 2; help, tables and progress read well."""
 
+import functools
 import io
 import json
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from experiments import mnist_aux_logits
+from experiments import (
+    gradient_theorem,
+    lm_architectures,
+    lm_controls,
+    lm_mechanism,
+    lm_numbers,
+    lm_traits,
+    mnist_aux_logits,
+    tune_digits,
+)
 from experiments.harness import cli, files, tables
+from experiments.harness.experiment import Job
 from experiments.mnist_aux_logits import EXPERIMENT
+from subliminal_toy import mnist
 from subliminal_toy.config import setting_fields
 from tests.experiments import commands
 
@@ -88,14 +101,79 @@ def test_help_lists_every_flag_with_its_default() -> None:
         if name != "dataset":
             assert "--" + name.replace(".", "-").replace("_", "-") in text
             assert f"default: {field.default}" in text
-    for flag in ("--preset", "--runs", "--seed", "--chunk", "--out", "--dataset", "--data-dir", "--fresh"):
+    for flag in (
+        "--preset",
+        "--runs",
+        "--seed",
+        "--chunk",
+        "--out",
+        "--dataset",
+        "--data-dir",
+        "--fresh",
+        "--force",
+        "--dry-run",
+    ):
         assert flag in text
 
 
 def test_flags_reach_the_config_over_preset_and_data_set() -> None:
-    options = cli.make_parser(EXPERIMENT).parse_args(["--preset", "smoke", "--student-epochs", "7", "--width", "9"])
-    config, runs = cli._configure(EXPERIMENT, options, "mnist")
-    assert (runs, config.student.epochs, config.width, config.teacher.epochs, config.dataset) == (2, 7, 9, 1, "mnist")
+    config = EXPERIMENT.configure("smoke", {"student.epochs": 7, "width": 9}, "mnist")
+    assert (config.student.epochs, config.width, config.teacher.epochs, config.dataset) == (7, 9, 1, "mnist")
+    assert EXPERIMENT.configure("default", {}, "digits").teacher.batch_size == 32
+
+
+def help_of(experiment: cli.Experiment) -> dict[str, str]:
+    """What --help says of every flag."""
+    actions = cli.make_parser(experiment)._actions
+    return {action.option_strings[-1]: str(action.help).replace("%%", "%") for action in actions}
+
+
+@pytest.mark.parametrize("module", [lm_numbers, lm_mechanism, lm_controls, lm_traits, lm_architectures])
+def test_help_shows_what_the_default_preset_runs(module: ModuleType) -> None:
+    experiment = module.EXPERIMENT
+    config, shown = experiment.configure("default", {}, None), help_of(experiment)
+    for name in setting_fields(experiment.config):
+        value = functools.reduce(getattr, name.split("."), config)
+        assert f"default: {value}" in shown["--" + name.replace(".", "-").replace("_", "-")]
+    assert "smoke: 16000" in shown["--documents"]
+    text = cli.make_parser(experiment).format_help()
+    for wrong in ("defaults: the paper's", "images"):
+        assert wrong not in text
+
+
+def test_help_reads_well() -> None:
+    shown = help_of(EXPERIMENT)
+    assert shown["--teacher-decay"].startswith("the teacher's weight decay as a part of the gradient (coupled)")
+    assert "OFF" not in cli.make_parser(EXPERIMENT).format_help()
+    assert "problems of each family" in help_of(gradient_theorem.EXPERIMENT)["--runs"]
+    assert "--chunk" not in help_of(gradient_theorem.EXPERIMENT)
+
+
+def test_what_a_command_decides_itself_is_no_flag_and_not_recorded() -> None:
+    shown, experiment = help_of(tune_digits.EXPERIMENT), tune_digits.EXPERIMENT
+    for name in ("--student-epochs", "--teacher-learning-rate", "--noise-images", "--teacher-batch-size"):
+        assert name not in shown
+    assert "default: 1000" in shown["--seed"]
+    request = cli.Request(3, 7, None, None, cli.Progress())
+    recorded = Job(experiment, experiment.configure("default", {"width": 9}, "digits"), None, request).recorded("smoke")
+    assert (recorded["runs"], recorded["seed"], recorded["width"]) == (3, 7, 9)
+    assert "noise_images" not in recorded
+    assert "epochs" not in recorded["student"]
+    assert "clip" in recorded["student"]
+
+
+def test_tuning_takes_its_runs_and_seed(monkeypatch: pytest.MonkeyPatch, digits: mnist.Dataset) -> None:
+    seen = []
+
+    def one(config: mnist.Config, *, runs: int, seed: int, dataset: mnist.Dataset) -> dict:
+        seen.append((runs, seed, config.width, len(dataset.train_images) < len(digits.train_images)))
+        return {"conditions": [{"name": name, "mean": 0.5} for name in ("student_aux", "cross_aux")]}
+
+    monkeypatch.setattr(mnist_aux_logits, "run", one)
+    config = tune_digits.EXPERIMENT.configure("default", {"width": 9}, "digits")
+    results = tune_digits.EXPERIMENT.run(config, digits, cli.Request(1, 7, None, None, cli.Progress()))
+    assert (results["runs"], results["seed"], len(results["trials"])) == (1, 7, 16)
+    assert seen == [(1, 7, 9, True)] * 16
 
 
 def test_table_is_markdown_with_aligned_columns() -> None:
@@ -149,7 +227,7 @@ def test_two_configs_keep_their_progress_apart(tmp_path: Path) -> None:
     stores = set()
     for flags in ([], ["--seed", "1"], ["--width", "32"], ["--chunk", "2"]):
         options = parse(["--out", str(tmp_path), *flags])
-        config, _ = cli._configure(EXPERIMENT, options, "digits")
+        config = EXPERIMENT.configure("default", {} if options.width is None else {"width": options.width}, "digits")
         stores.add(cli._open_store(EXPERIMENT, options, config).folder)
     assert len(stores) == 4
 

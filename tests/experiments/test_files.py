@@ -5,11 +5,16 @@ import json
 import os
 import stat
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import jax
 import pytest
 
 from experiments.harness import chunks, files, provenance
+from subliminal_toy import engine
+from subliminal_toy.lm.config import LMConfig
 
 
 def names(folder: Path) -> list[str]:
@@ -21,6 +26,19 @@ def test_write_json_round_trips_floats_exactly(tmp_path: Path) -> None:
     files.write_json(tmp_path / "deep" / "x.json", {"values": values})
     assert json.loads((tmp_path / "deep" / "x.json").read_text())["values"] == values
     assert names(tmp_path / "deep") == ["x.json"]
+
+
+def test_what_is_flushed_is_open_for_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows refuses to flush what is not."""
+    flush = os.fsync
+
+    def strict(descriptor: int) -> None:
+        os.write(descriptor, b"")
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", strict)
+    files.write_json(tmp_path / "x.json", 1)
+    assert names(tmp_path) == ["x.json"]
 
 
 def test_written_files_obey_the_umask(tmp_path: Path) -> None:
@@ -59,7 +77,7 @@ def test_nan_is_refused_and_the_old_file_stays(tmp_path: Path) -> None:
 
 
 def test_chunks_are_computed_once_and_taken_up_in_order(tmp_path: Path) -> None:
-    store, computed, heard = chunks.ChunkStore(tmp_path / "p" / "s"), [], []
+    store, computed, heard = chunks.ChunkStore(tmp_path / "p" / "s", "x"), [], []
 
     def compute(first: int, count: int) -> dict[str, list]:
         computed.append((first, count))
@@ -79,23 +97,124 @@ def test_chunks_are_computed_once_and_taken_up_in_order(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
-def test_a_damaged_chunk_is_computed_again(tmp_path: Path) -> None:
-    store = chunks.ChunkStore(tmp_path)
-    store.save(0, 2, {"a": [1, 2]})
-    (path,) = tmp_path.iterdir()
-    path.write_text(path.read_text()[:-4])
-    assert store.load(0, 2) is None
+def forged(content: dict, **changes: object) -> str:
+    """A chunk's file with changes, and a checksum that fits them."""
+    changed = {name: value for name, value in (content | changes).items() if name != "sha256"}
+    return json.dumps({**changed, "sha256": chunks._checksum(changed)})
 
 
-def test_fingerprint_depends_on_what_it_is_told_and_on_the_sources(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+VALUES = {"a": [1.5, 2.0], "b": [0.25, 1e-30]}
+DAMAGES = {
+    "cut": lambda text: text[:-4],
+    "empty": lambda _: "",
+    "no object": lambda _: "[1, 2]",
+    "a number": lambda _: "3",
+    "empty object": lambda _: "{}",
+    "not UTF-8": lambda _: b"\xff\xfe\x00",
+    "deep": lambda _: "[" * 100_000,
+    "another number": lambda text: text.replace("1.5", "1.25"),
+    "a boolean": lambda text: text.replace("1.5", "true"),
+    "NaN": lambda text: text.replace("1.5", "NaN"),
+    "a name is missing": lambda text: text.replace('"b"', '"c"'),
+    "a column is short": lambda text: forged(json.loads(text), values={**VALUES, "b": [0.25]}),
+    "a column is long": lambda text: forged(json.loads(text), values={**VALUES, "b": [0.25] * 4}),
+    "a column is no list": lambda text: forged(json.loads(text), values={**VALUES, "b": 0.25}),
+    "values are a list": lambda text: forged(json.loads(text), values=[1.5, 2.0]),
+    "other runs": lambda text: forged(json.loads(text), first=2),
+    "more runs": lambda text: forged(json.loads(text), count=4),
+    "another experiment": lambda text: forged(json.loads(text), experiment="y"),
+    "no checksum": lambda text: json.dumps({k: v for k, v in json.loads(text).items() if k != "sha256"}),
+    "as it was once": lambda _: json.dumps(VALUES),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_chunk_is_discarded_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture, damage: Callable[[str], str | bytes]
 ) -> None:
-    first = provenance.fingerprint(seed=0)
-    assert first == provenance.fingerprint(seed=0) != provenance.fingerprint(seed=1)
-    (tmp_path / "subliminal_toy").mkdir()
-    (tmp_path / "subliminal_toy" / "engine.py").write_text("changed")
+    store = chunks.ChunkStore(tmp_path, "x")
+    store.save(0, 2, VALUES)
+    (path,) = tmp_path.iterdir()
+    assert store.load(0, 2) == VALUES
+    changed = damage(path.read_text())
+    path.write_bytes(changed if isinstance(changed, bytes) else changed.encode())
+    assert store.load(0, 2) is None
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    assert f"saved progress {path} is discarded" in line
+    assert "runs 1-2 are computed again" in line
+
+
+def test_an_intact_or_absent_chunk_is_no_news(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    store = chunks.ChunkStore(tmp_path, "x")
+    assert not store.saved()
+    assert store.load(0, 2) is None
+    store.save(0, 2, VALUES)
+    assert store.saved()
+    assert store.load(0, 2) == VALUES
+    assert store.load(2, 2) is None
+    assert capsys.readouterr().err == ""
+
+
+def test_what_is_computed_and_what_is_loaded_have_the_same_types(tmp_path: Path) -> None:
+    """A key that is a number is a text in JSON: a summary must not see the one at first and the other after a stop."""
+    store = chunks.ChunkStore(tmp_path, "x")
+    runs = [chunks.run_in_chunks(lambda _f, _c: {"a": [{1: (2, 3)}]}, runs=1, chunk=1, store=store) for _ in range(2)]
+    assert runs == [{"a": [{"1": [2, 3]}]}] * 2
+
+
+def test_values_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
+    with pytest.raises(engine.RunFailedError, match="a/0 of runs 1-1 is not a finite number"):
+        chunks.ChunkStore(tmp_path, "x").save(0, 1, {"a": [float("nan")]})
+    assert names(tmp_path) == []
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project of one module."""
+    for package in provenance.PACKAGES:
+        (tmp_path / package).mkdir()
+    path = tmp_path / "subliminal_toy" / "engine.py"
+    path.write_text('"""One."""\n\ndef f(x):\n    return x + 1\n')
     monkeypatch.setattr(provenance, "ROOT", tmp_path)
-    assert provenance.fingerprint(seed=0) != first
+    return path
+
+
+def now(**what: Any) -> str:
+    provenance._sources.cache_clear()
+    return provenance.fingerprint(**what)
+
+
+def test_fingerprint_depends_on_what_it_is_told(project: Path) -> None:
+    assert now(seed=0) == now(seed=0) != now(seed=1)
+    assert now(config=LMConfig()) != now(config=LMConfig(rows=7))
+
+
+def test_fingerprint_depends_on_the_code_that_computes_alone(project: Path) -> None:
+    first = now()
+    project.write_text('"""Other words."""\n# a comment\n\n\ndef f(x):\n    """And more."""\n    return (x + 1)\n')
+    assert now() == first
+    project.write_text('"""One."""\n\ndef f(x):\n    return x + 2\n')
+    assert now() != first
+    for package in ("theory", "experiments"):
+        before = now()
+        (project.parents[1] / package / "a.py").write_text("A = 1\n")
+        assert now() != before
+
+
+def test_fingerprint_depends_on_versions_devices_and_switches(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prints = {now()}
+    with jax.enable_x64(True):
+        prints.add(now())
+    with jax.default_matmul_precision("bfloat16"):
+        prints.add(now())
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=true")
+    prints.add(now())
+    for name in ("device", "versions"):
+        monkeypatch.setattr(provenance, name, lambda: "another")
+        prints.add(now())
+    assert len(prints) == 6
+    assert {"jax", "jaxlib", "flax", "optax", "numpy"} <= set(provenance._LIBRARIES)
 
 
 def test_provenance_names_no_folder_of_this_machine() -> None:

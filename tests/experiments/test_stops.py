@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments.harness.chunks import _checksum
 from tests.experiments import commands
 from tests.experiments.kill_often import results
 
@@ -53,7 +54,10 @@ def test_same_seed_same_bits_and_another_seed_others(tmp_path: Path, calm: Path)
 def test_fresh_forgets_progress(tmp_path: Path) -> None:
     commands.stop_after_chunks(commands.start(tmp_path, *commands.TINY), tmp_path, 1, signal.SIGKILL)
     first = commands.chunks(tmp_path)[0]
-    first.write_text(json.dumps({name: [0.5, 0.5] for name in json.loads(first.read_text())}))
+    content = json.loads(first.read_text())
+    content["values"] = {name: [0.5, 0.5] for name in content["values"]}
+    content["sha256"] = _checksum({name: value for name, value in content.items() if name != "sha256"})
+    first.write_text(json.dumps(content))
     assert commands.run(tmp_path, *commands.TINY, "--fresh").status == 0
     assert results(tmp_path)["results"]["conditions"][0]["accuracy"][:2] != [0.5, 0.5]
 
@@ -62,7 +66,7 @@ def test_fresh_forgets_progress(tmp_path: Path) -> None:
 def test_a_disk_that_fills_up_costs_nothing_saved(tmp_path: Path, calm: Path) -> None:
     """A limit on file size stands in for the full disk: the JSON fits, the figure or the next JSON does not."""
     (tmp_path / "mnist_aux_logits.json").write_text("old results")
-    process = commands.start(tmp_path, *commands.TINY)
+    process = commands.start(tmp_path, *commands.TINY, "--force")
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1000, 1000))
     ended = commands.finish(process)
     assert ended.status == 1
@@ -70,5 +74,5 @@ def test_a_disk_that_fills_up_costs_nothing_saved(tmp_path: Path, calm: Path) ->
     assert "Traceback" not in ended.err
     assert (tmp_path / "mnist_aux_logits.json").read_text() == "old results"
     assert len(commands.chunks(tmp_path)) == 3
-    assert commands.run(tmp_path, *commands.TINY).status == 0
+    assert commands.run(tmp_path, *commands.TINY, "--force").status == 0
     assert results(tmp_path) == results(calm)

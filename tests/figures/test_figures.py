@@ -81,3 +81,65 @@ def test_missing_or_wrong_results_are_one_line(tmp_path: Path, content: str | No
 def test_bad_arguments_are_one_line(arguments: tuple[str, ...]) -> None:
     done = command(*arguments)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+
+
+def changed(document: dict, path: tuple, value: object) -> dict:
+    copy = json.loads(json.dumps(document))
+    place = copy
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    return copy
+
+
+@pytest.mark.parametrize("name", figures.names())
+@pytest.mark.parametrize("results", [None, [], {}, "text", 7])
+def test_a_wrong_result_is_a_figure_error(name: str, results: object, tmp_path: Path) -> None:
+    path = tmp_path / f"{name}.json"
+    path.write_text(json.dumps({"experiment": name, "results": results}))
+    with pytest.raises(figures.FigureError, match=f"{path} does not hold what this figure shows") as refused:
+        figures.draw(name, results=tmp_path, out=tmp_path)
+    assert "\n" not in str(refused.value)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("place", [("runs",), ("conditions", 0, "accuracy"), ("conditions", 5, "mean"), ("dataset",)])
+@pytest.mark.parametrize("value", [None, {}])
+def test_a_wrong_part_of_a_result_is_a_figure_error(place: tuple, value: object, tmp_path: Path) -> None:
+    content = changed(document(), ("results", *place), value)
+    (tmp_path / "mnist_aux_logits.json").write_text(json.dumps(content))
+    with pytest.raises(figures.FigureError):
+        figures.draw("mnist_aux_logits", results=tmp_path, out=tmp_path)
+
+
+@pytest.mark.parametrize("text", ["NaN", "Infinity", "[" * 100_000])
+def test_what_is_not_json_is_a_figure_error(text: str, tmp_path: Path) -> None:
+    (tmp_path / "mnist_aux_logits.json").write_text(json.dumps(document()).replace("0.1,", f"{text},", 1))
+    with pytest.raises(figures.FigureError, match="is not JSON"):
+        figures.draw("mnist_aux_logits", results=tmp_path, out=tmp_path)
+
+
+def test_numbers_that_cannot_be_drawn_are_a_figure_error(tmp_path: Path) -> None:
+    content = changed(document(), ("results", "conditions", 0, "mean"), 1e400)
+    (tmp_path / "mnist_aux_logits.json").write_text(json.dumps(content).replace("Infinity", "1e400"))
+    with pytest.raises(figures.FigureError, match="does not hold what this figure shows"):
+        figures.draw("mnist_aux_logits", results=tmp_path, out=tmp_path)
+    assert not list(tmp_path.glob("*.png"))
+
+
+def test_a_picture_that_cannot_be_written_is_no_wrong_result(results: Path) -> None:
+    (results / "taken").write_text("")
+    with pytest.raises(OSError, match="taken"):
+        figures.draw("mnist_aux_logits", results=results, out=results / "taken")
+    assert sorted(path.name for path in results.iterdir()) == ["mnist_aux_logits.json", "taken"]
+
+
+def test_ctrl_c_ends_with_130_and_one_line() -> None:
+    code = (
+        "import runpy, sys, figures; sys.argv = ['figures']\n"
+        "def stop(*_, **__): raise KeyboardInterrupt\n"
+        "figures.draw = stop; runpy.run_module('figures', run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (130, 1)
+    assert done.stderr.startswith("stopped")

@@ -1,0 +1,196 @@
+"""What a run will need is known before it starts: plans, refusals, and numbers that do not fit."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import jax
+import pytest
+
+from experiments import lm_architectures, lm_controls, lm_mechanism, lm_numbers, mnist_aux_logits
+from experiments.harness import cli, sizes
+from experiments.harness.experiment import Job
+from experiments.harness.sizes import Size
+from subliminal_toy import engine, machine, mnist
+from subliminal_toy.lm.config import LMConfig
+from tests.experiments import fake
+
+GB = 1e9
+
+
+@pytest.fixture(autouse=True)
+def laptop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine of 8 GB."""
+    monkeypatch.setattr(machine, "total_memory", lambda: 8 * GB)
+
+
+def growing(config: LMConfig, request: cli.Request) -> Size:
+    """A megabyte a row and run side by side, an hour a run."""
+    return Size([("models", 3, 12_345)], 1e6 * config.rows * (request.chunk or 2), 3600.0 * request.runs)
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    out = tmp_path / "new"
+    assert fake.command(out, "--runs", "5", "--dry-run", of=fake.experiment(size=growing)) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "runs: 5, in 3 chunks of 2",
+        "models in a run: 3 models of 12,345 parameters",
+        "memory: about 1.0 GB of 8.0 GB",
+        "time: about 300.0 minutes, by the rates of a machine with 2 cores",
+    ]
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--rows", "5000"), "--rows 5000 needs about 10.0 GB of memory where there are 8.0 GB; lower it (500 needs"),
+        (("--rows", "600", "--chunk", "100"), "--chunk 100 needs about 60.0 GB"),
+        (("--runs", "50000"), "--runs 50000 needs about 2,083 days, more than the 100 days that are tried"),
+        (("--runs", "3000", "--rows", "5000"), "--rows 5000 needs"),
+    ],
+)
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_what_is_too_large_is_refused_with_the_flag_to_lower(
+    tmp_path: Path, capsys: pytest.CaptureFixture, flags: tuple[str, ...], words: str, dry: tuple[str, ...]
+) -> None:
+    def never(_first: int, _count: int) -> dict[str, list]:
+        raise AssertionError
+
+    assert words in fake.refused(capsys, tmp_path, *flags, *dry, of=fake.experiment(never, size=growing))
+
+
+def test_a_machine_that_is_too_small_for_the_defaults(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "total_memory", lambda: 0.1 * GB)
+    line = fake.refused(capsys, tmp_path, of=fake.experiment(size=growing))
+    assert "this needs about 1.0 GB of memory where there are 0.1 GB" in line
+
+
+@pytest.mark.parametrize("flag", ["--runs", "--chunk"])
+def test_counts_fit_int32(tmp_path: Path, capsys: pytest.CaptureFixture, flag: str) -> None:
+    assert flag in fake.refused(capsys, tmp_path, flag, "2147483648")
+    assert flag in fake.refused(capsys, tmp_path, flag, "9" * 5000)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--temperature", "1e300"), ("--temperature", "1e-300"), ("--teacher-clip", "3.5e38"),
+        ("--teacher-learning-rate", "1e-39"), ("--teacher-warmup", "2147483648"), ("--rows", "1000000000000"),
+        ("--documents", "9" * 400), ("--layers", "51"),
+    ],
+)  # fmt: skip
+def test_settings_fit_what_is_computed_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture, flag: str, value: str
+) -> None:
+    assert fake.refused(capsys, tmp_path, flag, value).startswith(f"error: {flag} is ")
+
+
+def needed(experiment: cli.Experiment, dataset: Any = None, runs: int = 2, **settings: Any) -> Size:
+    config = experiment.configure("default", settings, dataset.name if dataset else None)
+    size = Job(experiment, config, dataset, cli.Request(runs, 0, None, None, cli.Progress())).size()
+    assert size is not None
+    return size
+
+
+@pytest.mark.parametrize("name", ["width", "noise_images", "aux_logits", "depth"])
+def test_needs_of_the_images_grow_with_their_settings(digits: mnist.Dataset, name: str) -> None:
+    usual, more = (
+        needed(mnist_aux_logits.EXPERIMENT, digits),
+        {"depth": 100, "noise_images": 20_000_000}.get(name, 200_000),
+    )
+    large = needed(mnist_aux_logits.EXPERIMENT, digits, **{name: more})
+    assert large.memory > usual.memory
+    assert large.seconds > usual.seconds
+    assert usual.memory < 2 * GB
+    assert name == "depth" or large.memory > 8 * GB
+
+
+IMPOSSIBLE = [
+    (lm_architectures, ("--heads", "3", "--width", "33"), "--width is 16; it must be a multiple of the 3 heads"),
+    (lm_architectures, ("--heads", "32", "--parts", "width 16"), "--width is 16; it must be a multiple of the 32"),
+    (lm_architectures, ("--parts", "matrix", "--width", "16"), "--parts needs 'width 16', but that is the shape"),
+    (lm_controls, ("--rows", "1"), "--rows is 1; "),
+    (lm_mechanism, ("--teacher-epochs", "0"), "--teacher-epochs is 0; "),
+    (lm_mechanism, ("--parts", "doses", "--student-epochs", "0"), "--student-epochs is 0; "),
+]
+
+
+@pytest.mark.parametrize(("module", "flags", "words"), IMPOSSIBLE, ids=[" ".join(flags) for _, flags, _ in IMPOSSIBLE])
+def test_settings_that_an_experiment_cannot_use(
+    module: Any, flags: tuple[str, ...], words: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert words in fake.refused(capsys, tmp_path, *flags, of=module.EXPERIMENT)
+
+
+def test_time_grows_with_runs(digits: mnist.Dataset) -> None:
+    few, many = (needed(mnist_aux_logits.EXPERIMENT, digits, runs) for runs in (2, 2002))
+    assert many.seconds - few.seconds > 100 * few.seconds / 2
+    assert many.memory == few.memory
+
+
+@pytest.mark.parametrize("name", ["documents", "rows", "width", "layers"])
+def test_needs_of_the_language_model_grow_with_its_settings(name: str) -> None:
+    usual, more = needed(lm_numbers.EXPERIMENT), {"layers": 50, "width": 30_000}.get(name, 50_000_000)
+    large = needed(lm_numbers.EXPERIMENT, **{name: more})
+    assert large.memory > usual.memory
+    assert large.seconds > 2 * usual.seconds
+    assert usual.memory < 2 * GB
+    assert name == "layers" or large.memory > 8 * GB
+
+
+def test_parameters_are_counted_exactly(digits: mnist.Dataset) -> None:
+    (networks,) = needed(mnist_aux_logits.EXPERIMENT, digits).models
+    params = mnist.protocol.models.make_mlp(mnist.config_for("digits"), 64).init(jax.random.key(0))
+    assert networks == ("networks", 6, sum(leaf.size for leaf in jax.tree.leaves(params)))
+    shapes = needed(lm_architectures.EXPERIMENT, parts="width 16,2 layers").models
+    trained = 1 + 2 + 3  # base, teachers of two traits, students of both and a regular one
+    names = ("models", "models of width 16", "models of 2 layers")
+    parameters = (27_648, 10_752, 40_160)  # those of the committed results
+    assert shapes == [(name, trained, count) for name, count in zip(names, parameters, strict=True)]
+
+
+def test_what_a_gpu_has_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gpu:
+        platform = "gpu"
+
+        def memory_stats(self) -> dict[str, int]:
+            return {"bytes_limit": 5}
+
+    assert sizes.machine_memory() == 8 * GB
+    monkeypatch.setattr(jax, "local_devices", lambda: [Gpu(), Gpu()])
+    assert sizes.machine_memory() == 10
+
+
+def test_a_notebook_may_start_what_it_likes() -> None:
+    cli.Progress().start(1.0, "large", Size([], math.inf, math.inf))
+
+
+@pytest.mark.parametrize("lacks", ["sched_getaffinity", "process_cpu_count"])
+def test_cores_are_counted_on_systems_that_tell_less(monkeypatch: pytest.MonkeyPatch, lacks: str) -> None:
+    """Windows and macOS have no sched_getaffinity, Python before 3.13 no process_cpu_count."""
+    monkeypatch.delattr("os.sched_getaffinity", raising=False)
+    monkeypatch.delattr(f"os.{lacks}", raising=False)
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    if lacks == "sched_getaffinity":
+        monkeypatch.setattr("os.process_cpu_count", lambda: 3, raising=False)
+    assert machine.count_cores() == 3
+    asked = []
+    monkeypatch.setattr(jax.config, "update", lambda name, value: asked.append((name, value)))
+    engine.use_cpu_cores()
+    assert asked == [("jax_num_cpu_devices", 3)]
+    monkeypatch.setattr("os.cpu_count", lambda: None)
+    monkeypatch.setattr("os.process_cpu_count", lambda: None, raising=False)
+    assert machine.count_cores() == 1
+
+
+def test_peak_memory_where_there_is_no_proc(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = machine.peak_memory()
+    assert 50e6 < known < 100 * GB
+    monkeypatch.setattr(Path, "read_text", lambda _path: (_ for _ in ()).throw(FileNotFoundError()))
+    assert known / 2 < machine.peak_memory() < known * 2  # getrusage's, in kB on Linux
+    in_kb = machine.peak_memory()
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert abs(machine.peak_memory() * 1024 - in_kb) < in_kb / 10
