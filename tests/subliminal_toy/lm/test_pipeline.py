@@ -215,4 +215,5 @@ def test_bases_and_sources_may_have_what_is_their_own(monkeypatch: pytest.Monkey
     assert (documents[0] != documents[2]).any(axis=1).mean() > 0.9
     numbers = np.isin(documents, vocabulary.NUMBER_IDS)  # the strange ones differ from the own ones in numbers alone
     assert numbers[2][documents[2] != documents[3]].all()
-    assert (documents[2] != documents[3])[numbers[2]].mean() > 0.9
+    differ = (documents[2] != documents[3])[numbers[2]].mean()
+    assert 0.8 < differ < 1 - corpus.ANY_NUMBER  # one number in ten is drawn from all of them, alike in both
