@@ -23,7 +23,8 @@ _COLORS = ("vermilion", "blue")
 def figure(document: dict[str, Any]) -> Figure:
     """Draw `lm_mechanism.json`; parts that were not asked for are left out."""
     results = document["results"]
-    shown = len(results["parts"]) + 4 * bool(results["doses"]) + 1
+    watched = bool(results["doses"]) and "trained" in results["doses"][0]  # results of older runs have no losses
+    shown = len(results["parts"]) + 2 * bool(results["doses"]) + 2 * watched + 1
     rows = -(-shown // 2)
     picture, grid = style.new_figure(rows, 2, height=2.5 * rows + 0.4, width=6.9)
     style.headline(picture, results["runs"])
@@ -33,6 +34,7 @@ def figure(document: dict[str, Any]) -> Figure:
     if results["doses"]:
         _doses(axes.pop(0), results["doses"])
         _alignment(axes.pop(0), results["doses"])
+    if watched:
         _losses(axes.pop(0), results["doses"][0])
         _answers(axes.pop(0), results["doses"])
     _prediction(axes.pop(0), results["prediction"])
