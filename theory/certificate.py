@@ -190,7 +190,7 @@ def certify(
     towards = teacher_direction(teacher_loss, params) if teacher_loss is not None else direction
     grid = jnp.asarray(eps, dtype=float)
     seen = jax.jit(lambda p, d, x: observe(apply, loss, p, d, x, grid))(params, towards, inputs)
-    radius = None if bound is None else float(jax.jit(guaranteed_radius)(as_pytree(bound), seen.leading))
+    radius = None if bound is None else float(jax.jit(guaranteed_radius)(as_pytree(bound)))
     at = jax.eval_shape(lambda p, d, x: ray(apply, p, d, x), params, towards, inputs)
     changes, ascents = _descent(apply, loss, teacher_loss, params, inputs, grid, alphas)
     return Certificate(
