@@ -3,7 +3,7 @@
 A teacher and a student start from the same parameters `theta`. The teacher moves to `theta + eps d`; the student takes
 one gradient step `dS` towards the teacher's outputs on any inputs. Then `<dS, d> = eps A + O(eps^2)` with
 
-    A = E_x[ (J d)' M (J d) ] >= 0,     J = df/dtheta,     M = -d2L/dy dz at z = y,
+    A = E_x[ (J d)' M (J d) ] >= 0,     J = df/dtheta,     M = -d2L/dz dy at z = y,
 
 so the student moves towards the teacher in parameter space, whatever the teacher learned. This package measures every
 quantity in that sentence, bounds the step size up to which it holds, and shows where it stops. It imports only JAX and

@@ -17,10 +17,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from theory.conditions import LossReport, check_imitation_loss
+from theory.conditions import DENSE, LossReport, check_loss_at
 from theory.one_step import (
     Apply,
     Loss,
+    Ray,
     TeacherLoss,
     descent,
     is_vacuous,
@@ -31,8 +32,9 @@ from theory.one_step import (
     ray,
     student_step,
     teacher_direction,
+    teacher_outputs,
 )
-from theory.radius import BoundRay, as_pytree, first_negative, guaranteed_radius
+from theory.radius import BoundRay, as_pytree, first_negative, guaranteed_radius, is_estimate
 from theory.trees import Tree, tree_cosine, tree_dot, tree_size
 
 EPS_GRID = powers_of_two(-4, 15)[::-1]
@@ -51,7 +53,7 @@ class Observation(NamedTuple):
         slope_points: how many grid points the fit used.
         noise: the round-off level of `phi`; scalar.
         first_negative: first `eps` of the grid with `phi(eps)` below minus the round-off level, else infinity.
-        vacuous: whether `A` is zero up to round-off.
+        vacuous: whether `A` and all of `phi` are zero up to round-off (T2).
     """
 
     leading: Array
@@ -77,9 +79,10 @@ def observe(apply: Apply, loss: Loss, params: Tree, direction: Tree, inputs: Any
     products, cosines = jax.lax.map(measure, eps)
     remainders = products - eps * leading
     noise = noise_floor(loss, at)
+    audible = jax.vmap(lambda e: noise_floor(loss, at, e))(eps)
     slope = log_log_slope(eps, remainders, noise)
-    failed = first_negative(eps, products + noise)
-    vacuous = is_vacuous(loss, at, leading)
+    failed = first_negative(eps, products + audible)
+    vacuous = is_vacuous(loss, at, leading) & jnp.all(jnp.abs(products) <= audible)
     return Observation(leading, products, cosines, remainders, *slope, noise, failed, vacuous)
 
 
@@ -104,7 +107,7 @@ class Certificate:
         parameters: number of scalar parameters.
         samples: number of output vectors in the batch.
         leading_coefficient: `A`.
-        vacuous: whether `A` is zero up to round-off (the degenerate branch, T2).
+        vacuous: whether `A` and all of `phi` are zero up to round-off (the degenerate branch, T2).
         eps: the grid, ascending.
         inner_products: `phi(eps)`.
         cosines: cosine of the student's step to the teacher's direction.
@@ -115,6 +118,7 @@ class Certificate:
         descent: change of the teacher's loss, one row per eps, one column per alpha.
         first_ascent_alpha: for each eps, the first alpha at which the teacher's loss rises.
         guaranteed_radius: `phi >= 0` is proved up to here (B1, B2); None without a ray bound.
+        estimated: whether that bound only samples (`estimated_ray_bound`), so that nothing is proved.
         negative_within_radius: grid points inside the radius with a negative product; 0 unless something is wrong.
         conditions: the check of the imitation loss (R2).
     """
@@ -133,17 +137,34 @@ class Certificate:
     descent: tuple[tuple[float, ...], ...]
     first_ascent_alpha: tuple[float | None, ...]
     guaranteed_radius: float | None
+    estimated: bool
     negative_within_radius: int
     conditions: LossReport
 
     @property
     def assumptions_hold(self) -> bool:
-        """Whether the imitation loss passed all three conditions."""
-        return self.conditions.holds
+        """Whether L1, T1 and T2 stand: the loss passed its conditions, and nothing else was seen to fail."""
+        return self.conditions.holds and not self.refuted
+
+    @property
+    def refuted(self) -> tuple[str, ...]:
+        """Statements that the measured remainder refutes: some hypothesis on smoothness does not hold here."""
+        if self.remainder_slope is None or self.remainder_slope > 1.75:
+            return ()
+        return ("L2",) if self.remainder_slope > 1.25 else ("L1", "L2", "T1")
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """The statements that do not stand here."""
+        return tuple(dict.fromkeys((*self.conditions.lost, *self.refuted)))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python values, ready for JSON."""
-        return asdict(self) | {"conditions": self.conditions.to_dict(), "assumptions_hold": self.assumptions_hold}
+        return asdict(self) | {
+            "conditions": self.conditions.to_dict(),
+            "assumptions_hold": self.assumptions_hold,
+            "lost": list(self.lost),
+        }
 
     def __str__(self) -> str:
         return "\n".join(_lines(self))
@@ -164,7 +185,7 @@ def certify(
     """Check Lemma 1 (L1, L2), Theorem 1 (T1) and the guaranteed radius (B1, B2) on one problem.
 
     Args:
-        apply: `apply(params, inputs) -> outputs` of shape `[..., n]`.
+        apply: `apply(params, inputs) -> outputs` of shape `[..., n]`; for Flax and Equinox see theory/README.md.
         loss: imitation loss `loss(z, y)` of two vectors `[n]`.
         params: the shared init, float64.
         inputs: the student's batch, from any distribution.
@@ -175,8 +196,10 @@ def certify(
         alphas: the student's learning rates, ascending and positive.
 
     Raises:
-        ValueError: not exactly one of `direction` and `teacher_loss`, or a grid that is not ascending and positive.
-        TypeError: a parameter is not float64.
+        ValueError: not exactly one of `direction` and `teacher_loss`; a grid that is not ascending and positive;
+            outputs that are not `[..., n]`, not finite, or (log-)probabilities under a loss of logits; another ray's
+            bound.
+        TypeError: a parameter is not a float64 array, or `apply` does not return one array.
 
     Example:
         >>> with jax.enable_x64(True):  # doctest: +SKIP
@@ -189,9 +212,12 @@ def certify(
     _check_float64(params)
     towards = teacher_direction(teacher_loss, params) if teacher_loss is not None else direction
     grid = jnp.asarray(eps, dtype=float)
+    at = _checked_ray(apply, params, towards, inputs)
+    conditions = _conditions(apply, loss, params, towards, inputs, at, eps)
     seen = jax.jit(lambda p, d, x: observe(apply, loss, p, d, x, grid))(params, towards, inputs)
+    if bound is not None:
+        _check_bound(bound, seen)
     radius = None if bound is None else float(jax.jit(guaranteed_radius)(as_pytree(bound)))
-    at = jax.eval_shape(lambda p, d, x: ray(apply, p, d, x), params, towards, inputs)
     changes, ascents = _descent(apply, loss, teacher_loss, params, inputs, grid, alphas)
     return Certificate(
         parameters=tree_size(params),
@@ -209,7 +235,8 @@ def certify(
         first_ascent_alpha=ascents,
         guaranteed_radius=radius,
         negative_within_radius=int(jnp.sum((seen.inner_products < -seen.noise) & (grid <= (radius or 0.0)))),
-        conditions=check_imitation_loss(loss, at.outputs.shape[1], samples=_samples(at.outputs.shape[1])),
+        estimated=bound is not None and is_estimate(bound),
+        conditions=conditions,
     )
 
 
@@ -241,7 +268,10 @@ def _lines(c: Certificate) -> list[str]:
     ascent = "no teacher loss given" if not c.alphas else "never on this grid"
     if found:
         ascent = f"alpha = {min(found):.4g} at its earliest, over all eps"
-    failed = "hold" if c.assumptions_hold else "FAIL: " + ", ".join(c.conditions.failed)
+    failed = (
+        "hold" if c.assumptions_hold else "FAIL: " + ", ".join((*c.conditions.failed, *["smooth"] * bool(c.refuted)))
+    )
+    label = "estimated (no proof)    " if c.estimated else "guaranteed non-negative "
     return [
         f"one-step theorem: {c.parameters} parameters, {c.samples} samples",
         f"  leading coefficient A    {c.leading_coefficient:.6g}" + (" (vacuous: zero up to round-off)" * c.vacuous),
@@ -249,14 +279,51 @@ def _lines(c: Certificate) -> list[str]:
         f"  cosine at smallest eps   {c.cosines[0]:.4g}",
         f"  inner product negative   {sign}",
         f"  teacher's loss rises     {ascent}",
-        f"  guaranteed non-negative  {radius}",
-        f"  assumptions on the loss  {failed}",
+        f"  {label} {radius}",
+        f"  negative within radius   {c.negative_within_radius}",
+        f"  assumptions              {failed}",
+        f"  statements lost          {', '.join(c.lost) or 'none'}",
     ]
 
 
-def _samples(n: int) -> int:
-    """Return how many points the loss is checked at: 64, or fewer where the `n x n` matrices would not fit."""
-    return max(2, min(64, 2**21 // n**2))
+def _checked_ray(apply: Apply, params: Tree, direction: Tree, inputs: Any) -> Ray:
+    """Return `z0` and `J d` after refusing outputs that would be misread."""
+    made = jax.eval_shape(apply, params, inputs)
+    if not hasattr(made, "shape"):
+        raise TypeError(f"apply must return one array of outputs, got a {type(made).__name__}: return its first part")
+    if len(made.shape) < 2:
+        raise ValueError(f"apply must return outputs [batch, n], got shape {made.shape}: one output is [batch, 1]")
+    at = jax.jit(lambda p, d, x: ray(apply, p, d, x))(params, direction, inputs)
+    for name, values in (("outputs", at.outputs), ("derivative J d", at.tangents)):
+        if not bool(jnp.all(jnp.isfinite(values))):
+            raise ValueError(f"the model's {name} hold NaN or infinity: look at params, inputs and direction")
+    return at
+
+
+def _conditions(
+    apply: Apply, loss: Loss, params: Tree, direction: Tree, inputs: Any, at: Ray, eps: Sequence[float]
+) -> LossReport:
+    """Check the loss at up to 32 outputs that occur: the student's, and the teacher's at the end of the grid."""
+    kept = max(2, min(32, 2**22 // at.outputs.shape[1] // DENSE))
+    y = jax.jit(lambda p, d, x: teacher_outputs(apply, p, d, x, max(eps)))(params, direction, inputs)[:kept]
+    z = at.outputs[:kept]
+    y = jnp.where(jnp.isfinite(y), y, z)
+    unit = jnp.sqrt(jnp.mean(z**2 + y**2)) + 1e-3
+    drawn = [unit * jax.random.normal(jax.random.key(k), z.shape) for k in range(2)]
+    report = check_loss_at(loss, *(jnp.concatenate(pair) for pair in zip((z, y), drawn, strict=True)))
+    sums = jnp.sum(at.outputs, axis=1), jax.nn.logsumexp(at.outputs, axis=1) + 1
+    if "minimum" in report.failed and at.outputs.shape[1] > 1 and any(bool(jnp.allclose(s, 1)) for s in sums):
+        raise ValueError("the outputs look like (log-)probabilities, but z = y is no minimum of this loss: give logits")
+    return report
+
+
+def _check_bound(bound: BoundRay, seen: Observation) -> None:
+    """Stop if the bound encloses another ray: its `phi'(0)` must hold `A`."""
+    slope = jax.jit(lambda b: b(0.0, 0.0).slope)(as_pytree(bound))
+    slack = 1e-9 * jnp.abs(seen.leading) + seen.noise
+    if not bool((slope.lo <= seen.leading + slack) & (seen.leading - slack <= slope.hi)):
+        text = f"[{float(slope.lo):.6g}, {float(slope.hi):.6g}], A = {float(seen.leading):.6g}"
+        raise ValueError(f"the bound is not of this ray: its phi'(0) is in {text}; make it with the same direction")
 
 
 def _finite(value: float) -> float | None:
@@ -271,6 +338,9 @@ def _check_grid(name: str, grid: Sequence[float]) -> None:
 
 
 def _check_float64(params: Tree) -> None:
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        if not isinstance(leaf, jax.Array):
+            raise TypeError(f"params must hold arrays only, got {leaf!r} at {jax.tree_util.keystr(path) or 'the root'}")
     dtypes = sorted({str(leaf.dtype) for leaf in jax.tree.leaves(params)})
     if dtypes != ["float64"]:
         raise TypeError(f"params must be float64, got {dtypes}: make them inside `with jax.enable_x64(True):`")

@@ -1,6 +1,6 @@
 """Imitation losses `L(z, y)`: how far the student's output `z` is from the teacher's output `y`, both of shape `[n]`.
 
-For each, the gradient in `z` vanishes at `z = y`, and `M = -d2L/dy dz` at `z = y` is symmetric positive semi-definite:
+For each, the gradient in `z` vanishes at `z = y`, and `M = -d2L/dz dy` at `z = y` is symmetric positive semi-definite:
 
     squared error      L = sum_i w_i (z_i - y_i)^2          dL/dz = 2 w (z - y)     M = 2 diag(w)
     softmax CE         L = -sum_i q_i log p_i               dL/dz = (p - q) / T     M = (diag q - q q') / T^2
