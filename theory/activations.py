@@ -61,7 +61,7 @@ class Activation:
             inside = _holds(x, c, self.period)
             lo = jnp.where(inside, jnp.minimum(lo, extreme), lo)
             hi = jnp.where(inside, jnp.maximum(hi, extreme), hi)
-        return outward(Interval(lo, hi), ULPS * jnp.finfo(lo.dtype).eps, ulps=ULPS)
+        return outward(Interval(lo, hi), ULPS * float(jnp.finfo(lo.dtype).eps), ulps=ULPS)
 
 
 def _holds(x: Interval, c: float, period: float | None) -> Array:

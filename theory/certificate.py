@@ -1,4 +1,4 @@
-"""One call that puts a number on the one-step theorem for anybody's model, loss and data (statements L1, L2, T1, B1).
+"""One call that puts a number on the one-step theorem for anybody's model, loss and data (L1, L2, T1, B1, S2).
 
 `certify(apply, loss, params, inputs, teacher_loss=...)` measures `A`, the inner products `phi(eps)` over a grid, the
 order of the remainder `phi(eps) - eps A` (2 in theory), the first `eps` at which the sign fails, the first `alpha` at
@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from theory.conditions import DENSE, LossReport, check_loss_at
+from theory.descent import MLPTeacher, certified_product
 from theory.one_step import (
     Apply,
     Loss,
@@ -117,6 +118,8 @@ class Certificate:
         alphas: the student's learning rates, ascending; empty without a teacher loss.
         descent: change of the teacher's loss, one row per eps, one column per alpha.
         first_ascent_alpha: for each eps, the first alpha at which the teacher's loss rises.
+        certified_alpha: for each eps, an alpha below which the descent is *proved* for all steps up to that eps and
+            alphas up to that alpha (S2), 0 where it is not; empty unless `teacher_loss` is an `MLPTeacher`.
         guaranteed_radius: `phi >= 0` is proved up to here (B1, B2); None without a ray bound.
         estimated: whether that bound only samples (`estimated_ray_bound`), so that nothing is proved.
         negative_within_radius: grid points inside the radius with a negative product; 0 unless something is wrong.
@@ -136,6 +139,7 @@ class Certificate:
     alphas: tuple[float, ...]
     descent: tuple[tuple[float, ...], ...]
     first_ascent_alpha: tuple[float | None, ...]
+    certified_alpha: tuple[float, ...]
     guaranteed_radius: float | None
     estimated: bool
     negative_within_radius: int
@@ -190,7 +194,8 @@ def certify(
         params: the shared init, float64.
         inputs: the student's batch, from any distribution.
         direction: the teacher's direction `d`; give this or `teacher_loss`.
-        teacher_loss: `L_T(params)`, any differentiable function; then `d = -grad L_T` and its descent is mapped.
+        teacher_loss: `L_T(params)`, any differentiable function; then `d = -grad L_T` and its descent is mapped. An
+            `MLPTeacher` (with `apply = mlp(...)` and a loss of `theory.losses`) gets a certified box too.
         bound: a ray bound from `theory.radius`, for the guaranteed radius.
         eps: the teacher's step sizes, ascending and positive.
         alphas: the student's learning rates, ascending and positive.
@@ -233,6 +238,7 @@ def certify(
         alphas=tuple(alphas) if teacher_loss is not None else (),
         descent=changes,
         first_ascent_alpha=ascents,
+        certified_alpha=_certified(loss, params, towards, inputs, teacher_loss, grid),
         guaranteed_radius=radius,
         negative_within_radius=int(jnp.sum((seen.inner_products < -seen.noise) & (grid <= (radius or 0.0)))),
         estimated=bound is not None and is_estimate(bound),
@@ -259,6 +265,28 @@ def _descent(
     return tuple(tuple(row) for row in changes.tolist()), tuple(_finite(a) for a in failed.tolist())
 
 
+def _certified(
+    loss: Any, params: Tree, direction: Tree, inputs: Any, teacher: TeacherLoss | None, eps: Array
+) -> tuple[float, ...]:
+    """Return the certified alpha for each eps, if the losses can be enclosed (S2)."""
+    if not isinstance(teacher, MLPTeacher) or not hasattr(loss, "pull"):
+        return ()
+
+    @jax.jit
+    def products(params: Tree, direction: Tree, inputs: Any, teacher: MLPTeacher) -> Array:
+        return jax.lax.map(lambda e: certified_product(loss, params, direction, inputs, teacher, e), eps)
+
+    return tuple((products(params, direction, inputs, teacher) / eps).tolist())
+
+
+def _box(c: Certificate) -> str:
+    """Return the certified box with the largest `eps alpha` as text."""
+    if not c.certified_alpha:
+        return "not asked for (teacher_loss is no MLPTeacher)"
+    alpha, eps = max(zip(c.certified_alpha, c.eps, strict=True), key=lambda pair: pair[0] * pair[1])
+    return f"eps <= {eps:.4g} and alpha <= {alpha:.4g}" if alpha else "nothing proved on this grid"
+
+
 def _lines(c: Certificate) -> list[str]:
     """Return the lines of the printed report."""
     slope = "round-off" if c.remainder_slope is None else f"order {c.remainder_slope:.3f} ({c.remainder_points} points)"
@@ -279,6 +307,7 @@ def _lines(c: Certificate) -> list[str]:
         f"  cosine at smallest eps   {c.cosines[0]:.4g}",
         f"  inner product negative   {sign}",
         f"  teacher's loss rises     {ascent}",
+        f"  descent certified        {_box(c)}",
         f"  {label} {radius}",
         f"  negative within radius   {c.negative_within_radius}",
         f"  assumptions              {failed}",

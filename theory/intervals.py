@@ -92,7 +92,7 @@ def average(a: Interval) -> Interval:
 def matmul(a: Interval, b: Interval) -> Interval:
     """Enclose `a @ b` for shapes `[m, k]` and `[k, n]` by the midpoint-radius form of the module docstring."""
     info, terms = jnp.finfo(a.lo.dtype), a.lo.shape[1]
-    slack = (terms + 8) * info.eps
+    slack = (terms + 8) * float(info.eps)
     (a_mid, a_rad), (b_mid, b_rad) = (_midpoint_radius(x, slack) for x in (a, b))
     radius = jnp.abs(a_mid) @ b_rad + a_rad @ (jnp.abs(b_mid) + b_rad)
     centre = a_mid @ b_mid

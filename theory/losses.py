@@ -76,6 +76,9 @@ class EnclosedLoss(Protocol):
     def enclose(self, start: Jet, jet: Jet) -> Jet:
         """Enclose `phi`, `phi'`, `phi''` (scalars); `start` holds `z0` and `u`, `jet` the teacher's `[batch, n]`."""
 
+    def derivatives(self, jet: Jet, targets: Array) -> tuple[Interval, Interval]:
+        """Enclose the first two derivatives (scalars) of `E_x L(z(t), y)` for moving outputs `jet`, fixed targets."""
+
 
 @partial(jax.tree_util.register_dataclass, data_fields=["weights"], meta_fields=[])
 @dataclass(frozen=True)
@@ -98,6 +101,14 @@ class SquaredError:
     def enclose(self, start: Jet, jet: Jet) -> Jet:
         """Enclose `<u, h>` and its derivatives, averaged over the batch."""
         return _along(start.first, self.pull(start, jet))
+
+    def derivatives(self, jet: Jet, targets: Array) -> tuple[Interval, Interval]:
+        """Enclose the means of `<2 w (z - y), z'>` and `<2 w (z - y), z''> + <2 w z', z'>`."""
+        weights = jnp.asarray(self.weights, dtype=targets.dtype)
+        twice = point(jnp.broadcast_to(2 * weights, targets.shape[1:])[None, :])
+        slope = multiply(twice, subtract(jet.value, point(targets)))
+        bend = add(multiply(slope, jet.second), multiply(twice, square(jet.first)))
+        return _mean(multiply(slope, jet.first)), _mean(bend)
 
 
 class _SoftmaxLoss:
@@ -130,6 +141,13 @@ class _SoftmaxLoss:
         centre = jnp.sum(weight * kept, axis=1, keepdims=True)
         return _along(subtract(start.first, point(centre)), self.pull(start, jet))
 
+    def derivatives(self, jet: Jet, targets: Array) -> tuple[Interval, Interval]:
+        """Enclose the means of `<p - q, s'>` and `<p - q, s''> + Var_p s'`, with `s = z / T`, `q` of the targets."""
+        value, first, second = (self._scaled(part) for part in jet)
+        p, q = _softmax_range(value), _softmax_range(self._scaled(point(targets)))
+        slope, first, second = subtract(p, q), _centre(first, p), _centre(second, p)
+        return _mean(multiply(slope, first)), _mean(add(multiply(slope, second), multiply(p, square(first))))
+
     def _scaled(self, part: Interval) -> Interval:
         """Enclose the kept entries divided by the temperature."""
         kept = part if self.indices is None else Interval(*(end[:, jnp.asarray(self.indices)] for end in part))
@@ -147,7 +165,12 @@ class _SoftmaxLoss:
 
 def _along(lever: Interval, pull: Jet) -> Jet:
     """Enclose the batch means of `<lever, pull>` and its derivatives."""
-    return Jet(*(average(total(multiply(lever, part), axis=1)) for part in pull))
+    return Jet(*(_mean(multiply(lever, part)) for part in pull))
+
+
+def _mean(a: Interval) -> Interval:
+    """Enclose the batch mean of the rows' sums."""
+    return average(total(a, axis=1))
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["temperature"], meta_fields=["indices"])

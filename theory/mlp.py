@@ -38,6 +38,13 @@ class Layer(NamedTuple):
     bias: Array
 
 
+class Box(NamedTuple):
+    """All layers between two: `weight` `[n_in, n_out]` and `bias` `[n_out]`."""
+
+    weight: Interval
+    bias: Interval
+
+
 def init_mlp(widths: Sequence[int], *, key: Array, scale: float = 1.0, bias_scale: float = 0.5) -> tuple[Layer, ...]:
     """Draw layers with `W ~ scale N(0, 1/n_in)` and `b ~ bias_scale N(0, 1)`.
 
@@ -77,7 +84,7 @@ def output_jets(
     begin, end = jnp.asarray(start, inputs.dtype), jnp.asarray(stop, inputs.dtype)
     stretches = Interval(jnp.stack([begin, begin]), jnp.stack([begin, end]))
     widths = (stretches.hi - stretches.lo) * (1 + 4 * jnp.finfo(inputs.dtype).eps)
-    rates = [Layer(*(d if isinstance(d, Interval) else point(d) for d in layer)) for layer in direction]
+    rates = [Box(*(d if isinstance(d, Interval) else point(d) for d in layer)) for layer in direction]
     jets = _first_layer(params[0], rates[0], inputs, stretches)
     for layer, rate in zip(params[1:], rates[1:], strict=True):
         jets = _narrow(jax.vmap(partial(_activate, activation))(jets), widths)
@@ -85,27 +92,27 @@ def output_jets(
     return jets
 
 
-def _with_row(a: Interval, row: Interval) -> Interval:
+def with_row(a: Interval, row: Interval) -> Interval:
     """Enclose `a + row` for shapes `[m, n]` and `[n]`."""
     return add(a, Interval(row.lo[None, :], row.hi[None, :]))
 
 
-def _first_layer(layer: Layer, rate: Layer, inputs: Array, stretches: Interval) -> Jet:
+def _first_layer(layer: Layer, rate: Box, inputs: Array, stretches: Interval) -> Jet:
     """Enclose `x W(t) + b(t)` and its derivative `x D + e` over both stretches; the second derivative is zero."""
     (weight, bias), x = layer, point(inputs)
-    first = _with_row(matmul(x, rate.weight), rate.bias)
-    start = _with_row(matmul(x, point(weight)), point(bias))
+    first = with_row(matmul(x, rate.weight), rate.bias)
+    start = with_row(matmul(x, point(weight)), point(bias))
     constant = Jet(start, first, point(jnp.zeros_like(first.lo)))
     return jax.vmap(lambda stretch: constant._replace(value=moved(start, first, stretch)))(stretches)
 
 
-def _affine(jet: Jet, layer: Layer, rate: Layer, stretch: Interval) -> Jet:
+def _affine(jet: Jet, layer: Layer, rate: Box, stretch: Interval) -> Jet:
     """Push a jet `[batch, n_in]` through one affine layer whose parameters move at `rate`."""
     weight, bias = (moved(point(p), d, stretch) for p, d in zip(layer, rate, strict=True))
     turn = matmul(jet.first, rate.weight)
     return Jet(
-        _with_row(matmul(jet.value, weight), bias),
-        _with_row(add(matmul(jet.first, weight), matmul(jet.value, rate.weight)), rate.bias),
+        with_row(matmul(jet.value, weight), bias),
+        with_row(add(matmul(jet.first, weight), matmul(jet.value, rate.weight)), rate.bias),
         add(matmul(jet.second, weight), Interval(2 * turn.lo, 2 * turn.hi)),
     )
 

@@ -1,5 +1,8 @@
 """What `certify` tells people with models of their own: what it refuses, what is lost, and the recipes (L1, R2, B3)."""
 
+import re
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -121,3 +124,26 @@ def test_estimated_radius_is_called_an_estimate():
     curve = inner_product_curve(_linear, squared_error(), p, d, jnp.asarray(X))
     text = str(_report(loss=squared_error(), bound=estimated_ray_bound(curve, samples=3)))
     assert "estimated (no proof)     eps <= 1024" in text
+
+
+RECIPES = re.findall(
+    r"```python\n(# (\w+ ?\w*):.*?)```", (Path(__file__).parents[2] / "theory/README.md").read_text(), re.DOTALL
+)
+
+
+@pytest.mark.parametrize(("code", "name"), RECIPES, ids=[name for _, name in RECIPES])
+def test_recipes_of_the_readme_run(code, name):
+    """Flax Linen, Flax NNX and Equinox: each about ten lines, each a whole report in float64."""
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        space = {}
+        exec(code, space)
+    report = space["report"]
+    assert report.assumptions_hold
+    assert report.leading_coefficient > 0
+    assert abs(report.remainder_slope - 2) < 0.2
+    assert ("estimated (no proof)" in str(report)) == (name == "Flax Linen")
+
+
+def test_there_is_a_recipe_for_each_library():
+    assert [name for _, name in RECIPES] == ["Flax Linen", "Flax NNX", "Equinox"]
+    assert all(len(code.strip().splitlines()) <= 15 for code, _ in RECIPES)
