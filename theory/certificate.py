@@ -10,19 +10,18 @@ arrays out, to be jitted and vmapped over thousands of problems.
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from theory.conditions import DENSE, LossReport, check_loss_at
+from theory.checks import check_bound, check_float64, check_grid, checked_ray, conditions_at
+from theory.conditions import LossReport
 from theory.descent import MLPTeacher, certified_product
 from theory.one_step import (
     Apply,
     Loss,
-    Ray,
     TeacherLoss,
     descent,
     is_vacuous,
@@ -33,7 +32,6 @@ from theory.one_step import (
     ray,
     student_step,
     teacher_direction,
-    teacher_outputs,
 )
 from theory.radius import BoundRay, as_pytree, first_negative, guaranteed_radius, is_estimate
 from theory.trees import Tree, tree_cosine, tree_dot, tree_size
@@ -212,16 +210,16 @@ def certify(
     """
     if (direction is None) == (teacher_loss is None):
         raise ValueError("give exactly one of direction and teacher_loss")
-    _check_grid("eps", eps)
-    _check_grid("alphas", alphas)
-    _check_float64(params)
+    check_grid("eps", eps)
+    check_grid("alphas", alphas)
+    check_float64(params)
     towards = teacher_direction(teacher_loss, params) if teacher_loss is not None else direction
     grid = jnp.asarray(eps, dtype=float)
-    at = _checked_ray(apply, params, towards, inputs)
-    conditions = _conditions(apply, loss, params, towards, inputs, at, eps)
+    at = checked_ray(apply, params, towards, inputs)
+    conditions = conditions_at(apply, loss, params, towards, inputs, at, eps)
     seen = jax.jit(lambda p, d, x: observe(apply, loss, p, d, x, grid))(params, towards, inputs)
     if bound is not None:
-        _check_bound(bound, seen)
+        check_bound(bound, seen.leading, seen.noise)
     radius = None if bound is None else float(jax.jit(guaranteed_radius)(as_pytree(bound)))
     changes, ascents = _descent(apply, loss, teacher_loss, params, inputs, grid, alphas)
     return Certificate(
@@ -315,61 +313,5 @@ def _lines(c: Certificate) -> list[str]:
     ]
 
 
-def _checked_ray(apply: Apply, params: Tree, direction: Tree, inputs: Any) -> Ray:
-    """Return `z0` and `J d` after refusing outputs that would be misread."""
-    made = jax.eval_shape(apply, params, inputs)
-    if not hasattr(made, "shape"):
-        raise TypeError(f"apply must return one array of outputs, got a {type(made).__name__}: return its first part")
-    if len(made.shape) < 2:
-        raise ValueError(f"apply must return outputs [batch, n], got shape {made.shape}: one output is [batch, 1]")
-    at = jax.jit(lambda p, d, x: ray(apply, p, d, x))(params, direction, inputs)
-    for name, values in (("outputs", at.outputs), ("derivative J d", at.tangents)):
-        if not bool(jnp.all(jnp.isfinite(values))):
-            raise ValueError(f"the model's {name} hold NaN or infinity: look at params, inputs and direction")
-    return at
-
-
-def _conditions(
-    apply: Apply, loss: Loss, params: Tree, direction: Tree, inputs: Any, at: Ray, eps: Sequence[float]
-) -> LossReport:
-    """Check the loss at up to 32 outputs that occur: the student's, and the teacher's at the end of the grid."""
-    kept = max(2, min(32, 2**22 // at.outputs.shape[1] // DENSE))
-    y = jax.jit(lambda p, d, x: teacher_outputs(apply, p, d, x, max(eps)))(params, direction, inputs)[:kept]
-    z = at.outputs[:kept]
-    y = jnp.where(jnp.isfinite(y), y, z)
-    unit = jnp.sqrt(jnp.mean(z**2 + y**2)) + 1e-3
-    drawn = [unit * jax.random.normal(jax.random.key(k), z.shape) for k in range(2)]
-    report = check_loss_at(loss, *(jnp.concatenate(pair) for pair in zip((z, y), drawn, strict=True)))
-    sums = jnp.sum(at.outputs, axis=1), jax.nn.logsumexp(at.outputs, axis=1) + 1
-    if "minimum" in report.failed and at.outputs.shape[1] > 1 and any(bool(jnp.allclose(s, 1)) for s in sums):
-        raise ValueError("the outputs look like (log-)probabilities, but z = y is no minimum of this loss: give logits")
-    return report
-
-
-def _check_bound(bound: BoundRay, seen: Observation) -> None:
-    """Stop if the bound encloses another ray: its `phi'(0)` must hold `A`."""
-    slope = jax.jit(lambda b: b(0.0, 0.0).slope)(as_pytree(bound))
-    slack = 1e-9 * jnp.abs(seen.leading) + seen.noise
-    if not bool((slope.lo <= seen.leading + slack) & (seen.leading - slack <= slope.hi)):
-        text = f"[{float(slope.lo):.6g}, {float(slope.hi):.6g}], A = {float(seen.leading):.6g}"
-        raise ValueError(f"the bound is not of this ray: its phi'(0) is in {text}; make it with the same direction")
-
-
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _check_grid(name: str, grid: Sequence[float]) -> None:
-    values = tuple(grid)
-    ascending = all(a < b for a, b in pairwise(values))
-    if not values or values[0] <= 0 or not ascending:
-        raise ValueError(f"{name} must be positive and ascending, got {values}")
-
-
-def _check_float64(params: Tree) -> None:
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        if not isinstance(leaf, jax.Array):
-            raise TypeError(f"params must hold arrays only, got {leaf!r} at {jax.tree_util.keystr(path) or 'the root'}")
-    dtypes = sorted({str(leaf.dtype) for leaf in jax.tree.leaves(params)})
-    if dtypes != ["float64"]:
-        raise TypeError(f"params must be float64, got {dtypes}: make them inside `with jax.enable_x64(True):`")
