@@ -3,7 +3,7 @@
 A teacher and a student start from the same parameters `theta`. The teacher moves to `theta + eps d`; the student takes
 one gradient step `dS` towards the teacher's outputs on any inputs. Then `<dS, d> = eps A + O(eps^2)` with
 
-    A = E_x[ (J d)' M (J d) ] >= 0,     J = df/dtheta,     M = -d2L/dy dz at z = y,
+    A = E_x[ (J d)' M (J d) ] >= 0,     J = df/dtheta,     M = -d2L/dz dy at z = y,
 
 so the student moves towards the teacher in parameter space, whatever the teacher learned. This package measures every
 quantity in that sentence, bounds the step size up to which it holds, and shows where it stops. It imports only JAX and
@@ -12,7 +12,9 @@ takes callables `apply(params, x)` and `loss(z, y)`. Statements and proofs: theo
 
 from theory.activations import ACTIVATIONS, Activation
 from theory.certificate import Certificate, Observation, certify, descent_map, observe
-from theory.conditions import Condition, LossReport, check_imitation_loss
+from theory.conditions import Condition, LossReport, check_imitation_loss, check_loss_at
+from theory.coverage import Recovered, linearised, recovered_fraction
+from theory.descent import MLPTeacher
 from theory.losses import (
     KullbackLeibler,
     RayBound,
@@ -52,16 +54,19 @@ __all__ = [
     "KullbackLeibler",
     "Layer",
     "LossReport",
+    "MLPTeacher",
     "Observation",
     "Problem",
     "ProblemShape",
     "Ray",
     "RayBound",
+    "Recovered",
     "Row",
     "SoftmaxCrossEntropy",
     "SquaredError",
     "certify",
     "check_imitation_loss",
+    "check_loss_at",
     "descent_map",
     "estimated_ray_bound",
     "gauss_newton_product",
@@ -73,6 +78,7 @@ __all__ = [
     "kl_divergence",
     "leading_coefficient",
     "leading_inner_product",
+    "linearised",
     "marched_radius",
     "mlp",
     "mlp_ray_bound",
@@ -80,6 +86,7 @@ __all__ = [
     "random_problem",
     "ray",
     "ray_inner_product",
+    "recovered_fraction",
     "softmax_cross_entropy",
     "squared_error",
     "student_displacement",

@@ -13,6 +13,9 @@ The range of a smooth `g` over `[a, b]` is attained at an end or at a critical p
 
 `relu` is piecewise linear: `g'` ranges over {0}, {1} or [0, 1], and `g''` is 0 where the interval avoids the kink and
 unknown (the whole line) where it does not; `theory.radius` falls back to first derivatives there (statement B2).
+
+Ranges are widened by `ULPS` units in the last place of `1 + |g|`: more than XLA's elementary functions, and the
+cancellations in the formulas below, are off by in float64 (a test measures it with arbitrary precision).
 """
 
 import math
@@ -24,10 +27,11 @@ import jax.numpy as jnp
 from jax import Array
 from jax.scipy.stats import norm
 
-from theory.intervals import Interval
+from theory.intervals import Interval, outward
 
 Derivative = Callable[[Array], Array]
 GELU_MINIMUM = -0.751791524693564457458
+ULPS = 32.0
 
 
 @dataclass(frozen=True)
@@ -45,25 +49,27 @@ class Activation:
         return self.derivatives[0](x)
 
     def range(self, order: int, x: Interval) -> Interval:
-        """Return the exact range of the derivative of the given order (0, 1 or 2) over the interval `x`."""
+        """Return the range of the derivative of the given order (0, 1 or 2) over `x`: exact, rounded outwards."""
         if order and not self.smooth:
             return _relu_range(order, x)
         g = self.derivatives[order]
-        ends = g(x.lo), g(x.hi)
-        lo, hi = jnp.minimum(*ends), jnp.maximum(*ends)
-        for c in self.critical[order]:
+        ends = g(jnp.stack(x))
+        lo, hi = jnp.min(ends, axis=0), jnp.max(ends, axis=0)
+        with jax.ensure_compile_time_eval():
+            extremes = [g(jnp.asarray(c, lo.dtype)) for c in self.critical[order]]
+        for c, extreme in zip(self.critical[order], extremes, strict=True):
             inside = _holds(x, c, self.period)
-            extreme = g(jnp.full_like(x.lo, c))
             lo = jnp.where(inside, jnp.minimum(lo, extreme), lo)
             hi = jnp.where(inside, jnp.maximum(hi, extreme), hi)
-        return Interval(lo, hi)
+        return outward(Interval(lo, hi), ULPS * float(jnp.finfo(lo.dtype).eps), ulps=ULPS)
 
 
 def _holds(x: Interval, c: float, period: float | None) -> Array:
     """Return where the interval holds `c`, or `c` plus some whole number of periods."""
     if period is None:
         return (x.lo <= c) & (c <= x.hi)
-    return jnp.ceil((x.lo - c) / period) <= jnp.floor((x.hi - c) / period)
+    wide = outward(x, ulps=8)
+    return jnp.ceil((wide.lo - c) / period) <= jnp.floor((wide.hi - c) / period)
 
 
 def _relu_range(order: int, x: Interval) -> Interval:

@@ -1,4 +1,4 @@
-"""One call that puts a number on the one-step theorem for anybody's model, loss and data (statements L1, L2, T1, B1).
+"""One call that puts a number on the one-step theorem for anybody's model, loss and data (L1, L2, T1, B1, S2).
 
 `certify(apply, loss, params, inputs, teacher_loss=...)` measures `A`, the inner products `phi(eps)` over a grid, the
 order of the remainder `phi(eps) - eps A` (2 in theory), the first `eps` at which the sign fails, the first `alpha` at
@@ -10,14 +10,15 @@ arrays out, to be jitted and vmapped over thousands of problems.
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from theory.conditions import LossReport, check_imitation_loss
+from theory.checks import check_bound, check_float64, check_grid, checked_ray, conditions_at
+from theory.conditions import LossReport
+from theory.descent import MLPTeacher, certified_product
 from theory.one_step import (
     Apply,
     Loss,
@@ -32,7 +33,7 @@ from theory.one_step import (
     student_step,
     teacher_direction,
 )
-from theory.radius import BoundRay, as_pytree, first_negative, guaranteed_radius
+from theory.radius import BoundRay, as_pytree, first_negative, guaranteed_radius, is_estimate
 from theory.trees import Tree, tree_cosine, tree_dot, tree_size
 
 EPS_GRID = powers_of_two(-4, 15)[::-1]
@@ -51,7 +52,7 @@ class Observation(NamedTuple):
         slope_points: how many grid points the fit used.
         noise: the round-off level of `phi`; scalar.
         first_negative: first `eps` of the grid with `phi(eps)` below minus the round-off level, else infinity.
-        vacuous: whether `A` is zero up to round-off.
+        vacuous: whether `A` and all of `phi` are zero up to round-off (T2).
     """
 
     leading: Array
@@ -77,9 +78,10 @@ def observe(apply: Apply, loss: Loss, params: Tree, direction: Tree, inputs: Any
     products, cosines = jax.lax.map(measure, eps)
     remainders = products - eps * leading
     noise = noise_floor(loss, at)
+    audible = jax.vmap(lambda e: noise_floor(loss, at, e))(eps)
     slope = log_log_slope(eps, remainders, noise)
-    failed = first_negative(eps, products + noise)
-    vacuous = is_vacuous(loss, at, leading)
+    failed = first_negative(eps, products + audible)
+    vacuous = is_vacuous(loss, at, leading) & jnp.all(jnp.abs(products) <= audible)
     return Observation(leading, products, cosines, remainders, *slope, noise, failed, vacuous)
 
 
@@ -104,7 +106,7 @@ class Certificate:
         parameters: number of scalar parameters.
         samples: number of output vectors in the batch.
         leading_coefficient: `A`.
-        vacuous: whether `A` is zero up to round-off (the degenerate branch, T2).
+        vacuous: whether `A` and all of `phi` are zero up to round-off (the degenerate branch, T2).
         eps: the grid, ascending.
         inner_products: `phi(eps)`.
         cosines: cosine of the student's step to the teacher's direction.
@@ -114,7 +116,10 @@ class Certificate:
         alphas: the student's learning rates, ascending; empty without a teacher loss.
         descent: change of the teacher's loss, one row per eps, one column per alpha.
         first_ascent_alpha: for each eps, the first alpha at which the teacher's loss rises.
+        certified_alpha: for each eps, an alpha below which the descent is *proved* for all steps up to that eps and
+            alphas up to that alpha (S2), 0 where it is not; empty unless `teacher_loss` is an `MLPTeacher`.
         guaranteed_radius: `phi >= 0` is proved up to here (B1, B2); None without a ray bound.
+        estimated: whether that bound only samples (`estimated_ray_bound`), so that nothing is proved.
         negative_within_radius: grid points inside the radius with a negative product; 0 unless something is wrong.
         conditions: the check of the imitation loss (R2).
     """
@@ -132,18 +137,36 @@ class Certificate:
     alphas: tuple[float, ...]
     descent: tuple[tuple[float, ...], ...]
     first_ascent_alpha: tuple[float | None, ...]
+    certified_alpha: tuple[float, ...]
     guaranteed_radius: float | None
+    estimated: bool
     negative_within_radius: int
     conditions: LossReport
 
     @property
     def assumptions_hold(self) -> bool:
-        """Whether the imitation loss passed all three conditions."""
-        return self.conditions.holds
+        """Whether L1, T1 and T2 stand: the loss passed its conditions, and nothing else was seen to fail."""
+        return self.conditions.holds and not self.refuted
+
+    @property
+    def refuted(self) -> tuple[str, ...]:
+        """Statements that the measured remainder refutes: some hypothesis on smoothness does not hold here."""
+        if self.remainder_slope is None or self.remainder_slope > 1.75:
+            return ()
+        return ("L2",) if self.remainder_slope > 1.25 else ("L1", "L2", "T1")
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """The statements that do not stand here."""
+        return tuple(dict.fromkeys((*self.conditions.lost, *self.refuted)))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python values, ready for JSON."""
-        return asdict(self) | {"conditions": self.conditions.to_dict(), "assumptions_hold": self.assumptions_hold}
+        return asdict(self) | {
+            "conditions": self.conditions.to_dict(),
+            "assumptions_hold": self.assumptions_hold,
+            "lost": list(self.lost),
+        }
 
     def __str__(self) -> str:
         return "\n".join(_lines(self))
@@ -164,19 +187,22 @@ def certify(
     """Check Lemma 1 (L1, L2), Theorem 1 (T1) and the guaranteed radius (B1, B2) on one problem.
 
     Args:
-        apply: `apply(params, inputs) -> outputs` of shape `[..., n]`.
+        apply: `apply(params, inputs) -> outputs` of shape `[..., n]`; for Flax and Equinox see theory/README.md.
         loss: imitation loss `loss(z, y)` of two vectors `[n]`.
         params: the shared init, float64.
         inputs: the student's batch, from any distribution.
         direction: the teacher's direction `d`; give this or `teacher_loss`.
-        teacher_loss: `L_T(params)`, any differentiable function; then `d = -grad L_T` and its descent is mapped.
+        teacher_loss: `L_T(params)`, any differentiable function; then `d = -grad L_T` and its descent is mapped. An
+            `MLPTeacher` (with `apply = mlp(...)` and a loss of `theory.losses`) gets a certified box too.
         bound: a ray bound from `theory.radius`, for the guaranteed radius.
         eps: the teacher's step sizes, ascending and positive.
         alphas: the student's learning rates, ascending and positive.
 
     Raises:
-        ValueError: not exactly one of `direction` and `teacher_loss`, or a grid that is not ascending and positive.
-        TypeError: a parameter is not float64.
+        ValueError: not exactly one of `direction` and `teacher_loss`; a grid that is not ascending and positive;
+            outputs that are not `[..., n]`, not finite, or (log-)probabilities under a loss of logits; another ray's
+            bound.
+        TypeError: a parameter is not a float64 array, or `apply` does not return one array.
 
     Example:
         >>> with jax.enable_x64(True):  # doctest: +SKIP
@@ -184,14 +210,17 @@ def certify(
     """
     if (direction is None) == (teacher_loss is None):
         raise ValueError("give exactly one of direction and teacher_loss")
-    _check_grid("eps", eps)
-    _check_grid("alphas", alphas)
-    _check_float64(params)
+    check_grid("eps", eps)
+    check_grid("alphas", alphas)
+    check_float64(params)
     towards = teacher_direction(teacher_loss, params) if teacher_loss is not None else direction
     grid = jnp.asarray(eps, dtype=float)
+    at = checked_ray(apply, params, towards, inputs)
+    conditions = conditions_at(apply, loss, params, towards, inputs, at, eps)
     seen = jax.jit(lambda p, d, x: observe(apply, loss, p, d, x, grid))(params, towards, inputs)
-    radius = None if bound is None else float(jax.jit(guaranteed_radius)(as_pytree(bound), seen.leading))
-    at = jax.eval_shape(lambda p, d, x: ray(apply, p, d, x), params, towards, inputs)
+    if bound is not None:
+        check_bound(bound, seen.leading, seen.noise)
+    radius = None if bound is None else float(jax.jit(guaranteed_radius)(as_pytree(bound)))
     changes, ascents = _descent(apply, loss, teacher_loss, params, inputs, grid, alphas)
     return Certificate(
         parameters=tree_size(params),
@@ -207,9 +236,11 @@ def certify(
         alphas=tuple(alphas) if teacher_loss is not None else (),
         descent=changes,
         first_ascent_alpha=ascents,
+        certified_alpha=_certified(loss, params, towards, inputs, teacher_loss, grid),
         guaranteed_radius=radius,
         negative_within_radius=int(jnp.sum((seen.inner_products < -seen.noise) & (grid <= (radius or 0.0)))),
-        conditions=check_imitation_loss(loss, at.outputs.shape[1], samples=_samples(at.outputs.shape[1])),
+        estimated=bound is not None and is_estimate(bound),
+        conditions=conditions,
     )
 
 
@@ -232,6 +263,28 @@ def _descent(
     return tuple(tuple(row) for row in changes.tolist()), tuple(_finite(a) for a in failed.tolist())
 
 
+def _certified(
+    loss: Any, params: Tree, direction: Tree, inputs: Any, teacher: TeacherLoss | None, eps: Array
+) -> tuple[float, ...]:
+    """Return the certified alpha for each eps, if the losses can be enclosed (S2)."""
+    if not isinstance(teacher, MLPTeacher) or not hasattr(loss, "pull"):
+        return ()
+
+    @jax.jit
+    def products(params: Tree, direction: Tree, inputs: Any, teacher: MLPTeacher) -> Array:
+        return jax.lax.map(lambda e: certified_product(loss, params, direction, inputs, teacher, e), eps)
+
+    return tuple((products(params, direction, inputs, teacher) / eps).tolist())
+
+
+def _box(c: Certificate) -> str:
+    """Return the certified box with the largest `eps alpha` as text."""
+    if not c.certified_alpha:
+        return "not asked for (teacher_loss is no MLPTeacher)"
+    alpha, eps = max(zip(c.certified_alpha, c.eps, strict=True), key=lambda pair: pair[0] * pair[1])
+    return f"eps <= {eps:.4g} and alpha <= {alpha:.4g}" if alpha else "nothing proved on this grid"
+
+
 def _lines(c: Certificate) -> list[str]:
     """Return the lines of the printed report."""
     slope = "round-off" if c.remainder_slope is None else f"order {c.remainder_slope:.3f} ({c.remainder_points} points)"
@@ -241,7 +294,10 @@ def _lines(c: Certificate) -> list[str]:
     ascent = "no teacher loss given" if not c.alphas else "never on this grid"
     if found:
         ascent = f"alpha = {min(found):.4g} at its earliest, over all eps"
-    failed = "hold" if c.assumptions_hold else "FAIL: " + ", ".join(c.conditions.failed)
+    failed = (
+        "hold" if c.assumptions_hold else "FAIL: " + ", ".join((*c.conditions.failed, *["smooth"] * bool(c.refuted)))
+    )
+    label = "estimated (no proof)    " if c.estimated else "guaranteed non-negative "
     return [
         f"one-step theorem: {c.parameters} parameters, {c.samples} samples",
         f"  leading coefficient A    {c.leading_coefficient:.6g}" + (" (vacuous: zero up to round-off)" * c.vacuous),
@@ -249,28 +305,13 @@ def _lines(c: Certificate) -> list[str]:
         f"  cosine at smallest eps   {c.cosines[0]:.4g}",
         f"  inner product negative   {sign}",
         f"  teacher's loss rises     {ascent}",
-        f"  guaranteed non-negative  {radius}",
-        f"  assumptions on the loss  {failed}",
+        f"  descent certified        {_box(c)}",
+        f"  {label} {radius}",
+        f"  negative within radius   {c.negative_within_radius}",
+        f"  assumptions              {failed}",
+        f"  statements lost          {', '.join(c.lost) or 'none'}",
     ]
-
-
-def _samples(n: int) -> int:
-    """Return how many points the loss is checked at: 64, or fewer where the `n x n` matrices would not fit."""
-    return max(2, min(64, 2**21 // n**2))
 
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _check_grid(name: str, grid: Sequence[float]) -> None:
-    values = tuple(grid)
-    ascending = all(a < b for a, b in pairwise(values))
-    if not values or values[0] <= 0 or not ascending:
-        raise ValueError(f"{name} must be positive and ascending, got {values}")
-
-
-def _check_float64(params: Tree) -> None:
-    dtypes = sorted({str(leaf.dtype) for leaf in jax.tree.leaves(params)})
-    if dtypes != ["float64"]:
-        raise TypeError(f"params must be float64, got {dtypes}: make them inside `with jax.enable_x64(True):`")

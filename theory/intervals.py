@@ -2,12 +2,15 @@
 
 An interval array encloses every array between `lo` and `hi`, entry by entry. Each operation here returns an interval
 that contains the exact result for *every* choice of operands inside their intervals, so a chain of operations encloses
-a whole function over a whole range. Bounds are computed in the operands' own float type without outward rounding:
-they are rigorous up to round-off (about 1e-15 relative in float64); `theory.radius` keeps a margin of 1e-9 for it.
+a whole function over a whole range. Every result is rounded outwards, in the operands' own float type: by a few units
+in the last place for one operation, by `k` units of the sum of absolute values for a sum of `k` terms (in any order),
+and by the smallest normal number, because XLA flushes subnormal numbers to zero.
 
 A matrix product uses the midpoint-radius form: with `A = Am +- Ar` and `B = Bm +- Br`,
 
-    A B  is inside  Am Bm  +-  ( |Am| Br + Ar (|Bm| + Br) ).
+    A B  is inside  Am Bm  +-  ( |Am| Br + Ar (|Bm| + Br) ),
+
+where each radius is first widened by `k` units of its midpoint, which covers the rounding of the products too.
 """
 
 from typing import NamedTuple
@@ -29,18 +32,31 @@ def point(x: Array) -> Interval:
 
 
 def midpoint(a: Interval) -> Array:
-    """Return the centre `(lo + hi) / 2`."""
+    """Return the centre `(lo + hi) / 2`, rounded."""
     return (a.lo + a.hi) / 2
+
+
+def magnitude(a: Interval) -> Array:
+    """Return the largest `|x|` in the interval."""
+    return jnp.maximum(jnp.abs(a.lo), jnp.abs(a.hi))
+
+
+def outward(a: Interval, error: Array | float = 0.0, *, ulps: float = 2.0) -> Interval:
+    """Widen computed ends that are off by less than `ulps` units in the last place plus `error`."""
+    info = jnp.finfo(a.lo.dtype)
+    fixed = error + float(info.tiny)
+    slack = [(ulps * float(info.eps)) * jnp.abs(end) + fixed for end in a]
+    return Interval(a.lo - slack[0], a.hi + slack[1])
 
 
 def add(a: Interval, b: Interval) -> Interval:
     """Enclose `a + b`; equal shapes."""
-    return Interval(a.lo + b.lo, a.hi + b.hi)
+    return outward(Interval(a.lo + b.lo, a.hi + b.hi))
 
 
 def subtract(a: Interval, b: Interval) -> Interval:
     """Enclose `a - b`; equal shapes."""
-    return Interval(a.lo - b.hi, a.hi - b.lo)
+    return outward(Interval(a.lo - b.hi, a.hi - b.lo))
 
 
 def multiply(a: Interval, b: Interval) -> Interval:
@@ -48,39 +64,45 @@ def multiply(a: Interval, b: Interval) -> Interval:
     ends = (a.lo * b.lo, a.lo * b.hi, a.hi * b.lo, a.hi * b.hi)
     lo = jnp.minimum(jnp.minimum(ends[0], ends[1]), jnp.minimum(ends[2], ends[3]))
     hi = jnp.maximum(jnp.maximum(ends[0], ends[1]), jnp.maximum(ends[2], ends[3]))
-    return Interval(lo, hi)
+    return outward(Interval(lo, hi))
 
 
 def square(a: Interval) -> Interval:
     """Enclose `a**2`, tighter than `multiply(a, a)`: zero is the minimum when the interval holds zero."""
     ends = a.lo**2, a.hi**2
     holds_zero = (a.lo <= 0) & (a.hi >= 0)
-    return Interval(jnp.where(holds_zero, 0, jnp.minimum(*ends)), jnp.maximum(*ends))
+    found = outward(Interval(jnp.where(holds_zero, 0, jnp.minimum(*ends)), jnp.maximum(*ends)))
+    return Interval(jnp.maximum(found.lo, 0), found.hi)
 
 
 def total(a: Interval, axis: int | None = None) -> Interval:
     """Enclose the sum along `axis` (of all entries when None)."""
-    return Interval(jnp.sum(a.lo, axis=axis), jnp.sum(a.hi, axis=axis))
+    terms = a.lo.size if axis is None else a.lo.shape[axis]
+    info = jnp.finfo(a.lo.dtype)
+    error = terms * (info.eps * jnp.sum(magnitude(a), axis=axis) + info.tiny)
+    return outward(Interval(jnp.sum(a.lo, axis=axis), jnp.sum(a.hi, axis=axis)), error)
 
 
 def average(a: Interval) -> Interval:
     """Enclose the mean of all entries."""
-    return Interval(jnp.mean(a.lo), jnp.mean(a.hi))
+    whole = total(a)
+    return outward(Interval(whole.lo / a.lo.size, whole.hi / a.lo.size))
 
 
 def matmul(a: Interval, b: Interval) -> Interval:
     """Enclose `a @ b` for shapes `[m, k]` and `[k, n]` by the midpoint-radius form of the module docstring."""
-    a_mid, b_mid = midpoint(a), midpoint(b)
-    a_rad, b_rad = (a.hi - a.lo) / 2, (b.hi - b.lo) / 2
-    centre = a_mid @ b_mid
+    info, terms = jnp.finfo(a.lo.dtype), a.lo.shape[1]
+    slack = (terms + 8) * float(info.eps)
+    (a_mid, a_rad), (b_mid, b_rad) = (_midpoint_radius(x, slack) for x in (a, b))
     radius = jnp.abs(a_mid) @ b_rad + a_rad @ (jnp.abs(b_mid) + b_rad)
-    return Interval(centre - radius, centre + radius)
+    centre = a_mid @ b_mid
+    return outward(Interval(centre - radius, centre + radius), slack * radius + terms * info.tiny)
 
 
-def matmul_exact(a: Interval, b: Array) -> Interval:
-    """Enclose `a @ b` for shapes `[m, k]` and `[k, n]` where `b` is known exactly: the radius is `Ar |b|`."""
-    centre, radius = midpoint(a) @ b, (a.hi - a.lo) / 2 @ jnp.abs(b)
-    return Interval(centre - radius, centre + radius)
+def _midpoint_radius(a: Interval, slack: float) -> tuple[Array, Array]:
+    """Return the midpoint and a radius that covers the interval, and `slack |midpoint|` besides."""
+    middle = midpoint(a)
+    return middle, (a.hi - a.lo) / 2 * (1 + slack) + slack * jnp.abs(middle)
 
 
 def intersect(a: Interval, b: Interval) -> Interval:
@@ -90,6 +112,12 @@ def intersect(a: Interval, b: Interval) -> Interval:
 
 def drift(start: Interval, width: Array, slope: Interval) -> Interval:
     """Enclose `g(t)` for `t` in `[0, width]` by the mean value theorem: `g(0) + [0, width] * g'`, `width >= 0`."""
-    zero = jnp.zeros_like(slope.lo)
-    run = Interval(zero, zero + width)
-    return add(start, multiply(run, slope))
+    return moved(start, slope, Interval(jnp.zeros_like(width), width))
+
+
+def moved(start: Interval, rate: Interval, stretch: Interval) -> Interval:
+    """Enclose `start + t rate` for `t` in the stretch `0 <= lo <= t <= hi` (scalars)."""
+    down = jnp.minimum(stretch.lo * rate.lo, stretch.hi * rate.lo)
+    up = jnp.maximum(stretch.lo * rate.hi, stretch.hi * rate.hi)
+    error = jnp.finfo(down.dtype).eps * jnp.maximum(jnp.abs(down), jnp.abs(up))
+    return outward(Interval(start.lo + down, start.hi + up), error)

@@ -10,13 +10,14 @@ parameter is affine in `t`: `W(t) = W + t D`, `b(t) = b + t e`. Differentiating 
     s'' = a'' W(t) + 2 a' D
     g(s)' = g'(s) s',     g(s)'' = g''(s) s'^2 + g'(s) s''.
 
-`output_jet` runs these lines in interval arithmetic over `t` in `[start, stop]`, and after every line narrows the value
-and the first derivative with the mean value theorem: `s(t)` lies in `s(start) + [0, stop - start] s'`. As
-`stop -> start` the enclosures shrink to the exact derivatives.
+`output_jets` runs these lines in interval arithmetic over `t` in `[start, stop]`, and after each narrows the value
+and the first derivative with the mean value theorem: `s(t)` lies in `s(start) + [0, stop - start] s'`, with `s(start)`
+enclosed the same way. As `stop -> start` the enclosures shrink to the exact derivatives, up to rounding.
 """
 
 import itertools
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -24,7 +25,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from theory.activations import Activation
-from theory.intervals import Interval, add, drift, intersect, matmul, matmul_exact, multiply, point, square
+from theory.intervals import Interval, add, drift, intersect, matmul, moved, multiply, point, square
 from theory.losses import Jet
 from theory.one_step import Apply
 from theory.trees import Tree
@@ -35,6 +36,13 @@ class Layer(NamedTuple):
 
     weight: Array
     bias: Array
+
+
+class Box(NamedTuple):
+    """All layers between two: `weight` `[n_in, n_out]` and `bias` `[n_out]`."""
+
+    weight: Interval
+    bias: Interval
 
 
 def init_mlp(widths: Sequence[int], *, key: Array, scale: float = 1.0, bias_scale: float = 0.5) -> tuple[Layer, ...]:
@@ -66,69 +74,46 @@ def mlp(activation: Activation) -> Apply:
     return apply
 
 
-def output_jet(
+def output_jets(
     activation: Activation, params: Tree, direction: Tree, inputs: Array, start: Array | float, stop: Array | float
 ) -> Jet:
-    """Enclose the outputs and their first two derivatives in `t` over `[start, stop]`, each `[batch, n_out]`."""
-    width = jnp.asarray(stop - start)
-    here = _first_layer(params[0], direction[0], inputs, start)
-    cell = Jet(drift(point(here.value), width, point(here.first)), point(here.first), point(jnp.zeros_like(here.first)))
-    for (weight, bias), (d_weight, d_bias) in zip(params[1:], direction[1:], strict=True):
-        layer, rate = Layer(weight, bias), Layer(d_weight, d_bias)
-        here = _push(activation, here)
-        cell = _narrow(_activate(activation, cell), here, width)
-        here = _move(here, _at(layer, rate, start), rate)
-        cell = _narrow(_affine(cell, _cell_layer(layer, rate, start, stop), rate), here, width)
-    return cell
+    """Enclose the outputs and two derivatives in `t`, `[2, batch, n_out]`: at `start`, and over `[start, stop]`.
+
+    The direction holds arrays, or intervals: then the enclosure is good for every direction inside them.
+    """
+    begin, end = jnp.asarray(start, inputs.dtype), jnp.asarray(stop, inputs.dtype)
+    stretches = Interval(jnp.stack([begin, begin]), jnp.stack([begin, end]))
+    widths = (stretches.hi - stretches.lo) * (1 + 4 * jnp.finfo(inputs.dtype).eps)
+    rates = [Box(*(d if isinstance(d, Interval) else point(d) for d in layer)) for layer in direction]
+    jets = _first_layer(params[0], rates[0], inputs, stretches)
+    for layer, rate in zip(params[1:], rates[1:], strict=True):
+        jets = _narrow(jax.vmap(partial(_activate, activation))(jets), widths)
+        jets = _narrow(jax.vmap(_affine, (0, None, None, 0))(jets, Layer(*layer), rate, stretches), widths)
+    return jets
 
 
-class Exact(NamedTuple):
-    """The exact value and first derivative in `t` at the left end of a stretch, `[batch, n]`."""
-
-    value: Array
-    first: Array
+def with_row(a: Interval, row: Interval) -> Interval:
+    """Enclose `a + row` for shapes `[m, n]` and `[n]`."""
+    return add(a, Interval(row.lo[None, :], row.hi[None, :]))
 
 
-def _at(layer: Layer, rate: Layer, t: Array | float) -> Layer:
-    """Return the layer at `t` on the ray."""
-    return Layer(*(p + t * d for p, d in zip(layer, rate, strict=True)))
+def _first_layer(layer: Layer, rate: Box, inputs: Array, stretches: Interval) -> Jet:
+    """Enclose `x W(t) + b(t)` and its derivative `x D + e` over both stretches; the second derivative is zero."""
+    (weight, bias), x = layer, point(inputs)
+    first = with_row(matmul(x, rate.weight), rate.bias)
+    start = with_row(matmul(x, point(weight)), point(bias))
+    constant = Jet(start, first, point(jnp.zeros_like(first.lo)))
+    return jax.vmap(lambda stretch: constant._replace(value=moved(start, first, stretch)))(stretches)
 
 
-def _first_layer(layer: Layer, rate: Layer, inputs: Array, t: Array | float) -> Exact:
-    """Return `x W(t) + b(t)` and its derivative `x D + e`: the first layer is affine in `t`, so this is all of it."""
-    (weight, bias), (d_weight, d_bias) = _at(Layer(*layer), Layer(*rate), t), rate
-    return Exact(inputs @ weight + bias[None, :], inputs @ d_weight + d_bias[None, :])
-
-
-def _move(exact: Exact, layer: Layer, rate: Layer) -> Exact:
-    """Push an exact pair through a layer that moves at `rate`."""
-    value = exact.value @ layer.weight + layer.bias[None, :]
-    return Exact(value, exact.first @ layer.weight + exact.value @ rate.weight + rate.bias[None, :])
-
-
-def _push(activation: Activation, exact: Exact) -> Exact:
-    """Push an exact pair through the activation."""
-    return Exact(activation(exact.value), activation.derivatives[1](exact.value) * exact.first)
-
-
-def _cell_layer(layer: Layer, rate: Layer, start: Array | float, stop: Array | float) -> tuple[Interval, Interval]:
-    """Enclose `W + t D` and `b + t e` for `t` in `[start, stop]`."""
-    ends = [(p + start * d, p + stop * d) for p, d in zip(layer, rate, strict=True)]
-    weight, bias = (Interval(jnp.minimum(*end), jnp.maximum(*end)) for end in ends)
-    return weight, bias
-
-
-def _affine(jet: Jet, layer: tuple[Interval, Interval], rate: Layer) -> Jet:
+def _affine(jet: Jet, layer: Layer, rate: Box, stretch: Interval) -> Jet:
     """Push a jet `[batch, n_in]` through one affine layer whose parameters move at `rate`."""
-    weight, bias = layer
-    value = matmul(jet.value, weight)
-    first = add(matmul(jet.first, weight), matmul_exact(jet.value, rate.weight))
-    turn = matmul_exact(jet.first, rate.weight)
-    second = add(matmul(jet.second, weight), Interval(2 * turn.lo, 2 * turn.hi))
+    weight, bias = (moved(point(p), d, stretch) for p, d in zip(layer, rate, strict=True))
+    turn = matmul(jet.first, rate.weight)
     return Jet(
-        Interval(value.lo + bias.lo[None, :], value.hi + bias.hi[None, :]),
-        Interval(first.lo + rate.bias[None, :], first.hi + rate.bias[None, :]),
-        second,
+        with_row(matmul(jet.value, weight), bias),
+        with_row(add(matmul(jet.first, weight), matmul(jet.value, rate.weight)), rate.bias),
+        add(matmul(jet.second, weight), Interval(2 * turn.lo, 2 * turn.hi)),
     )
 
 
@@ -139,8 +124,12 @@ def _activate(activation: Activation, jet: Jet) -> Jet:
     return Jet(g, multiply(dg, jet.first), bend)
 
 
-def _narrow(cell: Jet, here: Exact, width: Array) -> Jet:
-    """Intersect a cell's jet with what the mean value theorem allows, starting from the exact pair at its left end."""
-    first = intersect(cell.first, drift(point(here.first), width, cell.second))
-    value = intersect(cell.value, drift(point(here.value), width, first))
-    return Jet(value, first, cell.second)
+def _narrow(jets: Jet, widths: Array) -> Jet:
+    """Intersect both jets with what the mean value theorem allows, starting from the one at the left end."""
+    here = jax.tree.map(lambda leaf: leaf[0], jets)
+
+    def narrow(jet: Jet, width: Array) -> Jet:
+        first = intersect(jet.first, drift(here.first, width, jet.second))
+        return Jet(intersect(jet.value, drift(here.value, width, first)), first, jet.second)
+
+    return jax.vmap(narrow)(jets, widths)

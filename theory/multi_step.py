@@ -1,4 +1,4 @@
-"""K gradient-descent steps of the student instead of one (statements K1, K2, K3).
+"""K gradient-descent steps of the student or of the teacher, and inits that differ a little (K1, K2, K3, S3, S5).
 
 Every step imitates the same fixed outputs `y(eps)`: `theta_{k+1} = theta_k - alpha grad E L(f(theta_k), y(eps))`. At
 `eps = 0` the student already imitates perfectly and does not move, so for fixed `K` and `eps -> 0` the recursion can be
@@ -11,6 +11,9 @@ differentiated at the shared init, where the step's derivative is `-alpha G` in 
 K1: `<theta_K - theta, d> / eps -> d' (I - (I - alpha G)^K) d`, non-negative for *every* `alpha >= 0` when `K` is odd,
 and for `alpha lambda_max(G) <= 2` when `K` is even; the exact conditions are read off `1 - (1 - alpha lambda)^K`.
 K2: non-negative, by Cauchy-Schwarz, when `alpha lambda_max(G_k) <= 2` for every `k`.
+S3: after many teacher steps `Delta = -eta sum_k g_k` is no gradient; the trait's first-order change `<g_0, G Delta>` is
+negative while the mean gradient has not drifted: `|mean g - g_0|_G < |g_0|_G`, with `|v|_G = sqrt(v' G v)`.
+S5: a student at `theta + r` has `phi = eps A - <G r, d>` to first order.
 """
 
 from collections.abc import Sequence
@@ -94,3 +97,49 @@ def largest_eigenvalue(
 
     start = jax.tree.unflatten(structure, noise)
     return tree_norm(jax.lax.fori_loop(0, iterations, iterate, start))
+
+
+def trait_change(
+    apply: Apply, loss: Loss, params: Tree, inputs: Any, gradient: Tree, displacement: Tree
+) -> tuple[Array, Array]:
+    """Return `<g, G Delta>` and the drift `|mean g - g|_G / |g|_G` of a teacher that moved by `Delta` (S3).
+
+    The first is the change of the teacher's loss per unit of the student's learning rate, to first order. The mean
+    gradient is `-Delta` up to a positive factor; the factor is chosen to make the drift smallest, so that the change is
+    negative if and only if the drift is below 1.
+
+    Args:
+        apply: the model.
+        loss: the imitation loss.
+        params: the shared init.
+        inputs: the student's batch.
+        gradient: the teacher loss's gradient `g` at the shared init.
+        displacement: the teacher's whole displacement.
+    """
+    pushed = gauss_newton_product(apply, loss, params, inputs, displacement)
+    change = tree_dot(gradient, pushed)
+    square, own = (
+        tree_dot(displacement, pushed),
+        tree_dot(gradient, gauss_newton_product(apply, loss, params, inputs, gradient)),
+    )
+    cosine = jnp.maximum(-change, 0) / jnp.sqrt(square * own)
+    return change, jnp.sqrt(jnp.maximum(1 - cosine**2, 0))
+
+
+def tolerated_mismatch(
+    leading: Array | float, pushed_norm: Array | float, eps: Array | float, *, delta: float = 0.05
+) -> Array:
+    """Return the largest `rho` for which `r ~ N(0, rho^2)` keeps the sign with probability `1 - delta` (S5).
+
+    Args:
+        leading: `A`.
+        pushed_norm: `|G d|`.
+        eps: the teacher's step size.
+        delta: the probability of a negative first-order product, below 1/2.
+
+    Raises:
+        ValueError: `delta` is not between 0 and 1/2.
+    """
+    if not 0 < delta < 0.5:
+        raise ValueError(f"delta must be between 0 and 1/2, got {delta}")
+    return eps * jnp.asarray(leading) / (-jax.scipy.special.ndtri(delta) * jnp.asarray(pushed_norm))

@@ -6,7 +6,7 @@ The teacher leaves the shared parameters `theta` along `d`; the student takes on
     dS(eps)  = -grad_theta E_x L(f(theta, x), y(eps))           the student's step, shaped like theta
     phi(eps) = <dS(eps), d> = eps A + O(eps^2)
 
-    A = E_x[ (J d)' M (J d) ],   J = df/dtheta,   M = -d2L/dy dz at z = y = f(theta, x).
+    A = E_x[ (J d)' M (J d) ],   J = df/dtheta,   M = -d2L/dz dy at z = y = f(theta, x).
 
 `J d` is one forward-mode derivative (jvp) of the network and `M u` one of the loss gradient: neither `J` nor `M` is
 formed. Since `<J' v, d> = <v, J d>` (the adjoint identity), `phi` also needs no backward pass:
@@ -129,20 +129,20 @@ def ray_inner_product(
     return -jnp.mean(jnp.sum(slopes * at.tangents, axis=1))
 
 
-def mixed_product(loss: Loss, z: Array, u: Array) -> Array:
-    """Return `M u` with `M = -d2L/dy dz` at `y = z`; `z` and `u` are `[n]`."""
-    _, change = jax.jvp(lambda y: jax.grad(loss)(z, y), (z,), (u,))
+def mixed_product(loss: Loss, z: Array, y: Array, u: Array) -> Array:
+    """Return `M u` with `M = -d2L/dz dy` at `(z, y)`, the derivative of `-dL/dz` as `y` moves along `u`; all `[n]`."""
+    _, change = jax.jvp(lambda t: jax.grad(loss)(z, t), (y,), (u,))
     return -change
 
 
 def mixed_matrix(loss: Loss, z: Array, y: Array) -> Array:
-    """Return `M[j, i] = -d2L / dy_j dz_i` at `(z, y)`, `[n, n]`; only for small `n` and for checks."""
-    return -jax.jacfwd(lambda t: jax.grad(loss)(z, t))(y).T
+    """Return `M[i, j] = -d2L / dz_i dy_j` at `(z, y)`, `[n, n]`; only for small `n` and for checks."""
+    return -jax.jacfwd(lambda t: jax.grad(loss)(z, t))(y)
 
 
 def leading_coefficient(loss: Loss, at: Ray) -> Array:
     """Return `A = E_x[u' M u]`, the slope of the inner product at `eps = 0` (L1)."""
-    pushed = jax.vmap(lambda z, u: mixed_product(loss, z, u))(at.outputs, at.tangents)
+    pushed = jax.vmap(lambda z, u: mixed_product(loss, z, z, u))(at.outputs, at.tangents)
     return jnp.mean(jnp.sum(at.tangents * pushed, axis=1))
 
 
@@ -151,19 +151,27 @@ def gauss_newton_product(apply: Apply, loss: Loss, params: Tree, inputs: Any, v:
     z, pull = jax.vjp(lambda p: outputs(apply, p, inputs), params)
     # v -> J v -> M J v -> J' M J v
     u = ray(apply, params, v, inputs).tangents
-    pushed = jax.vmap(lambda a, b: mixed_product(loss, a, b))(z, u)
+    pushed = jax.vmap(lambda a, b: mixed_product(loss, a, a, b))(z, u)
     (product,) = pull(pushed / z.shape[0])
     return product
 
 
-def noise_floor(loss: Loss, at: Ray) -> Array:
-    """Return the size below which a computed `phi(eps) - eps A` is round-off.
+def _typical_push(loss: Loss, at: Ray) -> Array:
+    """Return `|u| |M v| / |v|` per sample `[batch]` for a fixed generic `v`: `|M u|` if `u` were not special to `M`."""
+    generic = jnp.cos(1.0 + jnp.arange(at.outputs.shape[1], dtype=at.outputs.dtype))
+    pushed = jax.vmap(lambda z: mixed_product(loss, z, z, generic))(at.outputs)
+    return jnp.linalg.norm(pushed, axis=1) / jnp.linalg.norm(generic) * jnp.linalg.norm(at.tangents, axis=1)
+
+
+def noise_floor(loss: Loss, at: Ray, eps: Array | float = 0.0) -> Array:
+    """Return the size below which a computed `phi(eps) - eps A` is round-off; `eps` is a scalar.
 
     `phi` is close to `E_x <M u, y - z0>`, and `y` carries an absolute error of a few units in the last place of
-    `|z0| + 1`; so the floor is `NOISE_ULPS * ulp * E_x[|M u| (|z0| + 1)]`.
+    `|z0| + eps |u| + 1`. If `M u` cancels (all logits shift alike), its terms, of the size of `_typical_push`, do not.
     """
-    pushed = jax.vmap(lambda z, u: mixed_product(loss, z, u))(at.outputs, at.tangents)
-    size = jnp.linalg.norm(pushed, axis=1) * (jnp.linalg.norm(at.outputs, axis=1) + 1)
+    pushed = jnp.linalg.norm(jax.vmap(lambda z, u: mixed_product(loss, z, z, u))(at.outputs, at.tangents), axis=1)
+    reach = jnp.linalg.norm(at.outputs, axis=1) + eps * jnp.linalg.norm(at.tangents, axis=1) + 1
+    size = jnp.maximum(pushed, _typical_push(loss, at)) * reach
     return NOISE_ULPS * jnp.finfo(size.dtype).eps * jnp.mean(size)
 
 
@@ -196,10 +204,9 @@ def is_vacuous(loss: Loss, at: Ray, leading: Array) -> Array:
     """Return whether `A` is zero up to round-off, so that the theorem is in its degenerate branch (T2).
 
     The yardstick is `E_x |u|^2 |M v| / |v|` for a fixed generic `v`: what `A` would be, if `u` were not special to `M`.
+    Where `M` itself vanishes in arithmetic (saturated logits), `A` says nothing and only `phi` can tell.
     """
-    generic = jnp.cos(1.0 + jnp.arange(at.outputs.shape[1], dtype=at.outputs.dtype))
-    pushed = jax.vmap(lambda z: mixed_product(loss, z, generic))(at.outputs)
-    typical = jnp.linalg.norm(pushed, axis=1) / jnp.linalg.norm(generic) * jnp.sum(at.tangents**2, axis=1)
+    typical = _typical_push(loss, at) * jnp.linalg.norm(at.tangents, axis=1)
     return leading <= NOISE_ULPS * jnp.finfo(leading.dtype).eps * jnp.mean(typical)
 
 

@@ -1,7 +1,7 @@
 """How far along the teacher's ray the inner product is *guaranteed* non-negative (statements B1, B2, B4).
 
-`phi(t) = <dS(t), d>` starts at 0 with slope `A`. A ray bound is a callable `bound(start, stop)` that encloses `phi'`
-and `phi''` over that stretch. Then `phi >= 0` on all of `[0, r]` as soon as one of
+`phi(t) = <dS(t), d>` starts at 0 with slope `A`. A ray bound is a callable `bound(start, stop)` that encloses `phi` and
+`phi'` at `start`, and `phi'` and `phi''` over that stretch. Then `phi >= 0` on all of `[0, r]` as soon as one of
 
     B1   A + (r / 2) min(0, inf phi'')  >= 0        (Taylor's theorem; phi'' exists if no ReLU kink is crossed)
     B2   inf phi'  >= 0                             (phi' almost everywhere is enough: kinks may be crossed)
@@ -9,9 +9,10 @@ and `phi''` over that stretch. Then `phi >= 0` on all of `[0, r]` as soon as one
 where the infima run over `[0, r]`. Both get harder as `r` grows, so bisection finds the largest such `r`. B4 chains the
 same argument over cells `[t, t + h]`, starting each from `phi(t)` and `phi'(t)`, and reaches much further.
 
-What is rigorous: with `mlp_ray_bound` (interval arithmetic, any activation of `theory.activations`, the losses of
-`theory.losses`) or with a bound you prove yourself, the radius is a theorem up to float64 round-off, for which a
-relative margin of 1e-9 is kept. `estimated_ray_bound` samples instead of bounding and guarantees nothing.
+What is rigorous: with `mlp_ray_bound` (interval arithmetic rounded outwards, any activation of `theory.activations`,
+the losses of `theory.losses`) or with a bound you prove yourself, the radius is a theorem. `phi` and `phi'` at the left
+end of a cell are enclosed too. Where a bound is unknown (NaN: the curvature past
+a ReLU kink) nothing is proved by it. `estimated_ray_bound` samples instead of bounding and guarantees nothing.
 
 Bounds and curves are `jax.tree_util.Partial`s: callables that are also pytrees, so `jax.jit(guaranteed_radius)(bound,
 A)` gets the network as an argument. (Closed over, its weights would be constants, which XLA folds for minutes.)
@@ -27,16 +28,17 @@ from jax import Array
 from jax.tree_util import Partial
 
 from theory.activations import Activation
-from theory.intervals import Interval
-from theory.losses import EnclosedLoss, RayBound
-from theory.mlp import mlp, output_jet
+from theory.intervals import Interval, point
+from theory.losses import EnclosedLoss, Jet, RayBound
+from theory.mlp import output_jets
 from theory.one_step import Apply, Loss, Ray, ray, ray_inner_product
 from theory.trees import Tree
 
 BoundRay = Callable[[Array | float, Array | float], RayBound]
 Curve = Callable[[Array | float], Array]
 
-MARGIN = 1e-9  # relative slack for round-off in the bounds
+MARGIN = 2.0**-48  # the round-off of adding up a cell's lower bound, relative to its terms
+NOTHING = 2.0**-900  # below it a bound counts as zero: outward rounding turns an exact 0 into a subnormal
 
 
 class Cell(NamedTuple):
@@ -69,14 +71,20 @@ def mlp_ray_bound(activation: Activation, loss: EnclosedLoss, params: Tree, dire
     """
     if not hasattr(loss, "enclose"):
         raise TypeError(f"{type(loss).__name__} has no enclose(tangents, jet): supply your own ray bound instead")
-    tangents = ray(mlp(activation), params, direction, inputs).tangents
 
     def bound(
-        params: Tree, direction: Tree, inputs: Array, tangents: Array, start: Array | float, stop: Array | float
+        params: Tree, direction: Tree, inputs: Array, shared: Jet, start: Array | float, stop: Array | float
     ) -> RayBound:
-        return loss.enclose(tangents, output_jet(activation, params, direction, inputs, start, stop))
+        return ray_bound(loss, shared, output_jets(activation, params, direction, inputs, start, stop))
 
-    return Partial(bound, params, direction, inputs, tangents)
+    shared = jax.tree.map(lambda leaf: leaf[0], output_jets(activation, params, direction, inputs, 0.0, 0.0))
+    return Partial(bound, params, direction, inputs, shared)
+
+
+def ray_bound(loss: EnclosedLoss, shared: Jet, jets: Jet) -> RayBound:
+    """Return what `jets` `[2, batch, n]` (at the left end, and over the stretch) say of `phi`; `shared` is at 0."""
+    here, cell = (loss.enclose(shared, jax.tree.map(lambda leaf, i=i: leaf[i], jets)) for i in (0, 1))
+    return RayBound(here.value, here.first, cell.first, cell.second)
 
 
 def inner_product_curve(apply: Apply, loss: Loss, params: Tree, direction: Tree, inputs: Any) -> Curve:
@@ -88,15 +96,8 @@ def inner_product_curve(apply: Apply, loss: Loss, params: Tree, direction: Tree,
     return Partial(curve, params, direction, inputs, ray(apply, params, direction, inputs))
 
 
-def with_derivative(curve: Curve, t: Array | float) -> tuple[Array, Array]:
-    """Return `(phi(t), phi'(t))`."""
-    t = jnp.asarray(t, dtype=float)
-    value, slope = jax.jvp(curve, (t,), (jnp.ones_like(t),))
-    return value, slope
-
-
 def estimated_ray_bound(curve: Curve, *, samples: int = 9) -> BoundRay:
-    """Return a ray bound that only SAMPLES `phi'` and `phi''`: an estimate for any callable, never a guarantee.
+    """Return a ray bound that only SAMPLES `phi` and its derivatives: an estimate for any callable, never a guarantee.
 
     Args:
         curve: `t -> phi(t)`.
@@ -107,33 +108,38 @@ def estimated_ray_bound(curve: Curve, *, samples: int = 9) -> BoundRay:
     """
     if samples < 2:
         raise ValueError(f"samples must be at least 2, got {samples}")
-
-    def bound(curve: Curve, start: Array | float, stop: Array | float) -> RayBound:
-        points = start + (stop - start) * jnp.linspace(0.0, 1.0, samples)
-        first = jax.vmap(jax.grad(curve))(points)
-        second = jax.vmap(jax.grad(jax.grad(curve)))(points)
-        return RayBound(*(Interval(jnp.min(d), jnp.max(d)) for d in (first, second)))
-
-    return Partial(bound, as_pytree(curve))
+    return Partial(_sampled, as_pytree(curve), jnp.linspace(0.0, 1.0, samples))
 
 
-def _holds(value: Array, slope: Array, width: Array, bound: RayBound) -> Array:
-    """Return whether `phi >= 0` is proved over a cell of this width that starts with this value and slope (B1, B2)."""
+def _sampled(curve: Curve, unit: Array, start: Array | float, stop: Array | float) -> RayBound:
+    points = start + (stop - start) * unit
+    first, second = (jax.vmap(g)(points) for g in (jax.grad(curve), jax.grad(jax.grad(curve))))
+    ends = [Interval(jnp.min(d), jnp.max(d)) for d in (first, second)]
+    return RayBound(point(curve(points[0])), point(first[0]), *ends)
+
+
+def is_estimate(bound: BoundRay) -> bool:
+    """Return whether the bound is a sample, not a proof."""
+    return getattr(bound, "func", None) is _sampled
+
+
+def _holds(bound: RayBound, width: Array) -> Array:
+    """Return whether `phi >= 0` is proved over a cell of this width (B1, B2, B4)."""
+    value, slope = bound.value.lo, bound.slope.lo
     bend = width**2 / 2 * jnp.minimum(bound.second.lo, 0)
-    curved = value + width * slope + bend >= MARGIN * (jnp.abs(value) + width * jnp.abs(slope) - bend)
+    curved = value + width * slope + bend >= MARGIN * (jnp.abs(value) + width * jnp.abs(slope) - bend) - NOTHING
     fall = width * jnp.minimum(bound.first.lo, 0)
-    straight = value + fall >= MARGIN * (jnp.abs(value) - fall)
-    return (value >= 0) & (curved | straight)  # an unknown (NaN) bound compares false
+    straight = value + fall >= MARGIN * (jnp.abs(value) - fall) - NOTHING
+    return (value >= -NOTHING) & (curved | straight)  # an unknown (NaN) bound compares false
 
 
 def guaranteed_radius(
-    bound: BoundRay, leading: Array, *, smallest: float = 2.0**-30, largest: float = 2.0**10, halvings: int = 24
+    bound: BoundRay, *, smallest: float = 2.0**-30, largest: float = 2.0**10, halvings: int = 24
 ) -> Array:
     """Return `r` such that `phi(eps) >= 0` for every `eps` in `[0, r]`, by one application of B1 or B2.
 
     Args:
-        bound: the ray bound; the guarantee is as rigorous as it is.
-        leading: `A = phi'(0)`.
+        bound: the ray bound; the guarantee is as rigorous as it is. Its `phi'(0)` is the `A` of B1.
         smallest: below this radius the answer is 0 (nothing proved).
         largest: the search stops here.
         halvings: bisection steps on `log2 r`.
@@ -146,40 +152,35 @@ def guaranteed_radius(
     """
     if not 0 < smallest < largest:
         raise ValueError(f"need 0 < smallest < largest, got {smallest} and {largest}")
+    zero = jnp.asarray(0.0)
 
     def halve(_: int, ends: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         low, high, best = ends
         middle = (low + high) / 2
         radius = 2.0**middle
-        good = _holds(jnp.zeros_like(leading), leading, radius, bound(jnp.zeros_like(radius), radius))
+        good = _holds(bound(zero, radius)._replace(value=point(zero)), radius)
         return jnp.where(good, middle, low), jnp.where(good, high, middle), jnp.where(good, radius, best)
 
-    low = jnp.full_like(leading, math.log2(smallest))
-    high = jnp.full_like(leading, math.log2(largest))
-    return jax.lax.fori_loop(0, halvings, halve, (low, high, jnp.zeros_like(leading)))[2]
+    start = jnp.asarray(math.log2(smallest)), jnp.asarray(math.log2(largest)), zero
+    return jax.lax.fori_loop(0, halvings, halve, start)[2]
 
 
-def marched_radius(
-    bound: BoundRay, curve: Curve, proved: Array | float, *, largest: float = 2.0**10, cells: int = 64
-) -> Array:
+def marched_radius(bound: BoundRay, proved: Array | float, *, largest: float = 2.0**10, cells: int = 64) -> Array:
     """Return a guaranteed radius from a chain of cells (B4): each proved cell starts the next, twice as wide.
 
-    A cell that cannot be proved is halved. The value and the slope at each cell's left end are point evaluations, so
-    the result is rigorous up to round-off whenever `bound` is.
+    A cell that cannot be proved is halved. The result is as rigorous as `bound` is.
 
     Args:
         bound: the ray bound.
-        curve: `t -> phi(t)`.
         proved: the stretch `[0, proved]` the march starts from: `guaranteed_radius(...)`. From 0 it goes nowhere.
         largest: the march stops here.
         cells: how many cells are tried.
     """
 
     def advance(_: int, cell: Cell) -> Cell:
-        width = jnp.minimum(cell.width, largest - cell.at)
-        value, slope = with_derivative(curve, cell.at)
-        good = _holds(value, slope, width, bound(cell.at, cell.at + width))
-        return Cell(jnp.where(good, cell.at + width, cell.at), jnp.where(good, 2 * width, width / 2))
+        end = cell.at + jnp.minimum(cell.width, largest - cell.at)
+        good = _holds(bound(cell.at, end), (end - cell.at) * (1 + MARGIN))
+        return Cell(jnp.where(good, end, cell.at), jnp.where(good, 2 * cell.width, cell.width / 2))
 
     start = jnp.asarray(proved, dtype=float)
     return jax.lax.fori_loop(0, cells, advance, Cell(start, start)).at

@@ -158,8 +158,8 @@ def measure(problem: Problem, hidden: Activation, loss: EnclosedLoss, eps: Array
     observation = observe(apply, loss, *problem, eps)
     bound = mlp_ray_bound(hidden, loss, *problem)
     curve = inner_product_curve(apply, loss, *problem)
-    guaranteed = guaranteed_radius(bound, observation.leading)
-    marched = marched_radius(bound, curve, guaranteed, cells=cells) if cells else guaranteed
+    guaranteed = guaranteed_radius(bound)
+    marched = marched_radius(bound, guaranteed, cells=cells) if cells else guaranteed
     inside = jax.lax.map(curve, marched * jnp.linspace(1 / RADIUS_SAMPLES, 1, RADIUS_SAMPLES))
     fine = 2.0 ** jnp.linspace(*OBSERVED_OCTAVES, OBSERVED_POINTS)
     failed = first_negative(fine, jax.lax.map(curve, fine) + observation.noise)

@@ -1,4 +1,4 @@
-"""A student that sees sampled labels instead of the teacher's whole distribution (statements H1, H2).
+"""A student that sees sampled labels instead of the teacher's whole distribution (statements H1, H2, S6).
 
 For softmax cross-entropy with `q = softmax(y / T)`, replace the soft target by the mean of `n` one-hot draws from `q`.
 The z-gradient is linear in the target, `(p - target) / T`, so
@@ -8,8 +8,11 @@ The z-gradient is linear in the target, `(p - target) / T`, so
 
 and at `eps -> 0` the bracket is `A` itself. The signal is `eps A` and the noise `sqrt(A / (n B))`: the sign becomes
 visible after about `n B = 1 / (eps^2 A)` labels.
+
+S6 makes both rigorous: `inputs_needed` for the leading coefficient of a batch, `labels_needed` for the sign.
 """
 
+import math
 from typing import Any
 
 import jax
@@ -63,3 +66,34 @@ def sampling_variance(
     u = jax.vmap(loss.logits)(ray(apply, params, direction, inputs).tangents)  # logits divides by T once
     spread = jnp.sum(q * u**2, axis=1) - jnp.sum(q * u, axis=1) ** 2
     return jnp.mean(spread) / (draws * q.shape[0])
+
+
+def inputs_needed(mean: float, mean_square: float, *, share: float = 0.5, delta: float = 0.05) -> int:
+    """Return how many independent inputs make `A_B >= share A` with probability at least `1 - delta` (S6).
+
+    Args:
+        mean: `A = E[a]` of the single inputs' `a = u' M u`.
+        mean_square: `E[a^2]`.
+        share: the part of `A` that the batch must show.
+        delta: the probability of failing.
+    """
+    _check_probability(delta)
+    return math.ceil(2 * mean_square * math.log(1 / delta) / ((1 - share) * mean) ** 2)
+
+
+def labels_needed(product: float, variance: float, spread: float, *, delta: float = 0.05) -> int:
+    """Return how many labels in all (`n B`) give `<dS_hard, d> > 0` with probability at least `1 - delta` (S6).
+
+    Args:
+        product: `phi(eps) > 0` of the soft step on the same inputs.
+        variance: `E_x[Var_q(u)] / T^2`: `sampling_variance` times `n B`.
+        spread: `max_x (max u - min u) / T`.
+        delta: the probability of failing.
+    """
+    _check_probability(delta)
+    return math.ceil(2 * (variance + spread * product / 3) * math.log(1 / delta) / product**2)
+
+
+def _check_probability(delta: float) -> None:
+    if not 0 < delta < 1:
+        raise ValueError(f"delta must be between 0 and 1, got {delta}")

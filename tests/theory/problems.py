@@ -20,15 +20,13 @@ from theory import (
     SquaredError,
     guaranteed_radius,
     inner_product_curve,
-    leading_coefficient,
     marched_radius,
     mlp,
     mlp_ray_bound,
     observe,
     random_problem,
-    ray,
 )
-from theory.mlp import output_jet
+from theory.mlp import output_jets
 
 EPS = tuple(2.0**-k for k in range(16, 5, -1))
 WEIGHTS = ((1.0, 1.0, 1.0, 1.0, 1.0), (0.0, 2.0, 0.5, 0.0, 3.0), (0.0, 1.0, 0.0, 0.0, 0.0))
@@ -80,10 +78,9 @@ def observed(shape: ProblemShape, loss: Any, drawn: Any) -> Any:
 def radii(shape: ProblemShape, loss: Any, drawn: Any) -> Any:
     """The guaranteed and the marched radius, and 32 inner products evenly spread over the marched one."""
     apply = mlp(shape.hidden)
-    leading = leading_coefficient(loss, ray(apply, *drawn))
     bound, curve = mlp_ray_bound(shape.hidden, loss, *drawn), inner_product_curve(apply, loss, *drawn)
-    single = guaranteed_radius(bound, leading)
-    marched = marched_radius(bound, curve, single, cells=16)
+    single = guaranteed_radius(bound)
+    marched = marched_radius(bound, single, cells=16)
     return single, marched, jax.lax.map(curve, marched * jnp.linspace(1 / 32, 1.0, 32))
 
 
@@ -98,8 +95,10 @@ def enclosed(shape: ProblemShape, loss: Any, drawn: Any, start: float, stop: flo
     exact = tuple(jax.vmap(g)(points) for g in (curve, first, second))
     phi = inner_product_curve(apply, loss, *drawn)
     slopes = tuple(jax.vmap(g)(points) for g in (jax.grad(phi), jax.grad(jax.grad(phi))))
-    jet = output_jet(shape.hidden, *drawn, start, stop)
-    return jet, exact, mlp_ray_bound(shape.hidden, loss, *drawn)(start, stop), slopes
+    jet = jax.tree.map(lambda leaf: leaf[1], output_jets(shape.hidden, *drawn, start, stop))
+    bound = mlp_ray_bound(shape.hidden, loss, *drawn)(start, stop)
+    ends = (phi(points[0]), slopes[0][0], *slopes)
+    return jet, exact, bound, ends
 
 
 def model(case: Case) -> Any:

@@ -1,5 +1,6 @@
 """The three sufficient conditions on the imitation loss, and losses that break them (R2, R3, C3)."""
 
+from fractions import Fraction
 from functools import partial
 
 import jax
@@ -23,7 +24,7 @@ from theory import (
 from theory.one_step import mixed_matrix
 
 
-@settings(few, max_examples=5)
+@settings(few, max_examples=3)
 @given(case=st.sampled_from((CASES[0], CASES[2], CASES[3])), weights=weight_sets, temperature=temperatures)
 def test_r2_the_four_losses_meet_all_conditions(case, weights, temperature):
     report = check_imitation_loss(make_loss(case, weights, temperature), case.shape.widths[-1])
@@ -64,6 +65,31 @@ def _valley(z, y):
     return (psi(z) - psi(y)) ** 2
 
 
+def _jensen_shannon(z, y):
+    logs = [jax.nn.log_softmax(v) for v in (z, y)]
+    middle = jnp.logaddexp(*logs) - jnp.log(2.0)
+    return sum(jnp.sum(jnp.exp(log) * (log - middle)) for log in logs)
+
+
+def _brier(z, y):
+    return jnp.sum((jax.nn.softmax(z) - jax.nn.softmax(y)) ** 2)
+
+
+def _cosine(z, y):
+    return 1 - z @ y / jnp.sqrt((z @ z) * (y @ y))
+
+
+def _huber(z, y):
+    e = jnp.abs(z - y)
+    return jnp.sum(jnp.where(e < 0.3, e**2 / 2, 0.3 * e - 0.045))
+
+
+def _convex(z, y):
+    """`Psi(a, b) = 4 a^6 + 4 b^4 + b^2 (2 - a + 4 a^2)` of `y - z`: (i) and (ii) hold everywhere, (iii') does not."""
+    a, b = y[0] - z[0], y[1] - z[1]
+    return 4 * a**6 + 4 * b**4 + b**2 * (2 - a + 4 * a**2)
+
+
 BROKEN = (
     (_negated, {"minimum", "positive"}),
     (_mirrored, {"minimum", "positive"}),
@@ -71,7 +97,12 @@ BROKEN = (
     (_quartic, {"null_space"}),
     (_bent, {"positive", "null_space"}),
     (_tilted, {"minimum", "null_space"}),
-    (_valley, {"positive", "null_space"}),
+    (_valley, {"positive"}),
+    (_convex, {"null_space"}),
+    (_jensen_shannon, set()),  # with more than two logits it is not positive off the diagonal
+    (_brier, set()),
+    (_cosine, {"positive"}),
+    (_huber, set()),
 )
 
 
@@ -83,6 +114,81 @@ def test_r2_checker_names_what_fails_and_shows_a_witness(loss, broken):
         assert (condition.witness == {}) == condition.holds
         assert condition.name in str(report)
     assert report.to_dict()["failed"] == list(report.failed)
+    assert report.holds == (not broken & {"minimum", "null_space"})
+    assert ("T2" in report.lost) == (not report.holds)
+    assert ("L1" in report.lost) == ("minimum" in broken)
+
+
+@pytest.mark.parametrize(("temperature", "scale"), [(1.0, 5.0), (0.2, 1.0), (1.0, 1e5)])
+def test_r2_saturated_softmax_is_not_called_a_failure(temperature, scale):
+    report = check_imitation_loss(softmax_cross_entropy(temperature), 10, scale=scale)
+    assert report.failed == (), str(report)
+
+
+def test_r2_a_loss_that_is_bad_only_at_large_outputs_is_found_there():
+    clipped = lambda z, y: jnp.sum((z - jnp.clip(y, -100.0, 100.0)) ** 2)  # noqa: E731
+    assert check_imitation_loss(clipped, 3).holds
+    assert check_imitation_loss(clipped, 3, scale=1e3).failed == ("minimum",)
+
+
+@pytest.mark.parametrize("loss", [_jensen_shannon, _brier, _cosine, _valley], ids=lambda v: v.__name__)
+def test_t2_the_sharp_condition_gives_exactly_zero(loss):
+    """A = 0 along what M(z, z) kills, and phi is zero at every eps, on a curve that only starts along it."""
+    z = jnp.asarray([0.3, -0.8])
+    if loss is _cosine:
+        v, curve = z, lambda t: (1 + t) * z  # lengths are invisible
+    elif loss is _valley:
+        v, curve = jnp.asarray([1.6, 1.0]), lambda t: z + t * jnp.asarray([1.6, 1.0]) - t**2 * jnp.asarray([1.0, 0.0])
+    else:
+        v, curve = jnp.ones(2), lambda t: z + t  # softmax sees no common shift
+    np.testing.assert_allclose(mixed_matrix(loss, z, z) @ v, jnp.zeros(2), atol=1e-12)
+    for t in (0.01, 0.5, 3.0):
+        assert abs(float(jax.grad(loss)(z, curve(t)) @ v)) < 1e-12
+
+
+@pytest.mark.parametrize("loss", [_quartic, _bent, _convex], ids=lambda v: v.__name__)
+def test_t2_without_the_sharp_condition_some_network_turns_negative(loss):
+    """`f = z + t v + t^2 (y - z - v)` has `A = 0` and `phi(1) = -<dL/dz(z, y), v>`: the condition is necessary."""
+    condition = check_imitation_loss(loss, 2).conditions[2]
+    z, y, v = (jnp.asarray(condition.witness[name]) for name in ("z", "y", "v"))
+    v = v * jnp.sign(jax.grad(loss)(z, y) @ v)
+    apply = lambda p, x: x * (z + p * v + p**2 * (y - z - v))[None, :]  # noqa: E731
+    at = (jnp.zeros(()), jnp.ones(()), jnp.ones((1, 1)))
+    assert abs(float(leading_coefficient(loss, ray(apply, *at)))) < 1e-9
+    product = inner_product(apply, loss, *at, 1.0)
+    np.testing.assert_allclose(product, -jax.grad(loss)(z, y) @ v, rtol=1e-9)
+    assert product < 0
+
+
+def test_t2_needs_the_minimum_besides_the_null_space():
+    """`L = -z0 y0 + z1 y1` has an invertible M, so (iii') holds; A = 0 along (1, 1), and phi is negative there."""
+    loss = lambda z, y: -z[0] * y[0] + z[1] * y[1]  # noqa: E731
+    apply = lambda p, x: x * jnp.stack([p, p + 2 + p**2])[None, :]  # noqa: E731
+    at = (jnp.zeros(()), jnp.ones(()), jnp.ones((1, 1)))
+    report = check_imitation_loss(loss, 2)
+    assert set(report.failed) == {"minimum", "positive"}
+    assert leading_coefficient(loss, ray(apply, *at)) == 0
+    assert inner_product(apply, loss, *at, 0.5) < 0
+
+
+def test_c3_two_conditions_do_not_suffice():
+    """The convex loss in exact fractions: its Hessian is positive off the origin, and phi = -4 eps^4 + 56 eps^5."""
+    rng = np.random.default_rng(0)
+    for a, b in rng.integers(-30, 31, (60, 2)):
+        a, b = Fraction(int(a), 10), Fraction(int(b), 10)
+        h11, h12, h22 = 120 * a**4 + 8 * b**2, b * (16 * a - 2), 48 * b**2 + 4 - 2 * a + 8 * a**2
+        squares = 5760 * (a**2 - Fraction(1, 48)) ** 2 + 48 * (a + Fraction(1, 2)) ** 2 + Fraction(27, 2)
+        assert h11 * h22 - h12**2 == b**2 * squares + 384 * b**4 + 120 * a**4 * (4 - 2 * a + 8 * a**2)
+        assert (h11 > 0 and h22 > 0 and h11 * h22 > h12**2) or (a, b) == (0, 0) or (b == 0 and h11 * h22 > 0)
+        found = jax.hessian(_convex)(jnp.zeros(2), jnp.asarray([float(a), float(b)]))
+        np.testing.assert_allclose(found, [[float(h11), float(h12)], [float(h12), float(h22)]], rtol=1e-9, atol=1e-9)
+    apply = lambda p, x: x * jnp.stack([p, 2 * p**2])[None, :]  # noqa: E731
+    at = (jnp.zeros(()), jnp.ones(()), jnp.ones((1, 1)))
+    assert leading_coefficient(_convex, ray(apply, *at)) == 0
+    for eps in (2.0**-10, 2.0**-6, 1 / 14.5):
+        product = inner_product(apply, _convex, *at, eps)
+        np.testing.assert_allclose(product, -4 * eps**4 + 56 * eps**5, rtol=1e-9)
+        assert product < 0
 
 
 def test_r2_witness_really_violates_its_condition():

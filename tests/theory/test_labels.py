@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-LABEL = re.compile(r"\b([LTRBECKPH][1-6])\b")
+LABEL = re.compile(r"\b([LTRBECKPHS][1-7])\b")
 TESTS_ONLY = {"E1", "E2", "C1", "C2", "C3", "C4", "C5", "C6"}  # oracles and limits: no code of their own
 
 

@@ -40,7 +40,7 @@ from theory import (
     student_step,
     teacher_direction,
 )
-from theory.one_step import descent, log_log_slope, mixed_matrix, outputs, powers_of_two
+from theory.one_step import descent, log_log_slope, mixed_matrix, mixed_product, outputs, powers_of_two
 from theory.random_problems import random_direction, unrelated_loss, weight_decay
 from theory.trees import tree_cosine, tree_dot, tree_norm, tree_scale, tree_size, tree_step
 
@@ -113,8 +113,10 @@ def test_l1_mixed_second_derivative_has_the_closed_form(case):
 
 
 def test_l1_mixed_second_derivative_names_its_axes():
-    skew = lambda z, y: z[0] * y[1]  # noqa: E731 - M[j=1, i=0] = -1 and nothing else
-    np.testing.assert_array_equal(mixed_matrix(skew, jnp.ones(2), jnp.ones(2)), [[0.0, 0.0], [-1.0, 0.0]])
+    skew = lambda z, y: z[0] * y[1]  # noqa: E731 - M[i=0, j=1] = -1 and nothing else
+    at = jnp.ones(2), jnp.ones(2)
+    np.testing.assert_array_equal(mixed_matrix(skew, *at), [[0.0, -1.0], [0.0, 0.0]])
+    np.testing.assert_array_equal(mixed_product(skew, *at, jnp.asarray([3.0, 5.0])), [-5.0, 0.0])  # the same M
 
 
 @few
@@ -301,6 +303,18 @@ def _cosines(case, loss, keys):
         return tuple(tree_cosine(s, direction) for s in steps)
 
     return jax.lax.map(one, keys)
+
+
+def test_r1_a_direction_that_follows_the_inputs_breaks_the_symmetry():
+    """`d` must not depend on the inputs either: `d = +-e1`, and the input is `e1` or `e2` with it: cosines -1 and 0."""
+    apply = lambda p, x: x @ p[:, None]  # noqa: E731
+    theta, student = jnp.zeros(2), jnp.ones(2)
+    cosines = []
+    for sign, x in ((1.0, [[1.0, 0.0]]), (-1.0, [[0.0, 1.0]])):
+        d = jnp.asarray([sign, 0.0])
+        step = student_step(apply, SquaredError(jnp.ones(1)), theta, d, jnp.asarray(x), 2.0**-10, student=student)
+        cosines.append(float(tree_cosine(step, d)))
+    assert sum(cosines) / 2 == -0.5
 
 
 def test_trees_do_their_algebra():

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.theory.problems import CASES, few, make_loss, model, problem, seeds
-from theory import SquaredError, inner_product, random_problem, student_step, teacher_direction
+from theory import SquaredError, gauss_newton_product, inner_product, random_problem, student_step, teacher_direction
 from theory.one_step import descent
 from theory.preconditioned import (
     COUNTER_EXAMPLE_DIRECTION,
@@ -66,19 +66,21 @@ def test_p1_random_problems_violate_the_sign_sometimes_with_sign_steps_never_wit
 
 
 @few
-@given(case=st.sampled_from(CASES[:3]), seed=seeds)
+@given(case=st.sampled_from(CASES[:2]), seed=seeds)
 def test_p2_a_shared_fixed_preconditioner_keeps_the_sign_in_its_own_metric(case, seed):
-    """Teacher moves by P d, student by P dS: the product in the metric of P^-1 is positive, and so is the descent."""
-    in_metric, plain = _shared_metric(case, make_loss(case, 0, 1.0), problem(case.shape, seed), seed)
-    assert in_metric > 0
-    # <step, d> with d = -grad L_T is minus the first-order change of the teacher's loss: the same number
-    np.testing.assert_allclose(in_metric, plain, rtol=1e-9)
+    """Teacher moves by P d, student by P dS: to first order the product is (P d)' G (P d) in the metric of P^-1."""
+    in_metric, leading, change = _shared_metric(case, make_loss(case, 0, 1.0), problem(case.shape, seed), seed)
+    assert leading > 0
+    np.testing.assert_allclose(in_metric, 2.0**-14 * leading, rtol=0.02)  # + O(eps^2)
+    np.testing.assert_allclose(change, -(2.0**-14) * leading, rtol=0.02)  # the teacher's loss falls by as much
 
 
 @partial(jax.jit, static_argnums=0)
 def _shared_metric(case, loss, drawn, seed):
     noise = random_direction(drawn.params, key=jax.random.key(seed, impl="unsafe_rbg"))
-    scale = jax.tree.map(lambda g: jnp.exp(2 * g), noise)
+    scale = jax.tree.map(lambda g: jnp.exp(g / 2), noise)
     moved = precondition(scale, drawn.direction)
     step = precondition(scale, student_step(model(case), loss, drawn.params, moved, drawn.inputs, 2.0**-14))
-    return metric_inner_product(scale, step, moved), tree_dot(step, drawn.direction)
+    trait = lambda p: -tree_dot(p, drawn.direction)  # noqa: E731 - its gradient is -d
+    pushed = gauss_newton_product(model(case), loss, drawn.params, drawn.inputs, moved)
+    return metric_inner_product(scale, step, moved), tree_dot(moved, pushed), descent(trait, drawn.params, step, 1.0)

@@ -57,22 +57,25 @@ def test_b1_no_negative_inner_product_within_the_guaranteed_radius(case, seed, w
 def test_b1_radius_is_two_a_over_m_for_a_parabola(curvature):
     """Phi = A t - m t^2 / 2 is negative beyond exactly 2 A / m: the bound is attained, so no constant can be better."""
     parabola = lambda start, stop: RayBound(  # noqa: E731
+        Interval(jnp.asarray(0.0), jnp.asarray(0.0)),
+        Interval(jnp.asarray(1.0), jnp.asarray(1.0)),
         Interval(1 - curvature * jnp.asarray(stop), 1 - curvature * jnp.asarray(start)),
         Interval(jnp.asarray(-curvature), jnp.asarray(-curvature)),
     )
-    radius = guaranteed_radius(parabola, jnp.asarray(1.0))
+    radius = guaranteed_radius(parabola)
     np.testing.assert_allclose(radius, 2 / curvature, rtol=1e-5)
     assert radius <= 2 / curvature
 
 
 def test_b1_radius_is_zero_when_nothing_is_proved_and_the_largest_when_all_is():
-    unknown = RayBound(Interval(jnp.nan, jnp.nan), Interval(-jnp.inf, jnp.inf))
-    convex = RayBound(Interval(jnp.asarray(-1.0), jnp.asarray(1.0)), Interval(jnp.asarray(0.0), jnp.asarray(1.0)))
-    assert guaranteed_radius(lambda _start, _stop: jax.tree.map(jnp.asarray, unknown), jnp.asarray(1.0)) == 0
-    np.testing.assert_allclose(guaranteed_radius(lambda _start, _stop: convex, jnp.asarray(1.0)), 2.0**10, rtol=1e-4)
-    assert guaranteed_radius(lambda _start, _stop: convex, jnp.asarray(-1.0)) == 0
+    known = lambda *ends: lambda _start, _stop: RayBound(*(Interval(*map(jnp.asarray, end)) for end in ends))  # noqa: E731
+    zero = (0.0, 0.0)
+    assert guaranteed_radius(known(zero, zero, (jnp.nan, jnp.nan), (-jnp.inf, jnp.inf))) == 0
+    np.testing.assert_allclose(guaranteed_radius(known(zero, zero, (0.0, 1.0), (0.0, 1.0))), 2.0**10, rtol=1e-4)
+    assert guaranteed_radius(known(zero, (-1.0, 1.0), (-1.0, 1.0), (0.0, 1.0))) == 0
+    convex = known(zero, (1.0, 1.0), (1.0, 2.0), (0.0, 1.0))
     with pytest.raises(ValueError, match=r"2.0 and 1.0"):
-        guaranteed_radius(lambda _start, _stop: convex, jnp.asarray(1.0), smallest=2.0, largest=1.0)
+        guaranteed_radius(convex, smallest=2.0, largest=1.0)
 
 
 RELU = ProblemShape((4, 6, 3), "relu", 8)
@@ -116,9 +119,9 @@ def test_b3_enclosures_hold_every_point_of_the_ray(case, seed, k, late):
         slack = 1e-11 * (1 + np.abs(values))
         assert np.all(values >= np.asarray(part.lo) - slack)
         assert np.all(values <= np.asarray(part.hi) + slack)
-    for part, values in list(zip(bound, curve, strict=True))[: 2 if smooth else 1]:
-        assert np.all(np.asarray(values) >= np.asarray(part.lo) - 1e-10)
-        assert np.all(np.asarray(values) <= np.asarray(part.hi) + 1e-10)
+    for part, values in list(zip(bound, curve, strict=True))[: 4 if smooth else 3]:
+        assert np.all(np.asarray(values) >= np.asarray(part.lo) - 1e-12)
+        assert np.all(np.asarray(values) <= np.asarray(part.hi) + 1e-12)
 
 
 @pytest.mark.parametrize("case", RADIUS_CASES, ids=lambda c: f"{c.kind}-{c.shape.activation}")
@@ -126,7 +129,7 @@ def test_b3_enclosures_shrink_to_the_exact_derivatives(case):
     """At width 2^-30 the curvature is known to about eight digits: the bound is tight, not merely valid."""
     loss = make_loss(case, 1, 1.0)
     _, _, bound, slopes = enclosed(case.shape, loss, problem(case.shape, 7), 0.0, 2.0**-30)
-    for part, values in zip(bound, slopes, strict=True):
+    for part, values in list(zip(bound, slopes, strict=True))[2:]:
         assert part.hi - part.lo < 1e-5
         np.testing.assert_allclose(part.lo, values[0], atol=1e-5)
 
@@ -176,7 +179,6 @@ def test_b3_interval_operations_enclose(seed):
             (iv.multiply(a, b), x * y),
             (iv.square(a), x * x),
             (iv.matmul(a, b), x @ y),
-            (iv.matmul_exact(a, b.lo), x @ np.asarray(b.lo)),
             (iv.total(a, axis=1), x.sum(axis=1)),
             (iv.drift(a, 0.5 * jnp.ones(()), b), x + 0.5 * rng.uniform() * y),
         )
@@ -200,27 +202,25 @@ def _sine():
 def test_b4_march_reaches_the_true_end():
     """One Taylor bound proves 1.5 to 2.0; the chain of cells gets within a thousandth of the sign change at pi."""
     drawn, loss, sin = _sine(), SquaredError(jnp.ones(1)), ACTIVATIONS["sin"]
-    bound, curve = mlp_ray_bound(sin, loss, *drawn), inner_product_curve(mlp(sin), loss, *drawn)
-    single = guaranteed_radius(bound, leading_coefficient(loss, ray(mlp(sin), *drawn)))
+    bound = mlp_ray_bound(sin, loss, *drawn)
+    single = guaranteed_radius(bound)
     assert 1.5 < single < 2.01
-    marched = marched_radius(bound, curve, single, cells=100)
-    assert jnp.pi - 1e-3 < marched <= jnp.pi
-    assert marched_radius(bound, curve, 0.0) == 0
+    assert jnp.pi - 1e-3 < marched_radius(bound, single, cells=100) <= jnp.pi
+    assert marched_radius(bound, 0.0) == 0
 
 
 def test_b1_bounds_and_curves_carry_their_arrays_as_pytree_leaves():
     """Else the network would be compiled in as a constant: minutes of constant folding for a real model."""
     drawn, loss, sin = _sine(), SquaredError(jnp.ones(1)), ACTIVATIONS["sin"]
     bound, curve = mlp_ray_bound(sin, loss, *drawn), inner_product_curve(mlp(sin), loss, *drawn)
-    assert len(jax.tree.leaves(as_pytree(bound))) == len(jax.tree.leaves(drawn)) + 1
-    assert len(jax.tree.leaves(estimated_ray_bound(curve))) == len(jax.tree.leaves(drawn)) + 2
+    assert len(jax.tree.leaves(as_pytree(bound))) == len(jax.tree.leaves(drawn)) + 6
+    assert len(jax.tree.leaves(estimated_ray_bound(curve))) == len(jax.tree.leaves(drawn)) + 3
     assert jax.tree.leaves(as_pytree(lambda t: t)) == []
 
 
 def test_b4_marched_radius_stops_at_the_largest():
     loss, sin = SquaredError(jnp.ones(1)), ACTIVATIONS["sin"]
-    bound, curve = mlp_ray_bound(sin, loss, *_sine()), inner_product_curve(mlp(sin), loss, *_sine())
-    assert marched_radius(bound, curve, 1.0, largest=1.5) == 1.5
+    assert marched_radius(mlp_ray_bound(sin, loss, *_sine()), 1.0, largest=1.5) == 1.5
 
 
 def test_b4_estimated_bound_is_close_but_only_a_sample():
@@ -272,7 +272,7 @@ def test_c5_the_rigorous_radius_sees_the_kink_coming():
     )
     rate = (Layer(jnp.zeros((1, 2)), jnp.ones(2)), Layer(jnp.zeros((2, 1)), jnp.zeros(1)))
     loss, x = SquaredError(jnp.ones(1)), jnp.ones((1, 1))
-    bound, curve = mlp_ray_bound(relu, loss, net, rate, x), inner_product_curve(mlp(relu), loss, net, rate, x)
-    single = guaranteed_radius(bound, jnp.asarray(2.0))
+    bound = mlp_ray_bound(relu, loss, net, rate, x)
+    single = guaranteed_radius(bound)
     assert 0.99 * kink <= single <= 1.5 * kink
-    assert 1.4 * kink < marched_radius(bound, curve, single, cells=100) <= 1.5 * kink
+    assert 1.4 * kink < marched_radius(bound, single, cells=100) <= 1.5 * kink
