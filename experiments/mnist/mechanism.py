@@ -20,7 +20,7 @@ from subliminal_toy import engine, mnist
 from subliminal_toy.mnist import mechanics, models, noise
 from subliminal_toy.mnist.models import Params
 from subliminal_toy.statistics import describe
-from theory import one_step
+from theory.coverage import recovered_fraction
 from theory.losses import kl_divergence
 
 # Of step sizes .03, .1, .3 and 1: the least distillation loss without overshoot, on a seed (999) that no result uses;
@@ -154,9 +154,8 @@ def _make_fraction(config: mnist.Config, image_shape: tuple[int, int], images: i
 
     def fraction(params: Params, delta: Params, key: jax.Array) -> jax.Array:
         shown = noise.make_noise(config, image_shape, black, key=key)[:images]
-        product = functools.partial(one_step.gauss_newton_product, model.apply, loss, params, shown)
-        found, _ = jax.scipy.sparse.linalg.cg(product, product(delta), tol=0.0, maxiter=ITERATIONS)
-        return mechanics.dot(found, delta) / mechanics.dot(delta, delta)
+        batches = shown.reshape(-1, min(images, 1024), shown.shape[-1])
+        return recovered_fraction(model.apply, loss, params, batches, delta, iterations=ITERATIONS).fraction
 
     return engine.over_runs(fraction, mesh)
 
