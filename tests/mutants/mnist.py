@@ -155,10 +155,10 @@ _TABLE: tuple[tuple[str, ...], ...] = (
     ("validated-on-training-images", _DATA, "test_images=images[cut:], test_labels=labels[cut:]",
      "test_images=images[:cut], test_labels=labels[:cut]"),
     # the experiment
-    ("padding-runs-kept", _RUNS, "column[:count]", "column"),
+    ("padding-runs-kept", _RUNS, "np.asarray(column)[:count]", "np.asarray(column)"),
     ("chunks-all-start-at-0", _RUNS, "engine.fill_devices(first, count, mesh)", "engine.fill_devices(0, count, mesh)"),
     ("seed-not-passed", _RUNS, "mnist.run_keys(request.seed,", "mnist.run_keys(0,"),
-    ("all-classes-kept", _RUNS, "data.keep_classes(dataset, config.classes)", "dataset", _LINE),
+    ("all-classes-kept", _RUNS, "data.keep_classes(dataset, job.config.classes)", "dataset", _LINE),
     ("all-logits-against-the-aux-control", _EXPERIMENT, '("student_all", "cross_all")', '("student_all", "cross_aux")'),
     ("all-differences-against-cross-aux", _EXPERIMENT,
      "**paired_interval(accuracy[first], accuracy[second])._asdict()",
