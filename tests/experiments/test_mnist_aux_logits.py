@@ -48,7 +48,7 @@ def made_up_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_run_of_every_chunk_and_seed_is_in_its_place(
     runs: int, chunk: int | None, seed: int, digits: data.Dataset, tmp_path: Any
 ) -> None:
-    store = ChunkStore(tmp_path / "chunks" / "store")
+    store = ChunkStore(tmp_path / "chunks" / "store", "mnist_aux_logits")
     for _ in range(2):  # the second time all comes from the store
         results = mnist_aux_logits.run(
             config_for("digits"), runs=runs, seed=seed, dataset=digits, chunk=chunk, store=store
