@@ -31,7 +31,7 @@ RAY = (0.0, 1 / 64, 1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1.0)  # fractions
 DISTANCES = (1 / 64, 1 / 8)
 IMAGES = (64, 256, 1024, 4096)
 AUX_LOGITS = (10, 100)  # besides the config's own
-WIDTHS = {64: 0.4, 128: 0.4, 512: 0.2, 1024: 0.2}  # units, and the share of the runs
+WIDTHS = {64: 0.4, 128: 0.4, 512: 0.2, 1024: 0.12}  # units, and the share of the runs
 ITERATIONS = 40  # of conjugate gradients
 CURVE = 40  # steps that are kept of a curve
 CLEAN = mnist.Condition("student_aux", probed=True)
