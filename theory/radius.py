@@ -38,7 +38,7 @@ BoundRay = Callable[[Array | float, Array | float], RayBound]
 Curve = Callable[[Array | float], Array]
 
 MARGIN = 2.0**-48  # the round-off of adding up a cell's lower bound, relative to its terms
-NOTHING = 2.0**-900  # below it a bound counts as zero: outward rounding turns an exact 0 into a subnormal
+NOTHING = 2.0**-600  # below it a bound counts as zero: outward rounding turns an exact 0 into about -2^-800
 
 
 class Cell(NamedTuple):

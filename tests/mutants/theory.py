@@ -107,7 +107,7 @@ _TABLE = (
      "SHRINK = (1.0,)", "conditions", "saturated"),
     ("checker-ignores-negative-curvature", "conditions.py",
      "dip = -jnp.linalg",
-     "dip = 0 * jnp.linalg", "conditions", "names_what_fails or bad_only"),
+     "dip = 0 * jnp.linalg", "conditions", "slightly_negative"),
     ("lost-statements-mixed-up", "conditions.py",
      "\"null_space\": (\"T2\",)",
      "\"null_space\": (\"T1\",)", "conditions", "names_what_fails"),

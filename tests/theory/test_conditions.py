@@ -125,6 +125,12 @@ def test_r2_saturated_softmax_is_not_called_a_failure(temperature, scale):
     assert report.failed == (), str(report)
 
 
+def test_r2_one_slightly_negative_direction_among_many_is_found():
+    """A nudge in a random direction does not see it, the Hessian does."""
+    dented = lambda z, y: jnp.sum((z - y)[1:] ** 2) - 0.01 * (z - y)[0] ** 2  # noqa: E731
+    assert "minimum" in check_imitation_loss(dented, 8, samples=8).failed
+
+
 def test_r2_a_loss_that_is_bad_only_at_large_outputs_is_found_there():
     clipped = lambda z, y: jnp.sum((z - jnp.clip(y, -100.0, 100.0)) ** 2)  # noqa: E731
     assert check_imitation_loss(clipped, 3).holds

@@ -42,27 +42,32 @@ def test_b3_softmax_range_holds_on_wide_boxes(seed):
             assert 1 - float(found.hi[row, i]) >= 0.999 * float(1 - most) - 1e-14
 
 
+_exact = np.vectorize(Fraction, otypes=[object])
+
+
 @few
 @given(seed=seeds)
 def test_b3_interval_operations_round_outwards(seed):
     """Fractions are exact, so there is no tolerance: the exact result of the very same floats lies inside."""
     rng = np.random.default_rng(seed)
     x, y = rng.normal(size=(2, 3, 3)) * 10.0 ** rng.integers(-8, 9, (2, 3, 3))
-    exact_x, exact_y = (np.vectorize(Fraction, otypes=[object])(a) for a in (x, y))
+    exact_x, exact_y = _exact(x), _exact(y)
     a, b = iv.point(jnp.asarray(x)), iv.point(jnp.asarray(y))
     half = Fraction(0.1)
+    wide, tall = np.concatenate([x, -x], axis=1), np.concatenate([y, y * (1 + 1e-13)])  # the product cancels
     pairs = (
         (iv.add(a, b), exact_x + exact_y),
         (iv.subtract(a, b), exact_x - exact_y),
         (iv.multiply(a, b), exact_x * exact_y),
         (iv.square(a), exact_x * exact_x),
         (iv.matmul(a, b), exact_x @ exact_y),
+        (iv.matmul(*(iv.point(jnp.asarray(m)) for m in (wide, tall))), _exact(wide) @ _exact(tall)),
         (iv.total(a, axis=1), exact_x.sum(axis=1)),
         (iv.average(a), exact_x.sum() / 9),
         (iv.moved(a, b, iv.point(jnp.asarray(0.1))), exact_x + half * exact_y),
     )
     for found, exact in pairs:
-        lo, hi = (np.vectorize(Fraction, otypes=[object])(np.asarray(end)) for end in found)
+        lo, hi = (_exact(np.asarray(end)) for end in found)
         assert np.all(lo <= exact)
         assert np.all(exact <= hi)
 
