@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN = .venv/bin
 RESULTS ?= experiments/results
 
-.PHONY: demo lm test check figures clean
+.PHONY: demo lm test test-all check figures docs clean
 
 demo: .venv/installed
 	$(BIN)/python -m experiments.mnist_aux_logits
@@ -15,6 +15,9 @@ lm: .venv/installed
 test: .venv/installed-test
 	$(BIN)/python -m pytest -n 2
 
+test-all: test
+	$(BIN)/python -m tests.mutants
+
 check: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -22,6 +25,9 @@ check: .venv/installed-test
 
 figures: .venv/installed
 	$(BIN)/python -m figures --results $(RESULTS)
+
+docs: .venv/installed-test
+	$(BIN)/python -m docs
 
 clean:
 	rm -rf .venv
