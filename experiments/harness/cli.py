@@ -143,7 +143,7 @@ def _train(job: Job, store: chunks.ChunkStore, options: argparse.Namespace) -> i
             with ending_in_one_line(progress, store.saved):
                 results = experiment.run(job.config, job.dataset, job.request)
             progress.close()
-            record = {"experiment": experiment.name, "config": config, "provenance": origin.record()}
+            record = {"experiment": experiment.name, "config": config, "provenance": origin.record(sum(store.earlier))}
             try:
                 files.write_json(path, record | {"results": results})
             except ValueError:

@@ -95,9 +95,9 @@ class Provenance:
             "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         }
 
-    def record(self) -> dict[str, Any]:
-        """The provenance with the seconds since the start."""
-        return {**self._record, "seconds": round(time.monotonic() - self._clock, 1)}
+    def record(self, earlier: float = 0.0) -> dict[str, Any]:
+        """The provenance with the seconds since the start, and those that earlier starts took for what was saved."""
+        return {**self._record, "seconds": round(time.monotonic() - self._clock + earlier, 1)}
 
 
 def _relative(argument: str) -> str:

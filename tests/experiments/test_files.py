@@ -124,6 +124,8 @@ DAMAGES = {
     "more runs": lambda text: forged(json.loads(text), count=4),
     "another experiment": lambda text: forged(json.loads(text), experiment="y"),
     "no checksum": lambda text: json.dumps({k: v for k, v in json.loads(text).items() if k != "sha256"}),
+    "no time": lambda text: forged({k: v for k, v in json.loads(text).items() if k != "seconds"}),
+    "a time below 0": lambda text: forged(json.loads(text), seconds=-1.0),
     "as it was once": lambda _: json.dumps(VALUES),
 }
 
@@ -161,6 +163,19 @@ def test_what_is_computed_and_what_is_loaded_have_the_same_types(tmp_path: Path)
     store = chunks.ChunkStore(tmp_path, "x")
     runs = [chunks.run_in_chunks(lambda _f, _c: {"a": [{1: (2, 3)}]}, runs=1, chunk=1, store=store) for _ in range(2)]
     assert runs == [{"a": [{"1": [2, 3]}]}] * 2
+
+
+def test_the_time_of_earlier_starts_is_known_parts_included(tmp_path: Path) -> None:
+    """The seconds of a result are those of all its runs, whenever they were computed."""
+    first = chunks.ChunkStore(tmp_path, "x")
+    first.save(0, 2, VALUES, 3.0)
+    first.part("b c").save(0, 2, VALUES, 0.5)
+    assert first.earlier == []
+    again = chunks.ChunkStore(tmp_path, "x")
+    again.load(0, 2)
+    again.part("b c").load(0, 2)
+    again.load(2, 2)
+    assert again.earlier == [3.0, 0.5]
 
 
 def test_values_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
