@@ -90,8 +90,7 @@ def needed(job: Job, dataset: mnist.Dataset, runs: int, chunk: int | None) -> Si
     data_set = 2 * (seen + tested) * pixels + seen * config.logits  # here and on the device
     run = shown * (pixels + config.logits) * (1 if config.noise in ("uniform", "gaussian", "bernoulli") else 2)
     run += students * parameters * STATE + 2 * batch * units + tested * max(config.width, config.logits) * students
-    epochs = [condition.config(config).student.epochs for condition in conditions]
-    trained = seen * config.teacher.epochs + shown * sum(epochs)
+    trained = seen * config.teacher.epochs + shown * (job.work() - config.teacher.epochs)
     flops = FLOPS * parameters * (trained + (students + 2) * tested / 3 + shown / 3)
     side_by_side = min(runs, chunk or len(jax.local_devices()))
     devices = min(side_by_side, len(jax.local_devices()))
