@@ -11,12 +11,13 @@ import pytest
 from experiments.harness.provenance import ROOT
 from tests import readme_numbers
 
-PACKAGES = ("subliminal_toy", "theory", "experiments", "figures")
+PACKAGES = ("subliminal_toy", "theory", "experiments", "figures", "docs")
 ALLOWED = {
     "subliminal_toy": {"subliminal_toy"},
     "theory": {"theory"},
     "experiments": {"experiments", "subliminal_toy", "theory", "figures"},  # figures: a command draws what it wrote
     "figures": {"figures"},
+    "docs": {"docs"},  # results, as JSON
 }
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 

@@ -24,7 +24,8 @@ TESTS: dict[str, str] = {  # source file -> the test files that should notice it
 _TABLE: tuple[tuple[str, ...], ...] = (
     ("chunk-s-checksum-ignored", _H + "chunks.py",
      'if content.pop("sha256") != _checksum(content):', 'if content.pop("sha256") == "":'),
-    ("chunk-of-other-runs-taken", _H + "chunks.py", "    if {name: content[name] for name in head} != head:\n", "    if not content:\n"),
+    ("chunk-of-other-runs-taken", _H + "chunks.py", "    if {name: content[name] for name in head} != head:\n",
+     "    if not content:\n"),
     ("chunk-s-columns-of-any-length", _H + "chunks.py", 'len(column) != head["count"]', 'len(column) > head["count"]'),
     ("chunk-s-nan-believed", _H + "chunks.py", "if lost := next(_not_finite(values), None):", "if lost := None:"),
     ("damage-passed-over-in-silence", _H + "chunks.py",
