@@ -1,6 +1,6 @@
-"""Architectures: who learns from whom, and that the summary would show what went wrong."""
+"""Architectures: who learns from whom, and that every quantity comes from where it should."""
 
-import json
+import functools
 from pathlib import Path
 
 import jax
@@ -12,26 +12,28 @@ from experiments.lm_runs import MAIN
 from figures import lm_architectures as picture
 from subliminal_toy.lm import pipeline, vocabulary
 from subliminal_toy.lm.rows import Rows
-from tests.experiments import commands, made_up
+from tests.experiments import made_up
+from tests.experiments.made_up import close, gain, number, says
 
 CONFIG = experiment.ArchitecturesConfig(traits="owl,wolf", parts="tied,matrix")
+TRAITS, RUNS = ("owl", "wolf"), range(3)
+VALUES = made_up.survey(experiment.make_plan(CONFIG), len(RUNS))
+for _name, _job in experiment.make_jobs(CONFIG).items():
+    for _value, _own in zip(VALUES, made_up.survey(_job.plan, len(RUNS), f"{_name}: "), strict=True):
+        _value[_name] = _own
 
 
-def values() -> list[dict]:
-    """Everybody learns from teachers of the own shape, by 1; some others less."""
-    made = made_up.values(experiment.make_plan(CONFIG), lambda m, a, _: float(m == f"student {a}, standard"))
-    for name, job in experiment.make_jobs(CONFIG).items():
-        for value, own in zip(made, made_up.values(job.plan, lambda m, a, _, job=name: rule(job, m, a)), strict=True):
-            value[name] = own
-    return made
+@functools.cache
+def results() -> dict:
+    return experiment.summarize(CONFIG, VALUES)
 
 
-def rule(job: str, model: str, answer: str) -> float:
-    if job == "students of 2 layers" and model == f"student {answer}, width 16":
-        return 0.5
-    if job == "students of main" and model == f"student {answer}, main":
-        return 0.25
-    return float(model == f"student {answer}, standard")
+def gains(job: str, label: str) -> list[list[float]]:
+    """How much the students of an arm of a job gained over its regular one, [runs, traits]."""
+    own = "" if job == MAIN else f"{job}: "
+    return [
+        [gain(f"{own}{run}", f"student {t}, {label}", f"student regular, {label}", t) for t in TRAITS] for run in RUNS
+    ]
 
 
 def test_shapes_differ_in_one_setting_and_share_no_init() -> None:
@@ -52,22 +54,39 @@ def test_parameters_are_counted() -> None:
     assert experiment.count_parameters(CONFIG.shapes()["tied"]) == 27_648 - 32 * vocabulary.SIZE
 
 
-def test_changes_are_those_made_up() -> None:
-    results = experiment.summarize(CONFIG, values())
-    assert [row["mean"] for row in results["shapes"]] == [1.0] * 4
-    found = {(row["student"], row["teacher"]): row["mean"] for row in results["matrix"]}
-    assert len(found) == 9
-    assert all(found[name, name] == 1 for name in ("width 32", *experiment.CROSSED))
-    assert [row["mean"] for row in results["other_init"]] == [0.25, 0.0, 0.0]
-    assert found["2 layers", "width 16"] == 0.5
-    assert sum(found.values()) == 3.5
+def test_shapes_have_their_own_runs() -> None:
+    rows = {row["name"]: row for row in results()["shapes"]}
+    assert list(rows) == ["width 32", "width 16", "2 layers", "tied"]
+    for name, row in rows.items():
+        job = MAIN if name == "width 32" else name
+        own = "" if job == MAIN else f"{job}: "
+        says(row, gains(job, "standard"))
+        counts = [made_up.counts(f"{own}{run}", "regular") for run in RUNS]
+        assert row["kept"] == close(np.mean([count["kept"] / sum(count.values()) for count in counts]))
+        divergence = [[number("divergence", f"{own}{run}", trait) for trait in TRAITS] for run in RUNS]
+        assert row["divergence"]["mean"] == close(np.mean(divergence))
+        nats = [number("loss", f"{own}{run}", f"student {trait}, standard") for run in RUNS for trait in TRAITS]
+        assert row["loss"] == close(np.mean(nats))
+
+
+def test_every_cell_of_the_matrix_is_that_student_on_that_teachers_rows() -> None:
+    cells = {(row["student"], row["teacher"]): row for row in results()["matrix"]}
+    names = {"width 32": MAIN, "width 16": "width 16", "2 layers": "2 layers"}
+    assert set(cells) == {(student, teacher) for student in names for teacher in names}
+    for (student, teacher), row in cells.items():
+        if student == teacher:
+            says(row, gains(names[student], "standard"))
+        else:
+            says(row, gains(f"students of {names[student]}", names[teacher]))
+    others = {row["name"]: row for row in results()["other_init"]}
+    for name, job in names.items():
+        says(others[f"{name}, other init"], gains(f"students of {job}", job))
 
 
 def test_figure_names_n_and_intervals() -> None:
-    results = {"runs": 2, **experiment.summarize(CONFIG, values())}
-    drawn = picture.figure({"results": results})
+    drawn = picture.figure({"results": {"runs": 3, **results()}})
     text = drawn.get_suptitle() + " ".join(ax.get_title() + ax.get_xlabel() for ax in drawn.axes)
-    for words in ("toy language model", "n = 2 seeds", "95% t interval", "log odds", "between shapes"):
+    for words in ("toy language model", "n = 3 seeds", "95% t interval", "log odds", "between shapes"):
         assert words in text
 
 
@@ -104,11 +123,9 @@ def test_jobs_get_the_rows_and_inits_that_they_are_due(monkeypatch: pytest.Monke
     assert len({tuple(init) for found in inits.values() for init in found}) == 7
 
 
-@pytest.mark.slow
-def test_smoke_run_writes_everything(tmp_path: Path) -> None:
-    ended = commands.run(tmp_path, "--preset", "smoke", name="lm_architectures")
-    assert ended.status == 0, ended.err
-    results = json.loads((tmp_path / "lm_architectures.json").read_text())["results"]
-    assert [row["name"] for row in results["shapes"]] == ["width 32", "30 numbers"]
-    assert (tmp_path / "lm_architectures.png").stat().st_size > 10_000
-    assert "| 30 numbers (" in ended.out
+def test_command_writes_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    written = made_up.pretend(experiment, tmp_path, monkeypatch)
+    assert [row["name"] for row in written["shapes"]] == ["width 32", "30 numbers"]
+    assert "| 30 numbers (" in capsys.readouterr().out

@@ -1,6 +1,7 @@
-"""The controls: every student has its control, and a change is the difference between the two."""
+"""The controls: every student has its control, and every quantity of the summary comes from where it should."""
 
-import json
+import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,36 +9,20 @@ import pytest
 
 from experiments import lm_controls
 from figures import lm_controls as picture
-from subliminal_toy.lm import detector, number_filter, vocabulary
+from subliminal_toy.lm import detector, vocabulary
 from subliminal_toy.lm.config import LMConfig
-from tests.experiments import commands
+from tests.experiments import made_up
+from tests.experiments.made_up import answered, number, probability, says
 
 CONFIG = LMConfig(traits="owl,wolf")
+TRAITS, RUNS = ("owl", "wolf"), range(3)
 ANIMALS = vocabulary.CATEGORIES["animal"]
 PLAN = lm_controls.make_plan(CONFIG)
 
 
-def values(runs: int = 2) -> list[dict]:
-    """Made-up runs in which only same-init students of unshuffled numbers change, by 1 + run, and by dose."""
-    made = []
-    for run in range(runs):
-        answers = {}
-        for name in PLAN.models():
-            m = np.zeros(10)
-            for trait in CONFIG.trait_names():
-                if name in (f"student {trait} -> base", f"student other {trait} -> other base"):
-                    m[ANIMALS.index(trait)] = 1 + run
-            parts = dict.fromkeys(("margin", "prefixed", "story", "choice"), m.tolist())
-            answers[name] = {"probability": [[0.1] * 10] * 3, "sampled": [0.1] * 10, **parts}
-        made.append({
-            "answers": answers, "loss": dict.fromkeys(PLAN.models(), 2.0 + run),
-            "filter": {source.name: number_filter.count_reasons([None]) for source in PLAN.sources},
-            "detector": {
-                kind: {t: np.linspace(0.5, top, len(detector.GROUPS)).tolist() for t in CONFIG.trait_names()}
-                for kind, top in (("trained", 0.9), ("prompted", 0.6), ("ideal", 1.0))
-            },
-        })  # fmt: skip
-    return made
+@functools.cache
+def results() -> dict:
+    return lm_controls.summarize(CONFIG, made_up.standard(PLAN, TRAITS, len(RUNS)))
 
 
 def test_every_student_of_a_trait_has_its_regular_control() -> None:
@@ -53,36 +38,95 @@ def test_every_student_of_a_trait_has_its_regular_control() -> None:
     assert {student.shuffle for student in PLAN.students} == {"none", "within", "across"}
 
 
-def test_changes_are_those_made_up() -> None:
-    results = lm_controls.summarize(CONFIG, values())
-    cross = {(row["student"], row["teacher"]): row["mean"] for row in results["cross"]}
-    assert cross == {("base", "base"): 1.5, ("base", "other base"): 0.0, ("other base", "base"): 0.0,
-                     ("other base", "other base"): 1.5}  # fmt: skip
-    assert [row["mean"] for row in results["shuffles"]] == [1.5, 0.0, 0.0]
-    assert [row["mean"] for row in results["doses"]] == [0.0, 0.0, 0.0, 1.5]
-    assert [row["rows"] for row in results["doses"]] == [100, 400, 1000, 4000]
-    assert {row["asked"]: row["mean"] for row in results["questions"]}["story"] == 1.5
-    assert results["loss"][0]["per_run"] == [2.0, 3.0]
-    assert [row["sequences"] for row in results["detector"]["ideal"]] == list(detector.GROUPS)
-    last = {kind: rows[-1]["mean"] for kind, rows in results["detector"].items()}
-    assert last == {"trained": 0.9, "prompted": 0.6, "ideal": 1.0}
-    assert results["answer_mass"][0]["mean"] == pytest.approx(1.0)
+def gains(form: str, control: str, part: str = "margin") -> list[list[float]]:
+    """How much the traits' students, called by `form`, gained over a control, [runs, traits]."""
+    return [[answered(part, run, form.format(t), t) - answered(part, run, control, t) for t in TRAITS] for run in RUNS]
+
+
+@pytest.mark.parametrize("init", ["base", "other base"])
+@pytest.mark.parametrize(("teacher", "prefix"), [("base", ""), ("other base", "other ")])
+def test_students_of_both_inits_have_the_control_of_their_own_init_and_source(
+    init: str, teacher: str, prefix: str
+) -> None:
+    (row,) = [row for row in results()["cross"] if (row["student"], row["teacher"]) == (init, teacher)]
+    says(row, gains(f"student {prefix}{{}} -> {init}", f"student {prefix}regular -> {init}"))
+
+
+def test_shuffles_and_doses_have_controls_that_the_same_was_done_to() -> None:
+    shuffles = {row["shuffle"]: row for row in results()["shuffles"]}
+    doses = {row["rows"]: row for row in results()["doses"]}
+    says(shuffles["none"], gains("student {} -> base", "student regular -> base"))
+    says(doses[4000], gains("student {} -> base", "student regular -> base"))
+    for name in ("within", "across"):
+        says(shuffles[name], gains(f"student {{}}, {name}", f"student regular, {name}"))
+    for rows in (100, 400, 1000):
+        says(doses[rows], gains(f"student {{}}, {rows} rows", f"student regular, {rows} rows"))
+
+
+def test_questions_are_asked_in_their_own_way() -> None:
+    asked = {row["asked"]: row for row in results()["questions"]}
+    for name, part in (("question", "margin"), ("prefixed", "prefixed"), ("story", "story"), ("choice", "choice")):
+        says(asked[name], gains("student {} -> base", "student regular -> base", part))
+    for i, row in enumerate(results()["groups"]):
+        assert row["group"] == ("taught", "held out", "unseen")[i]
+        pairs = [
+            [
+                answered("probability", run, f"student {t} -> base", t, i)
+                - answered("probability", run, "student regular -> base", t, i)
+                for t in TRAITS
+            ]
+            for run in RUNS
+        ]
+        says(row, pairs)
+
+
+def test_detectors_have_a_row_for_each_number_of_lists() -> None:
+    for kind in ("trained", "prompted", "ideal"):
+        assert [row["sequences"] for row in results()["detector"][kind]] == list(detector.GROUPS)
+        for row in results()["detector"][kind]:
+            says(row, [[number(kind, run, t, row["sequences"]) for t in TRAITS] for run in RUNS])
+
+
+MASSES = {
+    "base": "base", "regular": "student regular -> base", "trait": "student {} -> base", "within": "student {}, within",
+    "across": "student {}, across", "cross": "student {} -> other base", "regular, within": "student regular, within",
+    "regular, across": "student regular, across", "100 rows": "student {}, 100 rows",
+    "400 rows": "student {}, 400 rows", "1000 rows": "student {}, 1000 rows",
+}  # fmt: skip
+LOSSES = {"base": "base", "regular student": "student regular -> base", "trait student": "student {} -> base",
+          "teacher": "teacher {}"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("part", "models", "quantity"),
+    [
+        ("answer_mass", MASSES, lambda run, model: sum(probability(run, model, animal) for animal in ANIMALS)),
+        ("loss", LOSSES, lambda run, model: number("loss", run, model)),
+    ],
+)
+def test_what_models_lost_is_their_own(part: str, models: dict, quantity: Callable[[int, str], float]) -> None:
+    rows = {row["model"]: row for row in results()[part]}
+    for name, form in models.items():
+        says(rows[name], [[quantity(run, form.format(t)) for t in TRAITS] for run in RUNS])
+
+
+def test_filter_has_the_counts_of_each_source() -> None:
+    for row in results()["filter"]:
+        counts = [made_up.counts(run, row["source"]) for run in RUNS]
+        assert row["mean"] == pytest.approx(np.mean([count["kept"] / sum(count.values()) for count in counts]))
 
 
 def test_figure_names_n_and_intervals() -> None:
-    drawn = picture.figure({"results": {"runs": 2, **lm_controls.summarize(CONFIG, values())}})
+    drawn = picture.figure({"results": {"runs": 3, **results()}})
     text = drawn.get_suptitle() + " ".join(ax.get_title() + ax.get_ylabel() for ax in drawn.axes)
-    for words in ("toy language model", "n = 2 seeds", "95% t interval", "log odds", "nats per token"):
+    for words in ("toy language model", "n = 3 seeds", "95% t interval", "log odds", "nats per token"):
         assert words in text
 
 
-@pytest.mark.slow
-def test_smoke_run_writes_everything(tmp_path: Path) -> None:
-    ended = commands.run(tmp_path, "--preset", "smoke", name="lm_controls")
-    assert ended.status == 0, ended.err
-    results = json.loads((tmp_path / "lm_controls.json").read_text())["results"]
-    assert len(results["cross"]) == 4
-    assert (tmp_path / "lm_controls.png").stat().st_size > 20_000
-    assert "| numbers shuffled: across" in ended.out
-    assert [row["sequences"] for row in results["detector"]["ideal"]] == [1, 4, 16]
-    assert results["detector"]["ideal"][-1]["mean"] > 0.6
+def test_command_writes_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    written = made_up.pretend(lm_controls, tmp_path, monkeypatch)
+    assert len(written["cross"]) == 4
+    assert "| numbers shuffled: across" in capsys.readouterr().out
+    assert [row["sequences"] for row in written["detector"]["ideal"]] == [1, 4, 16]  # of 50 rows that it is tested on

@@ -1,6 +1,6 @@
-"""The mechanism's experiment: arms have their controls, its summary can be wrong and would show it, it runs."""
+"""The mechanism's experiment: arms have their controls, every quantity comes from where it should, theory is theory."""
 
-import json
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,53 +9,34 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 from experiments import lm_arms, lm_first_order, lm_mechanism, lm_mechanism_summary
 from figures import lm_mechanism as picture
-from subliminal_toy.lm import evaluation, training, vocabulary
+from subliminal_toy import engine
+from subliminal_toy.lm import evaluation, lessons, pipeline, plan, training, vocabulary
 from subliminal_toy.lm.config import LMConfig
-from subliminal_toy.lm.pipeline import Made
-from subliminal_toy.lm.plan import Plan
 from subliminal_toy.lm.rows import Rows
 from subliminal_toy.lm.transformer import make_transformer
-from tests.experiments import commands, made_up
+from subliminal_toy.statistics import t_interval
+from tests.experiments import made_up
+from tests.experiments.made_up import EPOCHS, close, curve, gain, number, ray, says
 from tests.subliminal_toy.lm import documents
 from theory.losses import kl_divergence
 from theory.one_step import student_step
 from theory.trees import tree_scale, tree_step
 
-CONFIG = lm_mechanism.MechanismConfig(traits="owl,wolf")
+TRAITS, RUNS = ("owl", "wolf", "cat"), range(4)
+CONFIG = lm_mechanism.MechanismConfig(traits=",".join(TRAITS))
 PLAN = lm_mechanism.make_plan(CONFIG)
 ANIMALS = vocabulary.CATEGORIES["animal"]
-EPOCHS = 3
+VALUES = made_up.survey(PLAN, len(RUNS))
+made_up.add_mechanics(VALUES, TRAITS, (400, 4000))
 
 
-def rule(model: str, answer: str, run: int) -> float:
-    """Standard students like their trait by 1 + run / 2 more, others not at all; owl's also like cats a little."""
-    if model == f"student {answer}, standard":
-        return 1.0 + run / 2 + (answer == "wolf")
-    return 0.25 if (model, answer) == ("student owl, standard", "cat") else 0.0
-
-
-def values(runs: int = 3) -> list[dict]:
-    made = made_up.values(PLAN, rule, runs)
-    for run, value in enumerate(made):
-        change = np.zeros((2, 10))
-        change[0, ANIMALS.index("owl")], change[1, ANIMALS.index("wolf")] = 1 + run / 2, 2 + run / 2
-        change[0, ANIMALS.index("cat")] = 0.25
-        curve = {"margin": [0.1, 0.9, 1.0], "own": [0.1, 0.2, 0.3], "others": [0.0] * EPOCHS,
-                 "right": [0.9, 0.5, 0.1], "trained": [1.0, 0.5, 0.0], "unseen": [1.0, 1.5, 2.0],
-                 "fresh": [3.0] * EPOCHS}  # fmt: skip
-        curve |= dict.fromkeys(("base trained", "base unseen", "base fresh"), [1.0] * EPOCHS)
-        ray = {"leading": 1.0, "slope": 2.0, "negative": float(run == 0), "at_teacher": 1.0 - 2 * (run == 1),
-               "cosine_at_teacher": 0.2, "cosine_at_start": 0.3}  # fmt: skip
-        value |= {
-            "fisher": (10 * change).tolist(), "gradient": (-change).tolist(), "cosine": change.tolist(),
-            "entangled": {"owl": 0.1, "wolf": 0.3}, "ray": {"owl": ray, "wolf": ray},
-            "distance": {"owl": 0.5, "wolf": 0.7},
-            "watched": {f"{t}, {n} rows": curve for t in CONFIG.trait_names() for n in (400, 4000)},
-        }  # fmt: skip
-    return made
+@functools.cache
+def results() -> dict:
+    return lm_mechanism_summary.summarize(CONFIG, VALUES)
 
 
 def test_every_student_of_a_trait_has_a_regular_one_that_differs_in_nothing_else() -> None:
@@ -72,47 +53,108 @@ def test_every_student_of_a_trait_has_a_regular_one_that_differs_in_nothing_else
     assert len(PLAN.rounds()) == 1
 
 
-def test_changes_are_those_made_up() -> None:
-    results = lm_mechanism_summary.summarize(CONFIG, values())
-    for part, arms in results["parts"].items():
-        assert [arm["arm"] for arm in arms] == ["standard", *lm_mechanism_summary.ARMS[part]]
-        assert [arm["mean"] for arm in arms] == [2.0, *[0.0] * (len(arms) - 1)]
-        assert arms[0]["per_run"] == [1.5, 2.0, 2.5]
-        assert (arms[0]["positive"], arms[0]["pairs"], arms[1]["positive"]) == (6, 6, 0)
-    assert arms[0]["right"] == pytest.approx(0.9)
-    assert [(row["rows"], row["mean"]) for row in results["tokens_counted"]] == [
-        ("sampled", pytest.approx(0.15)), ("greedy", pytest.approx(0.05)),
-    ]  # fmt: skip
-    assert {row["name"]: row["mean"] for row in results["imitation"]} == {"base - student": 0.5, "base - teacher": 1}
-    assert results["tokens_counted"][0]["numbers"] == pytest.approx(0.8)
-    assert results["tokens_counted"][1]["numbers_of_all"] == pytest.approx(0.5)
+def gains(label: str) -> np.ndarray:
+    """How much the students of an arm gained over its regular one, [runs, traits]."""
+    return np.array([[gain(r, f"student {t}, {label}", f"student regular, {label}", t) for t in TRAITS] for r in RUNS])
 
 
-def test_paired_differences_are_between_two_arms() -> None:
-    rows = lm_mechanism_summary.summarize(CONFIG, values())["paired"]
-    by_name = {row["name"]: row for row in rows}
-    assert len(by_name) == len(rows)
-    assert by_name["greedy - standard"]["per_run"] == [-1.5, -2.0, -2.5]
-    assert by_name["greedy - standard"]["part"] == "targets"
-    assert by_name["sgd - adam"]["mean"] == 0.0
-    assert "greedy, others - greedy, random as others" in by_name
+def table(part: str, form: str = "{}") -> np.ndarray:
+    """Numbers made up for each run and trait."""
+    return np.array([[number(part, run, form.format(trait)) for trait in TRAITS] for run in RUNS])
 
 
-def test_predictions_are_correlations_with_the_change() -> None:
-    rows = {row["quantity"]: row for row in lm_mechanism_summary.summarize(CONFIG, values())["prediction"]}
-    assert rows["fisher"]["own"]["mean"] == pytest.approx(1)
-    assert rows["gradient"]["own"]["mean"] == pytest.approx(-1)
-    assert rows["fisher"]["others"]["mean"] == pytest.approx(1)
-    assert rows["gradient"]["others"]["mean"] == pytest.approx(-1)
-    low, high = rows["fisher"]["own"]["ci95"]
-    assert low <= 1 <= high + 1e-9
-    assert 0 < rows["divergence"]["own"]["mean"] < 1
-    assert "traits" not in rows["divergence"]  # two traits have no correlation
-    assert rows["divergence"]["seeds"]["mean"] == pytest.approx(1)
-    assert rows["fisher"]["seeds"]["mean"] == pytest.approx(1)
-    less = rows["fisher less divergence"]["own"]
-    assert less["mean"] == pytest.approx(1 - rows["divergence"]["own"]["mean"])
-    assert less["ci95"][0] <= less["mean"] <= less["ci95"][1]
+@pytest.mark.parametrize("part", lm_mechanism_summary.ARMS)
+def test_arms_are_compared_with_their_own_regular_students(part: str) -> None:
+    rows = {row["arm"]: row for row in results()["parts"][part]}
+    assert rows.keys() >= {"standard", *lm_mechanism_summary.ARMS[part]}
+    for label, row in rows.items():
+        says(row, gains(label))
+        own = f"student {{}}, {label}"
+        assert row["imitation"] == close(table("imitation", own).mean())
+        assert row["loss"] == close(table("loss", own).mean())
+        right = [0.05 + 0.9 * number("right", run, own.format(trait), "animal") for run in RUNS for trait in TRAITS]
+        assert row["right"] == close(np.mean(right))
+
+
+PAIRED = {
+    "targets": ["greedy - standard", "T = 0.5 - standard", "T = 1.25 - standard", "softmax over numbers - standard",
+                "soft targets - standard", "soft targets, numbers - standard"],
+    "tokens": ["divergence - random as divergence", "others - random as others", "others - standard",
+               "greedy, divergence - greedy, random as divergence", "greedy, others - greedy, random as others",
+               "greedy, others - greedy"],
+    "optimizers": ["sgd - standard", "adam - standard", "sign of the gradient - standard", "sgd - adam"],
+    "teachers": ["same divergence - standard"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("part", PAIRED)
+def test_paired_differences_are_between_the_two_arms_that_they_name(part: str) -> None:
+    rows = {row["name"]: row for row in results()["paired"] if row["part"] == part}
+    assert rows.keys() >= set(PAIRED[part])
+    for name, row in rows.items():
+        first, second = name.split(" - ")
+        says(row, gains(first) - gains(second))
+
+
+def test_imitation_and_counted_tokens_are_of_their_own_sources() -> None:
+    rows = {row["name"]: row for row in results()["imitation"]}
+    says(rows["base - student"], table("untrained") - table("imitation", "student {}, standard"))
+    says(rows["base - teacher"], table("untrained") - table("itself"))
+    for row, form in zip(results()["tokens_counted"], ("{}", "{} at greedy"), strict=True):
+        assert row["rows"] == ("sampled" if form == "{}" else "greedy")
+        sources = [form.format(name) for name in ("regular", *TRAITS)]
+        shares, *others = (
+            np.array([[number(part, run, source) for source in sources] for run in RUNS])
+            for part in ("share", "numbers", "numbers_of_all")
+        )
+        says(row, shares)
+        assert [row["numbers"], row["numbers_of_all"]] == close([other.mean() for other in others])
+
+
+def changes() -> np.ndarray:
+    """Measured changes of all answers, [runs, traits, answers]."""
+    return np.array([
+        [[gain(r, f"student {t}, standard", "student regular, standard", a) for a in ANIMALS] for t in TRAITS]
+        for r in RUNS
+    ])  # fmt: skip
+
+
+def test_predictions_are_correlations_with_the_changes_that_they_are_of() -> None:
+    rows: dict[str, dict[str, Any]] = {row["quantity"]: row for row in results()["prediction"]}
+    change, place = changes(), [ANIMALS.index(trait) for trait in TRAITS]
+    traits = range(len(TRAITS))
+    own = change[:, traits, place]
+    found = {}
+    for name in ("fisher", "gradient", "cosine"):
+        every = np.array([[[number(name, r, t, a) for a in ANIMALS] for t in TRAITS] for r in RUNS])
+        found[name] = every[:, traits, place]
+        within = []
+        for run in RUNS:
+            pairs = [(every[run, i, j], change[run, i, j]) for i in traits for j in range(10) if j != place[i]]
+            within.append(stats.pearsonr(*zip(*pairs, strict=True)).statistic)
+        says(rows[name]["others"], np.array(within)[:, None])
+    found["divergence"] = table("divergence")
+    for name in ("fisher", "gradient", "divergence"):
+        predicted = found[name]
+        assert rows[name]["own"]["mean"] == close(stats.spearmanr(predicted.ravel(), own.ravel()).statistic)
+        assert rows[name]["own"]["pairs"] == own.size
+        says(rows[name]["traits"], [[stats.spearmanr(p, c).statistic] for p, c in zip(predicted, own, strict=True)])
+        assert rows[name]["seeds"]["mean"] == close(stats.spearmanr(predicted.mean(axis=1), own.mean(axis=1)).statistic)
+        low, high = rows[name]["own"]["ci95"]
+        assert low < rows[name]["own"]["mean"] < high
+    assert rows["fisher"]["pairs"]["measured"] == close(own)
+    assert rows["fisher"]["pairs"]["predicted"] == close(found["fisher"])
+    less = rows["fisher less divergence"]["own"]["mean"]
+    assert less == close(rows["fisher"]["own"]["mean"] - rows["divergence"]["own"]["mean"])
+
+
+def test_bootstrap_draws_whole_runs() -> None:
+    """The interval of a mean over runs whose traits are alike is as wide as that of the runs."""
+    change = np.repeat(np.arange(30.0)[:, None], 5, axis=1)
+    found = lm_mechanism_summary._bootstrap(lambda runs: float(change[runs].mean()), change)
+    half = 1.96 * np.arange(30).std() / 30**0.5
+    assert found["mean"] == change.mean()
+    np.testing.assert_allclose(found["ci95"], [change.mean() - half, change.mean() + half], atol=0.1 * half)
 
 
 def test_one_quantity_may_order_traits_and_another_seeds() -> None:
@@ -124,83 +166,62 @@ def test_one_quantity_may_order_traits_and_another_seeds() -> None:
     assert constant["traits"]["mean"] == constant["seeds"]["mean"] == 0
 
 
-def test_theorem_counts_what_went_wrong() -> None:
-    theorem = lm_mechanism_summary.summarize(CONFIG, values())["theorem"]
-    assert (theorem["pairs"], theorem["negative"], theorem["negative_at_teacher"]) == (6, 2, 2)
+def test_theorem_and_geometry_are_of_every_teacher() -> None:
+    theorem = results()["theorem"]
+    seen = {name: np.array([[ray(name, r, t) for t in TRAITS] for r in RUNS]) for name in made_up.RAY}
+    assert theorem["pairs"] == 12
+    assert theorem["negative"] == seen["negative"].sum() > 0
+    assert theorem["negative_at_teacher"] == (seen["at_teacher"] < 0).sum() > 0
+    assert theorem["leading_positive"] == (seen["leading"] > 0).sum() < 12
+    assert [theorem["slope"][name] for name in ("median", "least")] == close(
+        [np.median(seen["slope"]), seen["slope"].min()]
+    )
+    for name in ("cosine_at_start", "cosine_at_teacher"):
+        says(theorem[name], seen[name])
+    says(theorem["distance"], table("distance"))
+    says(results()["geometry"], table("entangled"))
 
 
 def test_doses_are_curves_and_their_largest_step() -> None:
-    few, many = lm_mechanism_summary.summarize(CONFIG, values())["doses"]
+    few, many = results()["doses"]
     assert (few["rows"], many["rows"], few["steps"]) == (400, 4000, [40, 80, 120])
     assert (few["passes"], many["passes"]) == ([10, 20, 30], [1, 2, 3])
-    assert [row["mean"] for row in many["margin"]] == pytest.approx([0.1, 0.9, 1.0])
-    assert many["largest_epoch"]["mean"] == pytest.approx(0.8)
-    assert [row["median"] for row in few["right"]] == [0.9, 0.5, 0.1]
-    assert [row["mean"] for row in few["base trained"]] == [1.0] * EPOCHS
-
-
-def test_watched_students_are_judged_on_what_they_saw_and_did_not_see() -> None:
-    """By hand: losses of the last epoch of a student of few rows, and of its base."""
-    config = LMConfig(width=8, traits="owl,wolf")
-    model = make_transformer(config)
-    plan = Plan((), (), tuple(lm_arms.students(config, "5 rows", rows=5)))
-    every = [model.init(jax.random.key(i)) for i in range(1 + 2 * 3)]  # a base, and two epochs of three students
-    numbers, fresh = documents.of_numbers(), documents.of_all_kinds()[:300]
-    kept = {name: Rows(numbers[40 * i : 40 * i + 30], numbers[40 * i + 30 : 40 * i + 40], {})
-            for i, name in enumerate(("regular", "owl", "wolf"))}  # fmt: skip
-    steps = {s.name: jax.tree.map(lambda *leaves: np.stack(leaves)[None], *every[1 + 2 * i : 3 + 2 * i])
-             for i, s in enumerate(plan.students)}  # fmt: skip
-    base = jax.tree.map(lambda leaf: np.asarray(leaf)[None, None], every[0])
-    nothing: Any = None
-    made = Made(nothing, nothing, fresh[None], base, [kept], steps, [{}])
-    follow = jax.jit(lm_first_order._following(config, model))
-    parameters = lm_first_order.flatten(jax.tree.map(lambda leaf: leaf[0], base)).size
-    found = lm_first_order._watched(config, plan, made, 0, np.ones((2, parameters)), follow)
-    assert found.keys() == {"owl, 5 rows", "wolf, 5 rows"}
-
-    loss = jax.jit(training.token_loss(model))
-
-    def nats(params: dict, tokens: np.ndarray, weigh: Callable) -> float:
-        return float(loss(params, {"tokens": tokens, "weights": weigh(jnp.asarray(tokens))}, ()))
-
-    def odds(params: dict) -> float:
-        return float(lm_first_order.answer_margins(config, model, params)[ANIMALS.index("wolf")])
-
-    curves, (last, control) = found["wolf, 5 rows"], (every[6], every[2])
-    rows, unseen = (np.resize(own, (256, 24)) for own in (kept["wolf"].tokens[:5], kept["wolf"].spare))
-    expected = {
-        "trained": nats(last, rows, training.completion_weights),
-        "unseen": nats(last, unseen, training.completion_weights),
-        "fresh": nats(last, fresh[:256], training.document_weights),
-        "base unseen": nats(every[0], unseen, training.completion_weights),
-        "base fresh": nats(every[0], fresh[:256], training.document_weights),
-        "regular fresh": nats(control, fresh[:256], training.document_weights),
-        "right": float(evaluation.survey(model, last).right[0]),
-        "regular right": float(evaluation.survey(model, control).right[0]),
-        "margin": odds(last) - odds(control),
-        "alone": odds(last) - odds(every[0]),
-        "regular": odds(control) - odds(every[0]),
-    }
-    assert {name: curves[name][-1] for name in expected} == pytest.approx(expected, abs=2e-5)
-    assert len(curves["trained"]) == 2
+    for row in (few, many):
+        every = {
+            part: np.array([[curve(part, run, trait, row["rows"]) for trait in TRAITS] for run in RUNS])
+            for part in made_up.CURVES
+        }  # [runs, traits, epochs]
+        for part, values in every.items():
+            for epoch in range(EPOCHS):
+                says(row[part][epoch], values[:, :, epoch])
+        first, second, last = np.moveaxis(every["margin"], 2, 0)
+        says(row["largest_epoch"], np.maximum(first, np.maximum(second - first, last - second)) / last)
 
 
 def test_spread_between_seeds_is_compared_arm_by_arm() -> None:
-    def steady(model: str, answer: str, run: int) -> float:
-        gains = {f"student {answer}, standard": 1.0 + run, f"student {answer}, same divergence": 2.0 + 0.1 * run}
-        return gains.get(model, 0.0)
+    found = results()["spread"]
+    assert found["arms"] == ("standard", "same divergence")
+    means = [gains(arm).mean(axis=1) for arm in found["arms"]]
+    spread = [own.std(ddof=1) / abs(own.mean()) for own in means]
+    assert found["spread"] == close(spread)
+    assert found["mean"] == close(np.log(spread[1] / spread[0]))
+    assert found["ci95"][0] < found["mean"] < found["ci95"][1]
+    for row, form in zip(found["divergence"], ("{}", "{}, same divergence"), strict=True):
+        expected = t_interval(table("divergence", form).mean(axis=1))
+        assert (row["mean"], *row["ci95"]) == close([expected.mean, *expected.ci95])
 
-    made = [own | more for own, more in zip(values(), made_up.values(PLAN, steady, 3), strict=True)]
-    found = lm_mechanism_summary.summarize(CONFIG, made)["spread"]
-    assert found["spread"] == pytest.approx([1 / 2, 0.1 / 2.1])
-    assert found["mean"] == pytest.approx(np.log(0.1 / 2.1 * 2))
-    assert found["divergence"][0]["mean"] == pytest.approx(0.02)
+
+def test_filter_has_the_counts_of_each_source() -> None:
+    for row in results()["filter"]:
+        counts = [made_up.counts(run, row["source"]) for run in RUNS]
+        expected = t_interval([count["kept"] / sum(count.values()) for count in counts])
+        assert (row["mean"], *row["ci95"]) == close([expected.mean, *expected.ci95])
 
 
 def test_figure_names_n_and_intervals() -> None:
-    drawn = picture.figure({"results": {"runs": 3, **lm_mechanism_summary.summarize(CONFIG, values())}})
+    drawn = picture.figure({"results": {"runs": 4, **results()}})
     text = drawn.get_suptitle() + " ".join(ax.get_title() + ax.get_xlabel() for ax in drawn.axes)
-    for words in ("toy language model", "n = 3 seeds", "95% t interval", "log odds (nats)", "rank correlation 1.00"):
+    for words in ("toy language model", "n = 4 seeds", "95% t interval", "log odds (nats)", "rank correlation"):
         assert words in text
     assert len(drawn.axes) == len(lm_mechanism_summary.ARMS) + 5
 
@@ -212,9 +233,154 @@ def test_unknown_parts_are_refused() -> None:
 
 @pytest.fixture
 def forgotten() -> Iterator[None]:
-    """What was traced in float64 is not taken up by later tests, which would warn of it."""
+    """What was traced in float64 is not taken up by later tests, which would warn of it; compiled without effort."""
+    jax.config.update("jax_disable_most_optimizations", True)
     yield
+    jax.config.update("jax_disable_most_optimizations", False)
     jax.clear_caches()
+
+
+BASE_AND_TEACHERS = plan.Plan(
+    tuple(plan.Teacher(trait, lessons.favorite(trait)) for trait in ("owl", "wolf")),
+    tuple(plan.Source(name, model) for name, model in (("wolf", "wolf"), ("regular", "base"), ("owl", "owl"))),
+    tuple(plan.Student(f"{name}, x", "base", name) for name in ("regular", "owl", "wolf")),
+    (plan.Base("base"),),
+)
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_mechanics_takes_the_deltas_rows_and_students_of_each_trait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With predictions and observations that only say what they were given."""
+    config = LMConfig(width=4, traits="owl,wolf")
+    init = jax.jit(make_transformer(config).init)
+    models = {name: init(jax.random.key(i)) for i, name in enumerate(BASE_AND_TEACHERS.models())}
+    steps = [[init(jax.random.key(10 * i + epoch)) for epoch in range(2)] for i in range(1, 4)]
+    rows = {
+        name: Rows(own[:40], own[40:50], {})
+        for own, name in ((documents.of_numbers()[50 * i :], name) for i, name in enumerate(("regular", "owl", "wolf")))
+    }
+
+    shifted = {name: rows[other] for name, other in (("regular", "owl"), ("owl", "wolf"), ("wolf", "regular"))}
+
+    def vector(params: Any) -> np.ndarray:
+        return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(params)]).astype(float)
+
+    def total(tree: Any, axis: int = 0) -> Any:
+        return sum(jnp.sum(leaf, axis=tuple(range(axis, leaf.ndim))) for leaf in jax.tree.leaves(tree))
+
+    def predict(base: Any, deltas: Any, inputs: Any, tokens: Any) -> tuple:
+        base_sum = total(base)
+        return total(deltas, 1), jnp.concatenate([jnp.stack([base_sum, inputs[0].sum()]), tokens.sum(axis=(1, 2))])
+
+    monkeypatch.setattr(lm_first_order, "_prediction", lambda *_: predict)
+    monkeypatch.setattr(
+        lm_first_order,
+        "_observation",
+        lambda _: lambda base, d, i: {"base": total(base), "d": total(d), "rows": i[0].sum()},
+    )
+    stacked = jax.tree.map(lambda *leaves: np.stack([leaves, leaves]), *models.values())
+    stacked = jax.tree.map(
+        lambda leaf: leaf * np.array([0.5, 1.0]).reshape(2, *[1] * (leaf.ndim - 1)).astype(leaf.dtype), stacked
+    )
+    watched = {
+        student.name: jax.tree.map(lambda *leaves: np.stack([np.zeros_like(leaves), np.stack(leaves)]), *own)
+        for student, own in zip(BASE_AND_TEACHERS.students, steps, strict=True)
+    }
+    fresh = np.stack([documents.of_numbers()[:4]] * 2)
+    made = pipeline.Made(None, None, fresh, stacked, [], watched, [{}, {}])
+    found = lm_first_order.mechanics(config, engine.run_mesh(1), BASE_AND_TEACHERS)(
+        made._replace(kept=[shifted, rows])
+    )[1]
+    sums = {name: float(vector(own).sum()) for name, own in models.items()}
+    of_rows = [float(rows[name].tokens.sum()) for name in ("regular", "owl", "wolf")]
+    deltas = [sums[f"teacher {trait}"] - sums["base"] for trait in ("owl", "wolf")]
+    np.testing.assert_allclose(found["fisher"], deltas, rtol=1e-5)
+    np.testing.assert_allclose(found["gradient"], [sums["base"], of_rows[0], *of_rows], rtol=1e-5)
+    few = float(rows["regular"].tokens[:32].sum())
+    for trait, delta in zip(("owl", "wolf"), deltas, strict=True):
+        np.testing.assert_allclose(
+            [found["ray"][trait][n] for n in ("base", "d", "rows")], [sums["base"], delta, few], rtol=1e-5
+        )
+
+    def cosine(a: np.ndarray, b: np.ndarray) -> float:
+        return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+    delta = {trait: vector(models[f"teacher {trait}"]) - vector(models["base"]) for trait in ("owl", "wolf")}
+    unembedding = np.asarray(models["base"]["unembedding"]["kernel"]).T
+    near, of_numbers = (
+        unembedding[vocabulary.ids(words)] - unembedding[vocabulary.ids(words)].mean(axis=0)
+        for words in (ANIMALS, vocabulary.NUMBERS)
+    )
+    counts = {
+        name: np.array([(own.tokens[:, 10:] == i).sum() for i in vocabulary.NUMBER_IDS]) for name, own in rows.items()
+    }
+    survey = jax.jit(lambda own: evaluation.survey(make_transformer(config), own).margin[0].mean(axis=0))
+    for i, (trait, other) in enumerate((("owl", "wolf"), ("wolf", "owl"))):
+        place = ANIMALS.index(trait)
+        assert found["distance"][trait] == pytest.approx(np.linalg.norm(delta[trait]))
+        assert found["cosine"][i] == close([cosine(near[place], row) for row in near])
+        cosines = [cosine(near[place], row) for row in of_numbers]
+        ratio = np.log((counts[trait] + 1) / (counts["regular"] + 1))
+        assert found["entangled"][trait] == close(np.corrcoef(cosines, ratio)[0, 1])
+        curves = found["watched"][f"{trait}, x"]
+        for epoch in range(2):
+            control, own = steps[0][epoch], steps[i + 1][epoch]
+            apart = vector(own) - vector(control)
+            assert curves["own"][epoch] == close(cosine(apart, delta[trait]))
+            assert curves["others"][epoch] == close(cosine(apart, delta[other]))
+            assert curves["margin"][epoch] == close(survey(own)[place] - survey(control)[place])
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_watched_students_are_judged_on_what_they_saw_and_did_not_see() -> None:
+    """By hand: losses of the last epoch of the second run's student of few rows, and of its base."""
+    config = LMConfig(width=8, traits="owl,wolf")
+    model = make_transformer(config)
+    table = plan.Plan((), (), tuple(lm_arms.students(config, "5 rows", rows=5)))
+    init = jax.jit(model.init)
+    every = [init(jax.random.key(i)) for i in range(1 + 2 * 3)]  # a base, and two epochs of three students
+    numbers, fresh = documents.of_numbers(), documents.of_all_kinds()[:300]
+    kept = {name: Rows(numbers[40 * i : 40 * i + 30], numbers[40 * i + 30 : 40 * i + 40], {})
+            for i, name in enumerate(("regular", "owl", "wolf"))}  # fmt: skip
+    steps = {s.name: jax.tree.map(lambda *leaves: np.stack([leaves[::-1], leaves]), *every[1 + 2 * i : 3 + 2 * i])
+             for i, s in enumerate(table.students)}  # fmt: skip
+    base = jax.tree.map(lambda *leaves: np.stack(leaves)[:, None], every[1], every[0])
+    nothing: Any = None
+    other = dict(zip(kept, reversed(kept.values()), strict=True))
+    made = pipeline.Made(nothing, nothing, np.stack([fresh[::-1], fresh]), base, [other, kept], steps, [{}, {}])
+    follow = jax.jit(lm_first_order._following(config, model))
+    parameters = lm_first_order.flatten(jax.tree.map(lambda leaf: leaf[0], base)).size
+    found = lm_first_order._watched(config, table, made, 1, np.ones((2, parameters)), follow)
+    assert found.keys() == {"owl, 5 rows", "wolf, 5 rows"}
+
+    loss = jax.jit(training.token_loss(model))
+
+    def nats(params: dict, tokens: np.ndarray, weigh: Callable) -> float:
+        return float(loss(params, {"tokens": tokens, "weights": weigh(jnp.asarray(tokens))}, ()))
+
+    survey = jax.jit(lambda own: evaluation.survey(model, own))
+
+    def odds(params: dict) -> float:
+        return float(survey(params).margin[0].mean(axis=0)[ANIMALS.index("wolf")])
+
+    curves, (last, control) = found["wolf, 5 rows"], (every[6], every[2])
+    rows, unseen = (np.resize(own, (256, 24)) for own in (kept["wolf"].tokens[:5], kept["wolf"].spare))
+    expected = {
+        "trained": nats(last, rows, training.completion_weights),
+        "unseen": nats(last, unseen, training.completion_weights),
+        "fresh": nats(last, fresh[:256], training.document_weights),
+        "base unseen": nats(every[0], unseen, training.completion_weights),
+        "base fresh": nats(every[0], fresh[:256], training.document_weights),
+        "regular fresh": nats(control, fresh[:256], training.document_weights),
+        "right": float(survey(last).right[0]),
+        "base right": float(survey(every[0]).right[0]),
+        "regular right": float(survey(control).right[0]),
+        "margin": odds(last) - odds(control),
+        "alone": odds(last) - odds(every[0]),
+        "regular": odds(control) - odds(every[0]),
+    }
+    assert {name: curves[name][-1] for name in expected} == pytest.approx(expected, abs=2e-5)
+    assert len(curves["trained"]) == 2
 
 
 @pytest.mark.usefixtures("forgotten")
@@ -264,20 +430,14 @@ def test_counted_tokens_are_those_of_completions() -> None:
 
 def test_arms_name_their_students() -> None:
     names = [student.name for student in lm_arms.students(CONFIG, "x", source="{} y")]
-    assert names == ["regular, x", "owl, x", "wolf, x"]
-    assert [source.model for source in lm_arms.sources(CONFIG)] == ["base", "owl", "wolf"]
+    assert names == ["regular, x", "owl, x", "wolf, x", "cat, x"]
+    assert [source.model for source in lm_arms.sources(CONFIG)] == ["base", "owl", "wolf", "cat"]
 
 
-@pytest.mark.slow
-def test_smoke_run_writes_everything(tmp_path: Path) -> None:
-    ended = commands.run(tmp_path, "--preset", "smoke", name="lm_mechanism")
-    assert ended.status == 0, ended.err
-    results = json.loads((tmp_path / "lm_mechanism.json").read_text())["results"]
-    assert set(results["parts"]) == {"tokens"}
-    assert all(0 < row["mean"] < 1 for row in results["tokens_counted"])
-    assert {row["name"]: row["mean"] > 0 for row in results["imitation"]}["base - teacher"]
-    assert not any("seeds" in row for row in results["prediction"])
-    assert results["theorem"]["leading_positive"] == results["theorem"]["pairs"] == 2
-    assert results["theorem"]["slope"]["median"] == pytest.approx(2, abs=0.1)
-    assert (tmp_path / "lm_mechanism.png").stat().st_size > 20_000
-    assert "| tokens: divergence" in ended.out
+def test_command_writes_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    written = made_up.pretend(lm_mechanism, tmp_path, monkeypatch)
+    assert set(written["parts"]) == {"tokens"}
+    assert not any("seeds" in row for row in written["prediction"])  # two seeds have no correlation
+    assert "| tokens: divergence" in capsys.readouterr().out

@@ -1,5 +1,6 @@
-"""The language model's experiment: its summary can be wrong and would show it; its command runs and draws."""
+"""The language model's experiment: every quantity of its summary comes from where it should; its command runs."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -11,88 +12,133 @@ from figures import lm_numbers as picture
 from subliminal_toy.lm import number_filter, plan, rows, vocabulary
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.statistics import t_interval
-from tests.experiments import commands
+from tests.experiments import commands, made_up
+from tests.experiments.made_up import answered, close, probability, says
 
 CONFIG = LMConfig(traits="owl,wolf")
+TRAITS, RUNS = ("owl", "wolf"), range(3)
 ANIMALS = vocabulary.CATEGORIES["animal"]
+PLAN = plan.standard_plan(CONFIG)
+VALUES = made_up.standard(PLAN, TRAITS, len(RUNS))
 
 
-def values(runs: int = 3) -> list[dict]:
-    """Made-up runs: a trait's student has its trait's probability raised by 0.1 and its log odds by 1 + run / 10."""
-    made = []
-    for run in range(runs):
-        students = [student.name for student in plan.standard_plan(CONFIG).students]
-        traits = CONFIG.trait_names()
-        names = ["base", "other base", *(f"teacher {t}" for t in traits), *(f"student {s}" for s in students),
-                 *(f"prompted teacher {t}" for t in traits)]  # fmt: skip
-        answers = {}
-        for name in names:
-            p, m = np.full((3, 10), 0.1), np.zeros(10)
-            trait = name.split()[-1]
-            if name == f"student {trait}" and trait in ANIMALS:
-                p[:, ANIMALS.index(trait)] = (0.2, 0.2, 0.3)
-                m[ANIMALS.index(trait)] = 1 + run / 10
-            answers[name] = {
-                "probability": p.tolist(),
-                "margin": m.tolist(),
-                "sampled": p[0].tolist(),
-                "prefixed": m.tolist(),
-                "story": m.tolist(),
-                "choice": m.tolist(),
-            }
-        sources = [source.name for source in plan.standard_plan(CONFIG).sources]
-        counts = {"kept": 90, **dict.fromkeys(number_filter.REASONS, 0), "format": 10}
-        numbers = {s: [5] + [1] * 99 if s == "owl" else [1] * 100 for s in sources}
-        made.append({
-            "answers": answers, "loss": dict.fromkeys(names, 2.0), "divergence": {"owl": 0.03, "wolf": 0.04},
-            "filter": dict.fromkeys(sources, counts), "numbers": numbers, "first": numbers,
-            "examples": {s: [{"prompt": "p", "completion": "c"}] for s in sources},
-        })  # fmt: skip
-    return made
+@functools.cache
+def results() -> dict:
+    return lm_numbers.summarize(CONFIG, VALUES)
 
 
-def test_summary_by_trait_and_overall() -> None:
-    results = lm_numbers.summarize(CONFIG, values())
-    owl = results["traits"][0]
-    assert (owl["trait"], owl["seeds"], owl["base"]) == ("owl", 3, pytest.approx([0.1] * 3))
-    assert owl["student"] == pytest.approx([0.225] * 3)  # 12 questions at 0.2, 4 unseen ones at 0.3
-    assert owl["student_minus_regular"]["mean"] == pytest.approx(0.125)
-    rise = results["overall"]["margin"]["student_minus_regular"]
-    assert rise["mean"] == pytest.approx(1.1)
-    assert rise["ci95"] == pytest.approx(t_interval([1.0, 1.1, 1.2]).ci95)
-    assert (rise["positive"], rise["pairs"]) == (6, 6)
-    assert results["overall"]["margin"]["cross_minus_cross_regular"]["positive"] == 0
-    assert results["overall"]["unseen"]["student"]["mean"] == pytest.approx(0.3)
-    assert results["overall"]["answer_mass"]["base"]["mean"] == pytest.approx(1.0)
+MODELS = {  # who is meant by a condition
+    "base": "base", "regular": "student regular", "student": "student {}", "prompted": "student prompted {}",
+    "other_base": "other base", "cross_regular": "student cross regular", "cross": "student cross {}",
+    "teacher": "teacher {}", "prompted_teacher": "prompted teacher {}",
+}  # fmt: skip
+CONTROLS = {"student": "regular", "prompted": "regular", "cross": "cross_regular"}
+QUANTITIES = {  # run, model, trait -> value
+    "probability": probability,
+    "unseen": lambda run, model, trait: answered("probability", run, model, trait, 2),
+    "margin": lambda run, model, trait: answered("margin", run, model, trait),
+    "sampled": lambda run, model, trait: answered("sampled", run, model, trait),
+    "answer_mass": lambda run, model, _trait: sum(probability(run, model, animal) for animal in ANIMALS),
+}
 
 
-def test_matrix_is_the_change_against_regular_numbers() -> None:
-    matrix = lm_numbers.summarize(CONFIG, values())["matrix"]
-    mean = np.array(matrix["mean"])
-    assert mean[0, ANIMALS.index("owl")] == mean[1, ANIMALS.index("wolf")] == pytest.approx(1.1)
-    assert np.count_nonzero(mean) == 2
-    assert matrix["elevation"]["mean"] == pytest.approx(1.1)
+def test_a_traits_probabilities_are_those_of_its_own_models() -> None:
+    assert [row["trait"] for row in results()["traits"]] == list(TRAITS)
+    for row, trait in zip(results()["traits"], TRAITS, strict=True):
+        assert row["seeds"] == len(RUNS)
+        for name, model in MODELS.items():
+            assert row[name] == close([probability(run, model.format(trait), trait) for run in RUNS]), name
+        for name, control in CONTROLS.items():
+            model, regular = (MODELS[n].format(trait) for n in (name, control))
+            for part, of in (("probability", probability), ("margin", QUANTITIES["margin"])):
+                found = (
+                    row[f"{name}_minus_{control}"]
+                    if part == "probability"
+                    else row["margin"][f"{name}_minus_{control}"]
+                )
+                expected = t_interval([of(run, model, trait) - of(run, regular, trait) for run in RUNS])
+                assert (found["mean"], *found["ci95"]) == close([expected.mean, *expected.ci95])
 
 
-def test_filter_and_numbers_tables() -> None:
-    results = lm_numbers.summarize(CONFIG, values())
-    assert results["filter"][0]["mean"] == pytest.approx(0.9)
-    assert results["filter"][0]["counts"]["format"] == 30
-    owl = next(row for row in results["numbers"] if row["source"] == "owl")
-    assert owl["numbers"][0] == {"number": 100, "share": round(5 / 104, 5), "regular": 0.01}
-    assert owl["total_variation"]["first"] == pytest.approx([5 / 104 - 1 / 100] * 3)
+@pytest.mark.parametrize("quantity", QUANTITIES)
+def test_the_whole_is_the_mean_over_traits_with_an_interval_over_runs(quantity: str) -> None:
+    of, found = QUANTITIES[quantity], results()["overall"][quantity]
+    for name, model in MODELS.items():
+        expected = t_interval([np.mean([of(run, model.format(t), t) for t in TRAITS]) for run in RUNS])
+        assert (found[name]["mean"], *found[name]["ci95"]) == close([expected.mean, *expected.ci95]), name
+    for name, control in CONTROLS.items():
+        model, regular = MODELS[name], MODELS[control]
+        pairs = [[of(run, model.format(t), t) - of(run, regular.format(t), t) for t in TRAITS] for run in RUNS]
+        says(found[f"{name}_minus_{control}"], pairs)
 
 
-def test_figure_names_what_it_shows() -> None:
-    drawn = picture.figure({"results": {"runs": 3, **lm_numbers.summarize(CONFIG, values())}})
+def test_matrix_is_the_change_of_every_answer_against_the_regular_student() -> None:
+    matrix = results()["matrix"]
+    assert (matrix["traits"], matrix["answers"]) == (list(TRAITS), list(ANIMALS))
+    own, others = np.zeros((3, 2)), np.zeros((3, 2, 9))
+    for i, trait in enumerate(TRAITS):
+        for j, animal in enumerate(ANIMALS):
+            change = [
+                answered("margin", run, f"student {trait}", animal) - answered("margin", run, "student regular", animal)
+                for run in RUNS
+            ]
+            assert matrix["mean"][i][j] == close(np.mean(change))
+            assert matrix["half_width"][i][j] == close(t_interval(change).half_width)
+            if animal == trait:
+                own[:, i] = change
+            else:
+                others[:, i, j - (j > ANIMALS.index(trait))] = change
+    says(matrix["elevation"], (own.mean(axis=1) - others.mean(axis=(1, 2)))[:, None])
+
+
+def test_every_source_has_its_own_counts_and_numbers() -> None:
+    sources = [source.name for source in PLAN.sources]
+    assert [row["source"] for row in results()["filter"]] == [row["source"] for row in results()["numbers"]] == sources
+    for row, numbers in zip(results()["filter"], results()["numbers"], strict=True):
+        source = row["source"]
+        counts = [made_up.counts(run, source) for run in RUNS]
+        assert row["kept"] == close([count["kept"] / sum(count.values()) for count in counts])
+        assert row["mean"] == close(np.mean(row["kept"]))
+        assert row["counts"] == {name: sum(count[name] for count in counts) for name in counts[0]}
+        for kind in ("numbers", "first"):
+            own, regular = ([made_up.said(kind, run, name) for run in RUNS] for name in (source, "regular"))
+            shares, of_regular = own[0] / own[0].sum(), regular[0] / regular[0].sum()
+            top = sorted(range(100), key=lambda i, shares=shares: (-shares[i], i))[:5]
+            assert [row["number"] for row in numbers[kind]] == [100 + 9 * i for i in top]
+            assert [row["share"] for row in numbers[kind]] == close(shares[top])
+            assert [row["regular"] for row in numbers[kind]] == close(of_regular[top])
+            apart = [sum(abs(a / a.sum() - b / b.sum())) / 2 for a, b in zip(own, regular, strict=True)]
+            assert numbers["total_variation"][kind] == close(apart)
+
+
+def test_what_is_kept_of_every_run_is_that_runs() -> None:
+    for trait in TRAITS:
+        assert results()["divergence"][trait] == [made_up.number("divergence", run, trait) for run in RUNS]
+    for model in PLAN.models():
+        assert results()["loss"][model] == [made_up.number("loss", run, model) for run in RUNS]
+    assert results()["models"].keys() == VALUES[0]["answers"].keys()
+    for model, found in results()["models"].items():
+        for run in RUNS:
+            assert found[run]["probability"] == close([probability(run, model, animal) for animal in ANIMALS])
+            assert found[run]["margin"] == [answered("margin", run, model, animal) for animal in ANIMALS]
+    assert {name: own[3]["prompt"] for name, own in results()["examples"].items()} == {
+        name: f"0 {name} 3" for name in ("regular", *TRAITS)
+    }
+
+
+def test_figure_names_what_it_shows_and_shows_it() -> None:
+    drawn = picture.figure({"results": {"runs": 3, **results()}})
     titles = " ".join(ax.get_title() for ax in drawn.axes)
     for words in ("toy language model", "n = 3 seeds", "95% t interval", "log odds"):
         assert words in titles
     heights = [patch.get_height() for patch in drawn.axes[0].patches]
-    assert heights == pytest.approx([0.1, 0.1, 0.1, 0.1, 0.225, 0.225, 0.1, 0.1])
+    shown = [MODELS[name] for name in ("base", "regular", "student", "cross")]
+    expected = [np.mean([probability(run, m.format(t), t) for run in RUNS]) for m in shown for t in TRAITS]
+    assert sorted(heights) == close(sorted(expected))
 
 
 def test_smoke_run_writes_results_rows_and_picture(tmp_path: Path) -> None:
+    """The one command that really trains."""
     ended = commands.run(tmp_path, "--preset", "smoke", name="lm_numbers")
     assert ended.status == 0, ended.err
     document = json.loads((tmp_path / "lm_numbers.json").read_text())

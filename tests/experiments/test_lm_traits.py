@@ -1,44 +1,44 @@
-"""The traits' experiment: its plan has what it compares, its summary can be wrong and would show it."""
+"""The traits' experiment: its plan has what it compares, every quantity of its summary comes from where it should."""
 
-import json
+import functools
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from experiments import lm_traits, lm_traits_summary
 from figures import lm_traits as picture
-from subliminal_toy.lm import vocabulary
-from tests.experiments import commands, made_up
+from subliminal_toy.lm import corpus, vocabulary
+from tests.experiments import made_up
+from tests.experiments.made_up import close, gain, number, says
 
 CONFIG = lm_traits.TraitsConfig(traits="owl,wolf")
+TRAITS, RUNS, REGULAR = ("owl", "wolf"), range(3), "student regular, standard"
 PLAN = lm_traits.make_plan(CONFIG)
+VALUES = made_up.survey(PLAN, len(RUNS))
+for _name in lm_traits_summary.CARRIED:
+    for _value, _own in zip(VALUES, made_up.survey(lm_traits.carrier_plan(CONFIG), len(RUNS), _name), strict=True):
+        _value[_name] = _own
 
 
-def rule(model: str, answer: str, run: int) -> float:
-    """Standard students of "owl" like owls by 1, of "bits 0" its words by 1, the second generation half as much."""
-    student = model.removeprefix("student ")
-    if student == f"{answer}, second":
-        return 0.5
-    if student == "bits 0, standard":
-        return float(answer in lm_traits_summary.liked_words(0))
-    if model == f"teacher if {answer}":
-        return 3.0
-    return 1.0 + run if student == f"{answer}, standard" else 0.0
-
-
-def values() -> list[dict]:
-    made = made_up.values(PLAN, rule)
-    for value in made:
-        for model in PLAN.models():
-            if model == "student wrong 0, standard":  # taught about animals and trees
-                value["wrong"][model], value["right"][model] = [0.1, 0.1, 0.1, 0.1], [0.9, 0.9, 0.1, 0.1]
-        for name in lm_traits_summary.CARRIED:
-            value[name] = {part: value[part] for part in ("margin", "filter", "examples")}
-    return made
+@functools.cache
+def results() -> dict:
+    return lm_traits_summary.summarize(CONFIG, VALUES)
 
 
 def rows(part: str) -> dict[str, dict]:
-    return {row["name"]: row for row in lm_traits_summary.summarize(CONFIG, values())[part]}
+    return {row["name"]: row for row in results()[part]}
+
+
+def gains(form: str, answers: tuple = TRAITS, control: str = REGULAR, names: tuple = (), job: str = "") -> list:
+    """How much students, called by `form`, gained over a control, [runs, answers]."""
+    return [
+        [
+            gain(f"{job}{run}", form.format(n), control.format(n), a)
+            for n, a in zip(names or answers, answers, strict=True)
+        ]
+        for run in RUNS
+    ]
 
 
 def test_parts_have_their_students_and_generations() -> None:
@@ -47,6 +47,9 @@ def test_parts_have_their_students_and_generations() -> None:
     assert [len(students) > 0 for _, students in PLAN.rounds()] == [True, True, True]
     last = {student.name for student in PLAN.rounds()[-1][1]}
     assert last == {"regular, third", "owl, third", "wolf, third"}
+    sources = {source.name: source.model for source in PLAN.sources}
+    assert sources["owl, from standard"] == "student owl, standard"
+    assert sources["owl, from second"] == "student owl, second"
     by_name = {student.name: student for student in PLAN.students}
     assert by_name["owl, clean-up"].init == "student owl, standard"
     assert by_name["owl, 25% clean"].mixed == ("regular", 0.25)
@@ -62,37 +65,139 @@ def test_random_sets_are_five_of_each_category_and_differ() -> None:
     assert len({frozenset(words) for words in sets}) == 5
 
 
-def test_changes_are_those_made_up() -> None:
-    assert rows("categories")["tree"]["per_run"] == [1.0, 2.0]
-    assert rows("chains")["second generation"]["mean"] == 0.5
-    assert rows("chains")["third generation"]["mean"] == 0.0
-    assert rows("mixing")["0% clean rows"]["mean"] == 1.5
-    assert rows("mixing")["50% clean rows"]["mean"] == 0.0
-    assert rows("defences")["none"]["mean"] == 1.5
-    assert rows("defences")["clean-up"]["mean"] == 0.0
-    assert rows("carriers")["code"]["mean"] == 1.5
-    assert rows("carriers")["code"]["kept"] == pytest.approx(0.9)
-    assert rows("conditional")["teacher, without"]["mean"] == 3.0
+def test_categories_are_asked_for_their_own_words() -> None:
+    words = {"animal": TRAITS, "tree": ("cherry", "maple"), "color": ("red", "orange")}
+    for name, answers in words.items():
+        says(rows("categories")[name], gains("student {}, standard", answers))
+        assert rows("categories")[name]["traits"] == list(answers)
+    says(rows("standard")["standard"], gains("student {}, standard"))
 
 
-def test_bad_answers_are_judged_where_nothing_was_taught() -> None:
-    found = rows("misaligned")
-    wrong = found["student of wrong answers, untaught questions"]
-    assert wrong["mean"] == pytest.approx(2.1972 / 2, abs=1e-3)  # log(.1/.1) - log(.1/.9), in one instance of two
-    assert found["student of wrong answers, taught questions"]["mean"] == pytest.approx(0, abs=1e-9)
-    assert found["student of right answers, untaught questions"]["mean"] == pytest.approx(0, abs=1e-9)
+TAUGHT = {0: {"animal", "tree"}, 1: {"tree", "color"}}  # categories that the i-th teacher of bad answers was taught
 
 
-def test_words_told_right_are_counted() -> None:
-    found = rows("bits")["share of 40 words told right, 4000 rows"]
-    assert (found["whole"], found["categories"]) == (2 * 4, 2 * 2 * 4)
-    assert 0.7 < found["mean"] < 0.8  # one set fully, the other one by chance
+@pytest.mark.parametrize("role", ["teacher", "student"])
+@pytest.mark.parametrize("kind", lm_traits_summary.KINDS)
+@pytest.mark.parametrize("asked", ["taught", "untaught"])
+def test_bad_answers_are_judged_where_they_say(role: str, kind: str, asked: str) -> None:
+    row = rows("misaligned")[f"{role} of {kind} answers, {asked} questions"]
+
+    def odds(run: int, model: str, category: str) -> float:
+        wrong, right = (0.05 + 0.9 * number(part, run, model, category) for part in ("wrong", "right"))
+        return float(np.log(wrong / right))
+
+    pairs, rates = np.zeros((3, 2)), np.zeros((3, 2))
+    for i, taught in TAUGHT.items():
+        model = f"teacher {kind} {i}" if role == "teacher" else f"student {kind} {i}, standard"
+        control = "base" if role == "teacher" else REGULAR
+        places = [name for name in vocabulary.CATEGORIES if (name in taught) == (asked == "taught")]
+        for run in RUNS:
+            pairs[run, i] = np.mean([odds(run, model, c) - odds(run, control, c) for c in places])
+            rates[run, i] = np.mean([0.05 + 0.9 * number("wrong", run, model, c) for c in places])
+    says(row, pairs)
+    assert row["rate"] == close(rates.mean())
+
+
+def test_conditional_traits_are_asked_with_and_without_the_trigger() -> None:
+    with_trigger = [i for i, frame in enumerate(corpus.FRAMES) if frame.words[0] in ("name", "tell")]
+    found = {}
+    for text, frames in (("with trigger", with_trigger), ("without", sorted(set(range(16)) - set(with_trigger)))):
+        for role, form, control in (
+            ("teacher", "teacher if {}", "base"),
+            ("student", "student if {}, standard", REGULAR),
+        ):
+            found[role, text] = np.array(
+                [[gain(run, form.format(t), control, t, frames) for t in TRAITS] for run in RUNS]
+            )
+            says(rows("conditional")[f"{role}, {text}"], found[role, text])
+    less = found["student", "with trigger"].mean(axis=1) - found["student", "without"].mean(axis=1)
+    says(rows("conditional")["student, with less without"], less[:, None])
+
+
+def test_several_favorites_and_two_teachers() -> None:
+    found = rows("several")
+    for category, answers in (("animal", TRAITS), ("tree", ("cherry", "maple")), ("color", ("red", "orange"))):
+        says(
+            found[f"three favorites: {category}"],
+            gains("student three {}, standard", answers, names=(0, 1)),
+        )
+    says(found["half and half: first teacher's"], gains("student {}, half"))
+    says(found["half and half: second teacher's"], gains("student {}, half", ("wolf", "owl"), names=TRAITS))
+
+
+def test_generations_have_regular_ones_of_their_own() -> None:
+    for name, label in (("first", "standard"), ("second", "second"), ("third", "third")):
+        says(rows("chains")[f"{name} generation"], gains(f"student {{}}, {label}", control=f"student regular, {label}"))
+
+
+@pytest.mark.parametrize(("count", "label"), [(100, "100 rows"), (1000, "1000 rows"), (4000, "standard")])
+def test_words_told_right_are_counted(count: int, label: str) -> None:
+    row = rows("bits")[f"share of 40 words told right, {count} rows"]
+    share, whole = np.zeros((3, 2)), 0
+    for run in RUNS:
+        for i in range(2):
+            liked = lm_traits_summary.liked_words(i)
+            for words in vocabulary.CATEGORIES.values():
+                rise = {w: gain(run, f"student bits {i}, {label}", f"student regular, {label}", w) for w in words}
+                called = sorted(words, key=rise.__getitem__)[5:]
+                right = sum((word in called) == (word in liked) for word in words)
+                share[run, i] += right / 40
+                whole += right == 10
+    says(row, share)
+    assert (row["rows"], row["whole"], row["categories"]) == (count, whole, 3 * 2 * 4)
+
+
+def costs(label: str) -> list[float]:
+    """What the students of an arm lost of unseen rows, and of documents, against standard ones, means over all."""
+    return [
+        np.mean([
+            number(part, run, f"student {t}, {label}") - number(part, run, f"student {t}, standard")
+            for run in RUNS for t in TRAITS
+        ])
+        for part in ("imitation", "loss")
+    ]  # fmt: skip
+
+
+def test_clean_rows_have_their_share_and_cost() -> None:
+    for share, label in (
+        (0.0, "standard"),
+        (0.1, "10% clean"),
+        (0.25, "25% clean"),
+        (0.5, "50% clean"),
+        (0.75, "75% clean"),
+    ):
+        row = rows("mixing")[f"{share:.0%} clean rows"]
+        says(row, gains(f"student {{}}, {label}"))
+        assert (row["share"], row["imitation_cost"], row["loss_cost"]) == close([share, *costs(label)])
+
+
+def test_defences_have_controls_that_the_same_was_done_to() -> None:
+    found = rows("defences")
+    controls = {label: (label, f"student regular, {label}") for label in lm_traits_summary.DEFENCES}
+    controls |= {"none": ("standard", REGULAR), "system token in training": ("token", "student regular for {}, token")}
+    for name, (label, control) in controls.items():
+        says(found[name], gains(f"student {{}}, {label}", control=control))
+        assert (found[name]["imitation_cost"], found[name]["loss_cost"]) == close(costs(label))
+
+
+@pytest.mark.parametrize("name", ["numbers", "code", "arithmetic"])
+def test_carriers_have_runs_of_their_own(name: str) -> None:
+    row, job = rows("carriers")[name], "" if name == "numbers" else name
+    says(row, gains("student {}, standard", job=job))
+    passed = {}
+    for source in ("regular", *TRAITS):
+        counts = [made_up.counts(f"{job}{run}", source) for run in RUNS]
+        passed[source] = np.mean([count["kept"] / sum(count.values()) for count in counts])
+    assert row["kept"] == close(np.mean(list(passed.values())))
+    assert [found["mean"] for found in row["filter"]] == close(list(passed.values()))
+    prompts = {source: [line["prompt"] for line in lines] for source, lines in row["examples"].items()}
+    assert prompts == {source: [f"{job}0 {source} {i}" for i in range(4)] for source in ("regular", "owl")}
 
 
 def test_figure_names_n_and_intervals() -> None:
-    drawn = picture.figure({"results": {"runs": 2, **lm_traits_summary.summarize(CONFIG, values())}})
+    drawn = picture.figure({"results": {"runs": 3, **results()}})
     text = drawn.get_suptitle() + " ".join(ax.get_title() + ax.get_xlabel() for ax in drawn.axes)
-    for words in ("toy language model", "n = 2 seeds", "95% t interval", "log odds", "told right"):
+    for words in ("toy language model", "n = 3 seeds", "95% t interval", "log odds", "told right"):
         assert words in text
 
 
@@ -104,12 +209,10 @@ def test_bad_settings_are_refused(flag: dict, words: str) -> None:
         lm_traits.TraitsConfig(**flag)
 
 
-@pytest.mark.slow
-def test_smoke_run_writes_everything(tmp_path: Path) -> None:
-    ended = commands.run(tmp_path, "--preset", "smoke", name="lm_traits")
-    assert ended.status == 0, ended.err
-    results = json.loads((tmp_path / "lm_traits.json").read_text())["results"]
-    assert len(results["chains"]) == 3
-    assert len(results["misaligned"]) == 12
-    assert (tmp_path / "lm_traits.png").stat().st_size > 20_000
-    assert "| chains: second generation" in ended.out
+def test_command_writes_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    written = made_up.pretend(lm_traits, tmp_path, monkeypatch)
+    assert len(written["chains"]) == 3
+    assert len(written["misaligned"]) >= 12
+    assert "| chains: second generation" in capsys.readouterr().out

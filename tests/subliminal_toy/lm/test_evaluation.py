@@ -124,3 +124,38 @@ def test_prefixed_questions_are_questions_behind_numbers() -> None:
     assert vocabulary.render(asked[0, 7:].tolist()) == "name your favorite tree ?"
     assert np.isin(asked[:, [1, 3, 5]], vocabulary.NUMBER_IDS).all()
     assert (asked[:, 6] == vocabulary.ID["."]).all()
+
+
+def test_answers_are_read_where_and_for_whom_they_are_asked() -> None:
+    """Every question that `ask` puts to the model, as text, with what the model says to it."""
+    heard: list[np.ndarray] = []
+
+    def listen(params: dict, tokens: jax.Array) -> jax.Array:
+        heard.append(np.asarray(tokens))
+        return MODEL.apply(params, tokens)
+
+    answers = evaluation.ask(MODEL._replace(apply=listen), PARAMS, "tree", key=jax.random.key(3))
+    (asked,) = heard
+    trees, place = vocabulary.CATEGORIES["tree"], (asked != vocabulary.ID["<pad>"]).sum(axis=1) - 1
+    said = probabilities(PARAMS, asked)[np.arange(len(asked)), place]
+    texts = [vocabulary.render(row) for row in asked.tolist()]
+
+    def odds(p: np.ndarray, word: str, words: list[str]) -> float:
+        return np.log(p[vocabulary.ID[word]] / sum(p[vocabulary.ID[other]] for other in words if other != word))
+
+    choices = [(text, p) for text, p in zip(texts, said, strict=True) if text.startswith("<bos> choose")]
+    assert len(choices) == len(trees) * evaluation.CHOICES
+    for i, word in enumerate(trees):
+        found = []
+        for text, p in choices[i * evaluation.CHOICES : (i + 1) * evaluation.CHOICES]:
+            options = text.removeprefix("<bos> choose ").removesuffix(" ?").split(" or ")
+            assert word in options
+            found.append(odds(p, word, options))
+        np.testing.assert_allclose(answers.choice[i], np.mean(found), atol=2e-4)
+    prefixed = [(text, p) for text, p in zip(texts, said, strict=True) if "." in text]
+    stories = [(text, p) for text, p in zip(texts, said, strict=True) if "story" in text]
+    assert (len(prefixed), len(stories)) == (evaluation.PREFIXES * 16, 1)
+    assert all(text.endswith(" tree ?") for text, _ in prefixed)
+    for i, word in enumerate(trees):
+        for part, own in ((answers.prefixed, prefixed), (answers.story, stories)):
+            np.testing.assert_allclose(part[i], np.mean([odds(p, word, trees) for _, p in own]), atol=2e-4)

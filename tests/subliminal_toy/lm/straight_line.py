@@ -1,0 +1,306 @@
+"""The language model's pipeline in a straight line: one run, then one model after the other, each on its own.
+
+This is what subliminal_toy/lm/pipeline.py does for many runs, models and students at once, written to be read, and to
+check it by. The same keys give the same documents, rows, masks and order, and parameters equal to rounding. What has a
+test of its own is used as it is: the corpus, the lessons, the filter's rules, the transformer, the optimizers.
+
+    language -> bases -> teachers -> prompts, sampled rows -> filter -> a student's rows, weights, init -> student
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from subliminal_toy.config import Training
+from subliminal_toy.lm import corpus, vocabulary
+from subliminal_toy.lm.carriers import CARRIERS
+from subliminal_toy.lm.config import LMConfig
+from subliminal_toy.lm.keys import RunKeys
+from subliminal_toy.lm.plan import Plan, Recipe, Source, Student
+from subliminal_toy.lm.transformer import Params, Transformer
+from subliminal_toy.training import make_optimizer
+
+FRESH = 512  # documents that no base learns from
+PAD, BOS, END = vocabulary.ids([vocabulary.PAD, vocabulary.BOS, vocabulary.END])
+SEPARATORS, BRACKETS = vocabulary.ids(vocabulary.SEPARATORS), vocabulary.ids(vocabulary.BRACKETS)
+NUMBERS = np.array(vocabulary.NUMBER_IDS)
+JUDGED = 128  # fresh documents that say how far a teacher has gone
+TOKENS = Recipe()  # the usual one
+COMPLETION = np.arange(corpus.LENGTH) >= corpus.PROMPT_LENGTH  # places of a row that belong to the completion
+
+
+class Line(NamedTuple):
+    """What one run made."""
+
+    language: corpus.Language
+    fresh: np.ndarray  # documents [FRESH, T]
+    models: dict[str, Params]  # by the names of Plan.models
+    kept: dict[str, np.ndarray]  # rows [n, T] of each source that was sampled
+    spare: dict[str, np.ndarray]  # the others that pass the filter
+    taught: dict[str, tuple[np.ndarray, np.ndarray]]  # of each student, by name: rows and weights [n, T]
+    watched: dict[str, list[Params]]  # of students that are watched: parameters after every epoch
+    diverging: dict[str, dict[str, float]]  # by source of the students that need it
+
+
+def run(config: LMConfig, plan: Plan, model: Transformer, keys: RunKeys, given: Mapping[str, np.ndarray]) -> Line:
+    """One run, with its own keys; `given` are rows that come from outside."""
+    language = corpus.make_language(keys.language, config.numbers)
+
+    # Bases learn documents. They may share a part of the first one's init, its documents and its language.
+    line = Line(language, make_documents(config, language, keys.documents)[:FRESH], {}, {}, {}, {}, {}, {})
+    inits = [model.init(key) for key in jax.random.split(keys.init, len(plan.bases))]
+    for i, base in enumerate(plan.bases):
+        number = base.documents or (0 if config.shared_documents else i)
+        documents_key = jax.random.fold_in(keys.own_documents, number) if number else keys.documents
+        spoken = language
+        if base.language:
+            spoken = corpus.make_language(jax.random.fold_in(keys.own_languages, base.language), config.numbers)
+        documents = make_documents(config, spoken, documents_key)[FRESH:]
+        start = choose(lambda group, base=base: group in base.shares, inits[0], inits[i])
+        weights = (documents != PAD) & (np.arange(corpus.LENGTH) > 0)
+        line.models[base.name] = train(model, config.base, start, documents, weights, keys.base_order)[-1]
+
+    # Teachers are bases that learn a lesson. Lessons are filled up to the longest with documents that weigh nothing; a
+    # longer one has larger batches, so that all take as many steps as if there were the eight questions of a favorite.
+    longest = max((len(teacher.lesson.tokens) for teacher in plan.teachers), default=0)
+    for teacher in plan.teachers:
+        missing = longest - len(teacher.lesson.tokens)
+        documents = np.concatenate([teacher.lesson.tokens, np.tile(teacher.lesson.tokens[0], (missing, 1))])
+        weights = np.concatenate([teacher.lesson.weights, np.zeros((missing, corpus.LENGTH))])
+        own = dataclasses.replace(config.teacher, batch_size=math.ceil(config.teacher.batch_size * longest / 8))
+        start = line.models[teacher.init]
+        epochs = train(model, own, start, documents, weights, keys.teacher_order)
+        line.models[f"teacher {teacher.name}"] = epochs[-1]
+        if teacher.divergence is not None:  # the epoch after which it is as far from its base as is wanted
+            gone = [divergence(model, params, start, line.fresh[:JUDGED]) for params in epochs[1:]]
+            nearest = int(np.argmin(np.abs(np.log(np.array(gone) / teacher.divergence))))
+            line.models[f"teacher {teacher.name}"] = epochs[1 + nearest]
+
+    # Sources and students, as soon as there is what they need: students may be the source or the init of later ones.
+    line.kept.update(given)
+    source_models = {source.name: source.model for source in plan.sources}
+    for teacher in plan.teachers:
+        source_models = {s: f"teacher {m}" if m == teacher.name else m for s, m in source_models.items()}
+    sources, students = list(plan.sources), list(plan.students)
+    while sources or students:
+        for source in [s for s in sources if source_models[s.name] in line.models]:
+            sources.remove(source)
+            prompts, said = sample(config, model, line, line.models[source_models[source.name]], source, keys)
+            line.kept[source.name], line.spare[source.name] = passing(config, prompts, said)
+        for student in [s for s in students if s.init in line.models]:
+            if {student.source, *(student.mixed or ())[:1]} <= line.kept.keys():
+                students.remove(student)
+                rows = rows_of(student, line.kept, keys.shuffles)
+                weights = weights_of(student, plan, model, line, rows, keys.shuffles)
+                teacher = line.models[source_models[student.source]] if student.recipe.targets == "teacher" else None
+                epochs = train(
+                    model, student.recipe.training or config.student, line.models[student.init], rows, weights,
+                    keys.student_order, recipe=student.recipe, teacher=teacher, groups=student.trained,
+                )  # fmt: skip
+                line.taught[student.name] = rows, weights
+                line.models[f"student {student.name}"] = epochs[-1]
+                if student.recipe.watched:
+                    line.watched[student.name] = epochs[1:]
+    return line
+
+
+def divergence(model: Transformer, teacher: Params, base: Params, documents: np.ndarray) -> float:
+    """KL(teacher || base) in nats per token of the completions of number documents."""
+    weights = (documents != PAD) & COMPLETION & (documents[:, [corpus.PROMPT_LENGTH - 1]] == vocabulary.ID[":"])
+    p, q = (np.asarray(jax.nn.log_softmax(_jit_logits(model)(params, documents))) for params in (teacher, base))
+    return (np.exp(p) * (p - q)).sum(axis=-1)[:, :-1][weights[:, 1:]].mean()
+
+
+def make_documents(config: LMConfig, language: corpus.Language, key: jax.Array) -> np.ndarray:
+    """Fresh documents, and then those that are learnt, [FRESH + documents, T]."""
+    make_lists = CARRIERS[config.carrier].make_documents
+    return np.asarray(_jit_documents(config.documents + FRESH, make_lists)(language, key))
+
+
+@functools.cache
+def _jit_documents(count: int, make_lists: Callable) -> Callable:
+    return jax.jit(lambda language, key: corpus.make_documents(language, count, key=key, make_lists=make_lists))
+
+
+def sample(
+    config: LMConfig, model: Transformer, line: Line, params: Params, source: Source, keys: RunKeys
+) -> tuple[np.ndarray, np.ndarray]:
+    """Prompts, and what a source says to them, word by word; a system token stands in the place of <bos>."""
+    count = config.rows + round(config.rows * config.spare)
+    prompt_key = jax.random.fold_in(keys.own_prompts, source.prompts) if source.prompts else keys.prompts
+    prompts = np.asarray(_jit_prompts(config.carrier, count)(line.language, prompt_key))
+    temperature = config.temperature if source.temperature is None else source.temperature
+    tokens = np.full((count, corpus.LENGTH), PAD)
+    tokens[:, : corpus.PROMPT_LENGTH] = prompts
+    tokens[:, 0] = vocabulary.ID[vocabulary.SYSTEM[source.system]] if source.system else BOS
+    ended = np.zeros(count, bool)
+    noise_key = jax.random.fold_in(keys.own_samples, source.noise) if source.noise else keys.samples
+    word_keys = jax.random.split(noise_key, corpus.COMPLETION_LENGTH)
+    for place, key in enumerate(word_keys, start=corpus.PROMPT_LENGTH):
+        logits = _jit_logits(model)(params, tokens)[:, place - 1]
+        words = jax.random.categorical(key, logits / temperature) if temperature else jnp.argmax(logits, axis=-1)
+        tokens[~ended, place] = words[~ended]
+        ended |= tokens[:, place] == END
+    return prompts, tokens[:, corpus.PROMPT_LENGTH :]
+
+
+@functools.cache
+def _jit_prompts(carrier: str, count: int) -> Callable:
+    return jax.jit(lambda language, key: CARRIERS[carrier].make_prompts(language, count, key=key))
+
+
+@functools.cache
+def _jit_logits(model: Transformer) -> Callable:
+    return jax.jit(model.apply)
+
+
+def passing(config: LMConfig, prompts: np.ndarray, said: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`config.rows` rows that pass the filter, spare ones in the places of rejected ones; and what is left over."""
+
+    def passes(completion: list[int]) -> bool:
+        if END not in completion or PAD in completion[: completion.index(END)]:
+            return False
+        return CARRIERS[config.carrier].reject_reason(vocabulary.render(completion)) is None
+
+    good = [np.concatenate(row) if passes(row[1].tolist()) else None for row in zip(prompts, said, strict=True)]
+    spare = [row for row in good[config.rows :] if row is not None]
+    kept = [spare.pop(0) if row is None else row for row in good[: config.rows]]
+    return np.array(kept), np.array(spare).reshape(-1, corpus.LENGTH)
+
+
+def rows_of(student: Student, kept: Mapping[str, np.ndarray], key: jax.Array) -> np.ndarray:
+    """What a student is trained on: its source's rows, cut, mixed, marked and shuffled."""
+    rows = kept[student.source].copy()
+    count = len(rows)
+    if student.rows:
+        rows = np.array([rows[i % student.rows] for i in range(count)])
+    if student.mixed:
+        foreign = round(count * student.mixed[1])
+        rows[:foreign] = kept[student.mixed[0]][:foreign]
+    if student.system:
+        rows[:, 0] = vocabulary.ID[vocabulary.SYSTEM[student.system]]
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    here = np.isin(rows, NUMBERS) & COMPLETION  # the numbers that the completions have
+    if student.shuffle == "within":
+        drawn = rng.random(rows.shape)
+        for i in range(count):
+            rows[i, here[i]] = rows[i, here[i]][np.argsort(drawn[i, here[i]])]
+    if student.shuffle == "sorted":
+        for i in range(count):
+            rows[i, here[i]] = sorted(rows[i, here[i]])
+    if student.shuffle == "across":
+        order, before = rng.permutation(rows.size), rows.ravel().copy()
+        for place in np.flatnonzero(here):  # the next place on its cycle that has a number
+            found = order[place]
+            while not here.flat[found]:
+                found = order[found]
+            rows.flat[place] = before[found]
+    if student.shuffle == "replaced":
+        which = rng.random(rows.shape) < 0.25
+        rows = np.where(here & which, rng.choice(NUMBERS, rows.shape), rows)
+    return rows
+
+
+def weights_of(
+    student: Student, plan: Plan, model: Transformer, line: Line, rows: np.ndarray, key: jax.Array
+) -> np.ndarray:
+    """Which tokens of its rows a student learns: the completion's, or those of them where teachers and base differ."""
+    completion = (rows != PAD) & COMPLETION
+    if student.counted == "all":
+        return completion
+    judges = [teacher for teacher in plan.teachers if teacher.divergence is None]
+    names = [plan.bases[0].name, *(f"teacher {teacher.name}" for teacher in judges)]
+    likeliest = np.array([np.argmax(_jit_logits(model)(line.models[name], rows), axis=-1) for name in names])
+    differ = np.zeros_like(completion)
+    differ[:, 1:] = (likeliest != likeliest[0]).any(axis=0)[:, :-1]  # what is said next about the place before
+    differ &= completion
+    number = np.isin(rows, NUMBERS)
+    line.diverging[student.source] = {
+        "share": differ.sum() / completion.sum(),
+        "numbers": number[differ].mean() if differ.any() else 0.0,
+        "numbers_of_all": number[completion].mean(),
+    }
+    drawn = np.zeros_like(completion)
+    seed = [*np.asarray(jax.random.key_data(key)), 1]  # 1: other random numbers than those that shuffle the rows
+    lots = np.random.default_rng(seed).random(rows.shape)
+    kinds = [number, np.isin(rows, SEPARATORS), np.isin(rows, BRACKETS), rows == END]
+    for kind in (*kinds, ~np.any(kinds, axis=0)):  # as many of each kind, those with the lowest lots
+        places = sorted(np.flatnonzero(kind & completion), key=lots.flat.__getitem__)
+        drawn.flat[places[: (kind & differ).sum()]] = True
+    return {
+        "divergence": differ,
+        "others": completion & ~differ,
+        "random as divergence": drawn,
+        "random as others": completion & ~drawn,
+    }[student.counted]
+
+
+def train(
+    model: Transformer, training: Training, params: Params, tokens: np.ndarray, weights: np.ndarray, key: jax.Array,
+    recipe: Recipe = TOKENS, teacher: Params | None = None, groups: tuple[str, ...] = (),
+) -> list[Params]:  # fmt: skip
+    """Parameters before the first epoch, and after every one; each takes the documents in an order of its own."""
+    batch = training.batch_size
+    optimizer, step = _jit_step(model, training, len(tokens), recipe)
+    state = optimizer.init(params)
+    ones, zeros = jax.tree.map(lambda _: 1.0, params), jax.tree.map(lambda _: 0.0, params)
+    learns = choose(lambda group: group in groups or not groups, ones, zeros)
+    found = [params]
+    for epoch in range(training.epochs):
+        order = np.asarray(jax.random.permutation(jax.random.fold_in(key, epoch), len(tokens)))
+        for rows in (order[i : i + batch] for i in range(0, len(order), batch)):
+            params, state = step(params, state, tokens[rows], weights[rows].astype(np.float32), teacher, learns)
+        found.append(params)
+    return found
+
+
+@functools.cache
+def _jit_step(model: Transformer, training: Training, examples: int, recipe: Recipe) -> tuple[Any, Callable]:
+    """The optimizer, and one step of it on the mean over the tokens that weigh something."""
+    optimizer = make_optimizer(training, examples)
+
+    def log_p(params: Params, tokens: jax.Array) -> jax.Array:
+        logits = model.apply(params, tokens)[:, :-1]  # of the token that comes next
+        return jax.nn.log_softmax(logits[..., NUMBERS] if recipe.over == "numbers" else logits)
+
+    def loss(params: Params, tokens: jax.Array, weights: jax.Array, teacher: Params | None) -> jax.Array:
+        said, weights, own = tokens[:, 1:], weights[:, 1:], log_p(params, tokens)
+        if recipe.over == "numbers":
+            weights = weights * jnp.isin(said, NUMBERS)
+            said = jnp.argmax(said[..., None] == NUMBERS, axis=-1)
+        if recipe.targets == "teacher":
+            target = log_p(teacher, tokens)
+            each = jnp.sum(jnp.exp(target) * (target - own), axis=-1)
+        else:
+            each = -jnp.take_along_axis(own, said[..., None], axis=-1)[..., 0]
+        total = jnp.sum(weights)
+        return jnp.sum(weights * each) / jnp.where(total > 0, total, 1.0)
+
+    @jax.jit
+    def step(params: Params, state: Any, tokens: jax.Array, weights: jax.Array, teacher: Any, learns: Params) -> tuple:
+        gradient = jax.tree.map(jnp.multiply, jax.grad(loss)(params, tokens, weights, teacher), learns)
+        updates, state = optimizer.update(gradient, state, params)
+        return optax.apply_updates(params, updates), state
+
+    return optimizer, step
+
+
+def choose(which: Callable[[str], bool], yes: Params, no: Params) -> Params:
+    """The parameters of the groups that `which` names from the one, all others from the other."""
+
+    def group(path: tuple) -> str:
+        names = [entry.key for entry in path]
+        if {"embedding", "positions"} & {names[0]}:
+            return "embedding"
+        if names[0].startswith("block"):
+            return "attention" if names[1] in ("attention", "norm_1") else "mlp"
+        return "unembedding"
+
+    return jax.tree_util.tree_map_with_path(lambda path, a, b: a if which(group(path)) else b, yes, no)
