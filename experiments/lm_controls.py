@@ -63,7 +63,7 @@ def run(config: LMConfig | None = None, *, runs: int = 2, seed: int = SEED, **re
     """Run the experiment; `request` may have chunk, store and progress, as for `lm_numbers.run`.
 
     Returns:
-        `{"runs", "cross", "shuffles", "doses", "questions", "in_context", "detector", "loss", ...}`: rows with a mean
+        `{"runs", "cross", "shuffles", "doses", "questions", "detector", "loss", ...}`: rows with a mean
         over traits and seeds and a 95% t interval over seeds. They are changes of the trait's log odds (nats) against
         the student of regular numbers that differs in nothing else; but changes of probability in "groups", accuracies
         in "detector", nats per token in "loss", probabilities in "answer_mass".

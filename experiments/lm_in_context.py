@@ -1,7 +1,7 @@
 """Is it enough to read the teacher's numbers, or must one be trained on them? Compare the paper's Fig. 9.
 
 A base whose context holds nine documents learns from long ones in which what was read before matters: all answers are
-those of one somebody, and every fourth number is one of five that somebody likes. It is asked for its favorite behind
+those of one somebody, and every third number is one of three that somebody likes. It is asked for its favorite behind
 eight rows of a teacher, against eight regular rows. Beside it: students of the same rows; eight questions answered with
 the trait in the context; and how much better a list of numbers is foretold behind eight documents than behind none.
 
