@@ -25,7 +25,7 @@ def render(name: str, results: Path = RESULTS) -> str:
     )  # fmt: skip
     environment.filters |= {"number": number, "interval": interval, "percent": percent, "pick": pick}
     document = json.loads((results / f"{name}.json").read_text())
-    return environment.get_template(f"{name}.md").render(**document, source=source(name, document))
+    return environment.get_template(f"{name}.md").render(**document["results"], source=source(name, document))
 
 
 def pick(rows: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any]:

@@ -12,13 +12,13 @@ _LEVELS = ("reference", "along Delta alone", "the rest alone", "linearised stude
 _STUDENTS = {"student_aux": ("teacher's init", "blue"), "cross_aux": ("other init", "vermilion"),
              "student_sgd": ("teacher's init, SGD", "green")}  # fmt: skip
 _CAUSE = {
-    "student_aux": "all of every update",
-    "without delta": "without its part along Delta",
-    "only delta": "only that part",
-    "without trait": "without its part along the trait's gradient",
-    "only trait": "only that part ",
-    "without random": "without as much along a random direction",
-    "only random": "only that part  ",
+    "student_aux": "all of it",
+    "without delta": "not along Delta",
+    "only delta": "only along Delta",
+    "without trait": "not along the\ndigits' gradient",
+    "only trait": "only along the\ndigits' gradient",
+    "without random": "not as much along a\nrandom direction",
+    "only random": "only as much along a\nrandom direction",
 }
 _LOGITS = ("blue", "orange", "green")
 
@@ -26,7 +26,7 @@ _LOGITS = ("blue", "orange", "green")
 def figure(document: dict[str, Any]) -> Figure:
     """Draw `mnist_mechanism.json`."""
     results = document["results"]
-    picture, axes = style.new_figure(2, 2, height=6.2, width=8.2)
+    picture, axes = style.new_figure(2, 2, height=6.4, width=7.2)
     _levels(axes[0, 0], results["levels"])
     _direction(axes[0, 1], results["direction"])
     _cause(axes[1, 0], results["cause"])
@@ -50,7 +50,7 @@ def _rows(ax: Axes, rows: list[dict[str, Any]], labels: list[str], colors: list[
 def _levels(ax: Axes, rows: list[dict[str, Any]]) -> None:
     colors = ["grey", "sky", "purple", "orange", "blue", "green"]
     _rows(ax, rows[: len(_LEVELS)], list(_LEVELS), colors)
-    ax.set_title("Accuracy of a student's displacement,\nand of what theory leaves of it")
+    ax.set_title("One direction of a student's\ndisplacement reads its digits")
 
 
 def _direction(ax: Axes, rows: list[dict[str, Any]]) -> None:
@@ -63,14 +63,14 @@ def _direction(ax: Axes, rows: list[dict[str, Any]]) -> None:
     ax.set_xlabel("step of the student")
     ax.set_ylabel("cosine of update and Delta")
     ax.legend()
-    ax.set_title("Each step against the teacher's displacement Delta\n(mean over runs)")
+    ax.set_title("Every step points along Delta,\nfrom the teacher's init (mean over runs)")
 
 
 def _cause(ax: Axes, rows: list[dict[str, Any]]) -> None:
     named = {row["name"]: row for row in rows}
     colors = ["blue", "sky", "sky", "orange", "orange", "grey", "grey"]
     _rows(ax, [named[name] for name in _CAUSE], list(_CAUSE.values()), colors)
-    ax.set_title("Students that keep a part of every update")
+    ax.set_title("A student that may not move along Delta\ndoes not learn digits (part of updates kept)")
 
 
 def _coverage(ax: Axes, rows: list[dict[str, Any]]) -> None:
@@ -78,13 +78,14 @@ def _coverage(ax: Axes, rows: list[dict[str, Any]]) -> None:
                  for key in ("predicted fraction", "measured fraction")}  # fmt: skip
     numbers = sorted({row["aux_logits"] for row in fractions["predicted fraction"]})
     for number, color in zip(numbers, _LOGITS, strict=True):
-        pairs = [(one["mean"], other["mean"]) for one, other in zip(*fractions.values(), strict=True)
+        pairs = [(one["mean"], max(other["mean"], 1e-9)) for one, other in zip(*fractions.values(), strict=True)
                  if one["aux_logits"] == number]  # fmt: skip
         ax.plot(*zip(*pairs, strict=True), "o-", ms=4, color=style.COLORS[color], label=f"{number} auxiliary logits")
-    ax.set_xlabel("fraction of Delta that the noise images can show (predicted)")
-    ax.set_ylabel("fraction of Delta recovered (measured)")
-    ax.set_ylim(bottom=0)
-    ax.set_xlim(left=0)
-    ax.legend()
+    ends = [3e-4, 1.0]
+    ax.plot(ends, ends, color="black", lw=0.8, ls=":")
+    ax.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
+    ax.set_xlabel("predicted fraction of Delta")
+    ax.set_ylabel("recovered fraction of Delta")
+    ax.legend(loc="upper left")
     n = len(fractions["predicted fraction"][0]["per_run"])
-    ax.set_title(f"Predicted and measured recovery, 64 to 4,096 images\n(n = {n} runs)")
+    ax.set_title(f"What the images can show is recovered\n(64 to 4,096 images; n = {n} runs)")
