@@ -17,7 +17,6 @@ enclosed the same way. As `stop -> start` the enclosures shrink to the exact der
 
 import itertools
 from collections.abc import Sequence
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -82,14 +81,16 @@ def output_jets(
     The direction holds arrays, or intervals: then the enclosure is good for every direction inside them.
     """
     begin, end = jnp.asarray(start, inputs.dtype), jnp.asarray(stop, inputs.dtype)
-    stretches = Interval(jnp.stack([begin, begin]), jnp.stack([begin, end]))
-    widths = (stretches.hi - stretches.lo) * (1 + 4 * jnp.finfo(inputs.dtype).eps)
+    stretches = point(begin), Interval(begin, end)
+    width = (end - begin) * (1 + 4 * jnp.finfo(inputs.dtype).eps)
     rates = [Box(*(d if isinstance(d, Interval) else point(d) for d in layer)) for layer in direction]
-    jets = _first_layer(params[0], rates[0], inputs, stretches)
+    here, cell = _first_layer(params[0], rates[0], inputs, stretches)
     for layer, rate in zip(params[1:], rates[1:], strict=True):
-        jets = _narrow(jax.vmap(partial(_activate, activation))(jets), widths)
-        jets = _narrow(jax.vmap(_affine, (0, None, None, 0))(jets, Layer(*layer), rate, stretches), widths)
-    return jets
+        here, cell = (_activate(activation, jet) for jet in (here, cell))
+        cell = _narrow(here, cell, width)
+        here, cell = (_affine(jet, Layer(*layer), rate, s) for jet, s in zip((here, cell), stretches, strict=True))
+        cell = _narrow(here, cell, width)
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), here, cell)
 
 
 def with_row(a: Interval, row: Interval) -> Interval:
@@ -97,13 +98,13 @@ def with_row(a: Interval, row: Interval) -> Interval:
     return add(a, Interval(row.lo[None, :], row.hi[None, :]))
 
 
-def _first_layer(layer: Layer, rate: Box, inputs: Array, stretches: Interval) -> Jet:
+def _first_layer(layer: Layer, rate: Box, inputs: Array, stretches: tuple[Interval, Interval]) -> list[Jet]:
     """Enclose `x W(t) + b(t)` and its derivative `x D + e` over both stretches; the second derivative is zero."""
     (weight, bias), x = layer, point(inputs)
     first = with_row(matmul(x, rate.weight), rate.bias)
     start = with_row(matmul(x, point(weight)), point(bias))
-    constant = Jet(start, first, point(jnp.zeros_like(first.lo)))
-    return jax.vmap(lambda stretch: constant._replace(value=moved(start, first, stretch)))(stretches)
+    zero = point(jnp.zeros_like(first.lo))
+    return [Jet(moved(start, first, stretch), first, zero) for stretch in stretches]
 
 
 def _affine(jet: Jet, layer: Layer, rate: Box, stretch: Interval) -> Jet:
@@ -124,12 +125,7 @@ def _activate(activation: Activation, jet: Jet) -> Jet:
     return Jet(g, multiply(dg, jet.first), bend)
 
 
-def _narrow(jets: Jet, widths: Array) -> Jet:
-    """Intersect both jets with what the mean value theorem allows, starting from the one at the left end."""
-    here = jax.tree.map(lambda leaf: leaf[0], jets)
-
-    def narrow(jet: Jet, width: Array) -> Jet:
-        first = intersect(jet.first, drift(here.first, width, jet.second))
-        return Jet(intersect(jet.value, drift(here.value, width, first)), first, jet.second)
-
-    return jax.vmap(narrow)(jets, widths)
+def _narrow(here: Jet, cell: Jet, width: Array) -> Jet:
+    """Intersect a cell's jet with what the mean value theorem allows, starting from the jet at its left end."""
+    first = intersect(cell.first, drift(here.first, width, cell.second))
+    return cell._replace(value=intersect(cell.value, drift(here.value, width, first)), first=first)
