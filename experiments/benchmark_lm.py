@@ -24,6 +24,7 @@ from experiments import benchmark
 from experiments.benchmark_lm_workers import SOURCES, STUDENTS, TASKS, WORKERS, as_settings, tokens
 from experiments.benchmark_workers import Work, be_worker
 from experiments.harness import chunks, cli, tables
+from experiments.harness.progress import Plan
 from experiments.harness.sizes import STARTED, Size, count_parameters
 from subliminal_toy import engine, machine
 from subliminal_toy.lm import corpus
@@ -96,8 +97,9 @@ def run(
         if loaded:
             progress.advance(1, "loaded", loaded=True)
 
+    if not isinstance(progress, Plan):  # a plan needs no peer
+        benchmark.require_torch()
     progress.start(runs, "benchmark_lm", _size(config, runs, side_by_side))
-    benchmark.require_torch()
     measured = chunks.run_in_chunks(measure, runs=runs, chunk=1, store=store, on_chunk=on_repeat)
     return {
         "repeats": runs, "side_by_side": side_by_side, "students": STUDENTS, "sources": SOURCES,

@@ -213,9 +213,9 @@ def test_the_jax_worker_times_every_task_once_it_is_compiled(monkeypatch: pytest
     calls = []
 
     def phase(loss: float):
-        def train(params, data: engine.Data, conditions, keys) -> tuple:
+        def train(params, data: engine.Data, conditions, keys) -> engine.Outcome:
             calls.append(loss)
-            return params, np.full((2, 1, 3), loss)
+            return engine.Outcome(params, np.full((2, 1, 3), loss), None)
 
         return train
 

@@ -1,5 +1,6 @@
 """The experiment as a library call: every number in its place, and the effect itself on the bundled digits."""
 
+import functools
 import re
 from typing import Any
 
@@ -32,13 +33,11 @@ def made_up_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """The training replaced by made-up numbers."""
     monkeypatch.setattr(mnist, "run_keys", lambda seed, runs: (seed, runs))
     monkeypatch.setattr(mnist, "train", lambda _config, _dataset, _conditions, keys, **_: keys)
-    monkeypatch.setattr(
-        mnist,
-        "accuracies",
-        lambda keys, _dataset: {
-            name: np.array([made_up(i, run, keys[0]) for run in keys[1]]) for i, name in enumerate(NAMES)
-        },
-    )
+
+    def accuracies(keys: tuple, _dataset: data.Dataset) -> dict[str, np.ndarray]:
+        return {name: np.array([made_up(i, run, keys[0]) for run in keys[1]]) for i, name in enumerate(NAMES)}
+
+    monkeypatch.setattr(mnist_aux_logits, "Job", functools.partial(mnist_aux_logits.Job, measure=accuracies))
 
 
 @pytest.mark.usefixtures("made_up_runs")
