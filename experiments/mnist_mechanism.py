@@ -6,7 +6,7 @@ component which reads digits (one number), and does a student that may not move 
 student of the linearised network as good (linear)? Does the part of Delta that the noise images can show predict how
 much a student recovers (coverage)? How far does Adam turn the steps (Adam)?
 
-    python -m experiments.mnist_mechanism                 4 runs
+    python -m experiments.mnist_mechanism                 2 runs of few noise images
     python -m experiments.mnist_mechanism --preset paper  25 runs
 """
 
@@ -27,7 +27,7 @@ PRESETS = {
     "smoke": cli.Preset(
         2, {"teacher.epochs": 1, "student.epochs": 1, "noise_images": 4096}, "2 short runs, to see that it works"
     ),
-    "default": cli.Preset(4, {}, "4 runs"),
+    "default": cli.Preset(2, {"noise_images": 10_240}, "2 runs of few noise images"),
     "paper": cli.Preset(25, {}, "25 runs"),
 }
 
@@ -35,7 +35,7 @@ PRESETS = {
 def run(
     config: mnist.Config | None = None,
     *,
-    runs: int = 4,
+    runs: int = 2,
     seed: int = 0,
     dataset: mnist.Dataset | None = None,
     chunk: int | None = None,
