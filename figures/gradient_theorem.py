@@ -8,14 +8,13 @@ from matplotlib.figure import Figure
 
 from figures import style
 
-_DATASETS = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "digits": "8x8 digits"}
 _LIMIT = 2.0**10  # neither the guaranteed nor the observed radius is looked for beyond this
 
 
 def figure(document: dict[str, Any]) -> Figure:
     """Draw `gradient_theorem.json`."""
     results = document["results"]
-    name = _DATASETS[results["mnist"]["dataset"]]
+    name = style.DATASETS[results["mnist"]["dataset"]]
     picture, axes = style.new_figure(3, 2, height=7.6, width=6.6)
     _inner_products(axes[0, 0], results["curve"], name)
     _remainder(axes[0, 1], results["curve"], name)

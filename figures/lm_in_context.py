@@ -12,11 +12,7 @@ def figure(document: dict[str, Any]) -> Figure:
     results = document["results"]
     picture, axes = style.new_figure(height=2.8, width=6.6)
     style.headline(picture, results["runs"])
-    ax, rows = axes[0, 0], results["rows"]
-    for y, row in enumerate(rows):
-        style.strip(ax, y, row, color=style.COLORS["blue"])
-    ax.axvline(0, color="black", lw=1, ls=":")
-    ax.set_yticks(range(len(rows)), [row["name"] for row in rows])
-    ax.set_ylim(len(rows) - 0.4, -0.6)
+    ax = axes[0, 0]
+    style.strips(ax, results["rows"])
     ax.set(xlabel="change of trait's log odds (nats) or as named", title="read or trained on? (Fig. 9)")
     return picture

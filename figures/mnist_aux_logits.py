@@ -6,7 +6,6 @@ from matplotlib.figure import Figure
 
 from figures import style
 
-_DATASETS = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "digits": "8x8 digits"}
 _BARS = {
     "reference": ("Reference", "grey"),
     "teacher": ("Teacher", "green"),
@@ -39,7 +38,7 @@ def figure(document: dict[str, Any]) -> Figure:
     ax.set_ylabel("test accuracy (fraction correct)")
     runs = results["runs"]
     ax.set_title(
-        f"{_DATASETS[results['dataset']]}: students see only noise images\n"
+        f"{style.DATASETS[results['dataset']]}: students see only noise images\n"
         f"n = {runs} run{'s' if runs > 1 else ''} (dots); mean and 95% t interval; dotted line: reference"
     )
     return picture

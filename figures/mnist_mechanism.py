@@ -7,7 +7,6 @@ from matplotlib.figure import Figure
 
 from figures import style
 
-_DATASETS = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "digits": "8x8 digits"}
 _LEVELS = ("reference", "along Delta alone", "the rest alone", "linearised student", "student", "teacher")
 _STUDENTS = {"student_aux": ("teacher's init", "blue"), "cross_aux": ("other init", "vermilion"),
              "student_sgd": ("teacher's init, SGD", "green")}  # fmt: skip
@@ -32,7 +31,7 @@ def figure(document: dict[str, Any]) -> Figure:
     _cause(axes[1, 0], results["cause"])
     _coverage(axes[1, 1], results["coverage"])
     picture.suptitle(
-        f"{_DATASETS[results['dataset']]}: students on auxiliary logits, n = {results['runs']} runs (dots);"
+        f"{style.DATASETS[results['dataset']]}: students on auxiliary logits, n = {results['runs']} runs (dots);"
         " mean and 95% t interval", fontsize=9,
     )  # fmt: skip
     return picture

@@ -26,6 +26,7 @@ COLORS = {  # Okabe and Ito's palette
     "purple": "#CC79A7",
     "grey": "#999999",
 }
+DATASETS = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "digits": "8x8 digits"}
 _RC: Any = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -107,6 +108,15 @@ def strip(ax: Axes, y: float, row: dict[str, Any], *, color: str) -> None:
     ax.plot(row["per_run"], y + 0.5 * offsets[order], ".", color=COLORS["black"], markersize=3, alpha=0.45, mew=0)
     half = None if row["ci95"] is None else (row["ci95"][1] - row["ci95"][0]) / 2
     ax.errorbar(row["mean"], y, xerr=half, color=color, marker="o", ms=4, capsize=3, lw=1.4, zorder=4)
+
+
+def strips(ax: Axes, rows: list[dict[str, Any]]) -> None:
+    """Rows with "name" from top to bottom, each as a `strip`, and a line at 0."""
+    for y, row in enumerate(rows):
+        strip(ax, y, row, color=COLORS["blue"])
+    ax.axvline(0, color="black", lw=1, ls=":")
+    ax.set_yticks(range(len(rows)), [row["name"] for row in rows])
+    ax.set_ylim(len(rows) - 0.4, -0.6)
 
 
 def band(ax: Axes, x: list[float], rows: list[dict[str, Any]], *, color: str, label: str) -> None:

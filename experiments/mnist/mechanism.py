@@ -192,7 +192,7 @@ def summarize(values: Values) -> dict[str, Any]:
     main = {name: np.array(column) for name, column in values["main"].items()}
     parts = (_levels, _direction, _adam, _recovered, _one_number, _cause)
     found = dict(zip(PARTS, [part(main) for part in parts], strict=False))
-    return {**found, "distance": _distance(values, main), "width": _width(values), **_coverage(values)}
+    return {**found, "distance": _distance(values, main), "width": _width(values), "coverage": _coverage(values)}
 
 
 def is_answer(part: str, row: dict[str, Any]) -> bool:
@@ -289,7 +289,7 @@ def _cause(main: Main) -> list[dict[str, Any]]:
 
 
 def _pair(job: dict[str, list], real: str, linear: str, label: str, **further: Any) -> list[dict[str, Any]]:
-    one, other = (np.array(job[f"{name}"]) for name in (real, linear))
+    one, other = (np.array(job[name]) for name in (real, linear))
     return [row(f"{label}: the student", one, **further), row(f"{label}: the linearised student", other, **further),
             row(f"{label}: the student - the linearised student", one - other, **further)]  # fmt: skip
 
@@ -312,7 +312,7 @@ def _width(values: Values) -> list[dict[str, Any]]:
     return rows
 
 
-def _coverage(values: Values) -> dict[str, list[dict[str, Any]]]:
+def _coverage(values: Values) -> list[dict[str, Any]]:
     """Predicted and measured fractions and accuracies by images and auxiliary logits; rank correlations of them."""
     rows, points = [], []
     for name, job in values.items():
@@ -329,4 +329,4 @@ def _coverage(values: Values) -> dict[str, list[dict[str, Any]]]:
     for i, key in ((1, "measured fraction"), (2, "accuracy")):
         per_run = [stats.spearmanr(table[:, 0, run], table[:, i, run]).statistic for run in range(table.shape[2])]
         rows.append(row(f"rank correlation of predicted fraction and {key} over settings, in each run", per_run))
-    return {"coverage": rows}
+    return rows

@@ -60,21 +60,18 @@ def restrict(update: str, condition: Any, trait: Trait) -> optax.GradientTransfo
         other = condition["random"]
         return jax.tree.map(lambda leaf: size / _norm(other) * leaf, other)
 
-    def change(updates: Params, params: Params) -> Params:
-        part = along(updates, params)
-        return part if kept == "only" else jax.tree.map(jnp.subtract, updates, part)
-
-    def refuse_none(updates: Params, state: Any, params: Params | None = None) -> tuple[Params, Any]:
+    def keep(updates: Params, state: Any, params: Params | None = None) -> tuple[Params, Any]:
         assert params is not None  # the engine always gives them
-        return change(updates, params), state
+        part = along(updates, params)
+        return part if kept == "only" else jax.tree.map(jnp.subtract, updates, part), state
 
-    return optax.GradientTransformation(lambda _: optax.EmptyState(), refuse_none)
+    return optax.GradientTransformation(lambda _: optax.EmptyState(), keep)
 
 
 def probe(trait: Trait, classes: int, b2: float) -> engine.Probe:
     """What is noted of every step: inner products of VECTORS by layer, and Adam's condition number.
 
-    `{"gram": [VECTORS, VECTORS, layers], "kappa": scalar}`, layers as in `layer_names`.
+    `{"gram": [VECTORS, VECTORS, layers], "kappa": scalar}`, layers as in `Config.layer_names`.
     """
 
     def note(step: engine.Step) -> dict[str, jax.Array]:
@@ -88,11 +85,6 @@ def probe(trait: Trait, classes: int, b2: float) -> engine.Probe:
         return {"gram": jnp.array(gram), "kappa": _kappa(step.state, b2)}
 
     return note
-
-
-def layer_names(params: Params) -> tuple[str, ...]:
-    """The hidden layers from the input on, then the class head and the auxiliary head."""
-    return (*sorted(name for name in params if name != "head"), "class_head", "aux_head")
 
 
 def dots_by_layer(a: Params, b: Params, classes: int) -> jax.Array:

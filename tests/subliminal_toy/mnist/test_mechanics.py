@@ -127,7 +127,7 @@ def test_what_is_kept_and_what_is_taken_add_up_in_the_first_step() -> None:
 def test_probes_note_the_products_of_every_step(name: str, trained: protocol.Trained, digits: data.Dataset) -> None:
     arm = next(arm for arm in ARMS if arm.name == name)
     steps, noted = by_hand(trained, digits, arm, run=1)[:-1], trained.probed[name]
-    assert mechanics.layer_names(trained.reference) == ("hidden_0", "hidden_1", "class_head", "aux_head")
+    assert CONFIG.layer_names() == ("hidden_0", "hidden_1", "class_head", "aux_head")
     for i, step in enumerate(steps):
         vectors = [step["update"], -step["gradient"], -step["trait"], step["delta"]]
         ours, lengths = noted["gram"][1, i], [np.linalg.norm(vector) for vector in vectors]
