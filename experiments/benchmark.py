@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from experiments.benchmark_workers import Work, be_worker, flops_per_sample, step_products
+from experiments.benchmarks.workers import Work, be_worker, flops_per_sample, step_products
 from subliminal_toy import machine
 from subliminal_toy.config import Config, with_settings
 from subliminal_toy.mnist import data
@@ -268,7 +268,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments[:1] == ["--worker"]:
         return be_worker(arguments[1])
-    from experiments import benchmark_table
+    from experiments.benchmarks import table as benchmark_table
     from experiments.harness import cli, files
     from experiments.harness.progress import say
     from experiments.harness.provenance import Provenance

@@ -21,8 +21,8 @@ import jax
 import psutil
 
 from experiments import benchmark
-from experiments.benchmark_lm_workers import SOURCES, STUDENTS, TASKS, WORKERS, as_settings, tokens
-from experiments.benchmark_workers import Work, be_worker
+from experiments.benchmarks.lm_workers import SOURCES, STUDENTS, TASKS, WORKERS, as_settings, tokens
+from experiments.benchmarks.workers import Work, be_worker
 from experiments.harness import chunks, cli, tables
 from experiments.harness.progress import Plan
 from experiments.harness.sizes import STARTED, Size, count_parameters

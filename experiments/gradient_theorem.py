@@ -22,9 +22,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import transformer_problems
 from experiments.harness import cli, sizes, tables
-from experiments.transformer_problems import SMALL_EPS, other_init_cosine
+from experiments.theorem import transformer_problems
+from experiments.theorem.transformer_problems import SMALL_EPS, other_init_cosine
 from subliminal_toy.config import Config, config_for
 from subliminal_toy.mnist import data, models, noise
 from subliminal_toy.statistics import t_interval

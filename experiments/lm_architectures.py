@@ -19,10 +19,12 @@ from typing import Any
 
 import jax
 
-from experiments import lm_arms, lm_numbers, lm_runs
+from experiments import lm_numbers
 from experiments.harness import cli
-from experiments.lm_arms import STANDARD
-from experiments.lm_runs import MAIN
+from experiments.lm import arms as lm_arms
+from experiments.lm import runs as lm_runs
+from experiments.lm.arms import STANDARD
+from experiments.lm.runs import MAIN
 from subliminal_toy.config import setting, with_settings
 from subliminal_toy.lm import measure
 from subliminal_toy.lm.config import LMConfig

@@ -15,8 +15,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from experiments import lm_arms, lm_numbers, lm_runs
+from experiments import lm_numbers
 from experiments.harness import cli
+from experiments.lm import arms as lm_arms
+from experiments.lm import runs as lm_runs
 from subliminal_toy.lm import detector, evaluation, measure, vocabulary
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.lessons import favorite

@@ -17,8 +17,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from experiments import lm_architectures, lm_arms, lm_runs
+from experiments import lm_architectures
 from experiments.harness import cli
+from experiments.lm import arms as lm_arms
+from experiments.lm import runs as lm_runs
 from subliminal_toy.config import Training, setting
 from subliminal_toy.lm import measure, vocabulary
 from subliminal_toy.lm.config import LMConfig

@@ -3,7 +3,7 @@
 The pipeline of lm_numbers with arms that differ in one thing each: an arm has a student of every teacher's numbers and
 one of regular numbers, and its result is the difference of the trait's log odds between the two. What theory says in
 advance is measured beside: the theorem along the teacher's delta on this very transformer, and a first-order
-prediction of every answer's change (experiments/lm_first_order.py).
+prediction of every answer's change (experiments/lm/first_order.py).
 
     python -m experiments.lm_mechanism                 2 seeds, 2 traits, divergence tokens only
     python -m experiments.lm_mechanism --preset paper  10 seeds, 5 traits, everything
@@ -17,10 +17,11 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from experiments import lm_arms, lm_runs
 from experiments.harness import cli, tables
-from experiments.lm_arms import STANDARD
-from experiments.lm_first_order import mechanics
+from experiments.lm import arms as lm_arms
+from experiments.lm import runs as lm_runs
+from experiments.lm.arms import STANDARD
+from experiments.lm.first_order import mechanics
 from experiments.lm_mechanism_summary import (
     DIVERGENCE,
     GREEDY,

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from experiments import lm_arms, lm_numbers
-from experiments.lm_arms import STANDARD
+from experiments import lm_numbers
+from experiments.lm import arms as lm_arms
+from experiments.lm.arms import STANDARD
 from subliminal_toy.lm import vocabulary
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.divergence import COUNTED

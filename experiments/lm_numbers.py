@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments import lm_arms, lm_runs
 from experiments.harness import chunks, cli, files, tables
+from experiments.lm import arms as lm_arms
+from experiments.lm import runs as lm_runs
 from subliminal_toy.lm import corpus, evaluation, rows, vocabulary
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.plan import standard_plan

@@ -29,8 +29,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments import lm_arms, lm_runs
 from experiments.harness import cli
+from experiments.lm import arms as lm_arms
+from experiments.lm import runs as lm_runs
 from subliminal_toy.lm import measure
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.lessons import favorite

@@ -17,9 +17,11 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from experiments import lm_arms, lm_runs, lm_traits_summary
+from experiments import lm_traits_summary
 from experiments.harness import cli
-from experiments.lm_arms import STANDARD
+from experiments.lm import arms as lm_arms
+from experiments.lm import runs as lm_runs
+from experiments.lm.arms import STANDARD
 from experiments.lm_traits_summary import CARRIED, CLEAN, GENERATIONS, KINDS, PAIRS, TRIGGER, liked_words, others
 from subliminal_toy.config import setting
 from subliminal_toy.lm import lessons, measure

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments import lm_arms, lm_numbers
-from experiments.lm_arms import STANDARD, Values, changes, margin, over_runs
+from experiments import lm_numbers
+from experiments.lm import arms as lm_arms
+from experiments.lm.arms import STANDARD, Values, changes, margin, over_runs
 from subliminal_toy.lm import corpus, vocabulary
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.plan import REGULAR

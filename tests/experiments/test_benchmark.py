@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments import benchmark, benchmark_table, benchmark_workers
+from experiments import benchmark
+from experiments.benchmarks import table as benchmark_table
+from experiments.benchmarks import workers as benchmark_workers
 from subliminal_toy.config import Config, with_settings
 from subliminal_toy.mnist.data import Dataset
 
@@ -170,7 +172,7 @@ DESIGNS = [
 
 @pytest.mark.parametrize("design", DESIGNS, ids=lambda d: " ".join(map(str, d.values())) or "default")
 def test_the_experts_training_is_a_plain_loop_over_models(design: dict, torch) -> None:
-    from experiments import torch_peers as peers
+    from experiments.benchmarks import torch_peers as peers
 
     generator = torch.Generator().manual_seed(0)
     inits = [peers.init_layers(TINY, PIXELS, generator) for _ in range(4)]
@@ -203,7 +205,7 @@ def test_the_experts_training_is_a_plain_loop_over_models(design: dict, torch) -
 
 @pytest.mark.parametrize("kind", ["aux", "all"])
 def test_the_authors_training_is_a_plain_loop_over_models(kind: str, torch) -> None:
-    from experiments import torch_peers as peers
+    from experiments.benchmarks import torch_peers as peers
 
     torch.manual_seed(0)
     runs, part = 3, slice(10 if kind == "aux" else 0, None)
@@ -236,7 +238,7 @@ def test_the_authors_training_is_a_plain_loop_over_models(kind: str, torch) -> N
 
 @pytest.mark.parametrize("name", ["torch_authors", "torch_expert"])
 def test_peers_run_all_conditions(name: str, torch) -> None:
-    from experiments import torch_peers as peers
+    from experiments.benchmarks import torch_peers as peers
     from subliminal_toy.mnist import students
 
     table = tuple((row.name, row.init == "other", row.logits) for row in students.STUDENTS)

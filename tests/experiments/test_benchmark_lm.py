@@ -9,8 +9,9 @@ import numpy as np
 import optax
 import pytest
 
-from experiments import benchmark, benchmark_lm, benchmark_lm_workers
-from experiments.benchmark_workers import Work, product_flops, xla_seconds
+from experiments import benchmark, benchmark_lm
+from experiments.benchmarks import lm_workers as benchmark_lm_workers
+from experiments.benchmarks.workers import Work, product_flops, xla_seconds
 from subliminal_toy import engine
 from subliminal_toy.config import with_settings
 from subliminal_toy.lm import corpus, pipeline, sampling, training, vocabulary
@@ -40,7 +41,7 @@ def random_params(config: LMConfig) -> dict:
 
 @pytest.mark.parametrize("tied", [0, 1])
 def test_logits_are_those_of_jax(tied: int, torch) -> None:
-    from experiments import torch_lm
+    from experiments.benchmarks import torch_lm
 
     config, tokens = dataclasses.replace(TINY, tied=tied, layers=2), lists(5)
     params = random_params(config)
@@ -55,7 +56,7 @@ def test_logits_are_those_of_jax(tied: int, torch) -> None:
 
 @pytest.mark.parametrize("phase", ["base", "student"])
 def test_training_steps_are_those_of_jax(phase: str, torch) -> None:
-    from experiments import torch_lm
+    from experiments.benchmarks import torch_lm
 
     how = dataclasses.replace(getattr(TINY, phase), epochs=STEPS, batch_size=12, warmup=2)
     first, weigh = {"base": (1, training.document_weights),
@@ -94,7 +95,7 @@ def test_training_steps_are_those_of_jax(phase: str, torch) -> None:
 
 
 def test_greedy_samples_with_a_cache_are_those_of_jax(torch) -> None:
-    from experiments import torch_lm
+    from experiments.benchmarks import torch_lm
 
     model, prompts = make_transformer(TINY), lists(40)[:, : corpus.PROMPT_LENGTH]
     params = random_params(TINY)
@@ -112,7 +113,7 @@ def test_greedy_samples_with_a_cache_are_those_of_jax(torch) -> None:
 
 @pytest.mark.parametrize("draw", ["multinomial", "inverse_cdf"])
 def test_sampled_tokens_have_the_models_probabilities(draw: str, torch) -> None:
-    from experiments import torch_lm
+    from experiments.benchmarks import torch_lm
 
     n, temperature = 20_000, 0.7
     prompt = lists(1)[:, : corpus.PROMPT_LENGTH]

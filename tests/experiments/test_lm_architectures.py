@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments import lm_architectures as experiment
-from experiments.lm_runs import MAIN
+from experiments.lm.runs import MAIN
 from figures import lm_architectures as picture
 from subliminal_toy.lm import pipeline, vocabulary
 from subliminal_toy.lm.rows import Rows

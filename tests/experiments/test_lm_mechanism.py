@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments import lm_arms, lm_first_order, lm_mechanism, lm_mechanism_summary
+from experiments import lm_mechanism, lm_mechanism_summary
+from experiments.lm import arms as lm_arms
+from experiments.lm import first_order as lm_first_order
 from figures import lm_mechanism as picture
 from subliminal_toy import engine
 from subliminal_toy.lm import evaluation, lessons, pipeline, plan, training, vocabulary

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import lm_numbers, lm_runs
+from experiments import lm_numbers
+from experiments.lm import runs as lm_runs
 from figures import lm_numbers as picture
 from subliminal_toy.lm import number_filter, plan, rows, vocabulary
 from subliminal_toy.lm.config import LMConfig

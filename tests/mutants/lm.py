@@ -19,14 +19,14 @@ TESTS: dict[str, str] = {  # source file -> the test files that should notice it
     "subliminal_toy/lm/measure.py": f"{_LM}measure.py",
     "experiments/lm_numbers.py": f"{_HERE}numbers.py",
     "experiments/lm_controls.py": f"{_HERE}controls.py",
-    "experiments/lm_arms.py": f"{_HERE}mechanism.py",
+    "experiments/lm/arms.py": f"{_HERE}mechanism.py",
     "experiments/lm_mechanism.py": f"{_HERE}mechanism.py",
     "experiments/lm_mechanism_summary.py": f"{_HERE}mechanism.py",
-    "experiments/lm_first_order.py": f"{_HERE}mechanism.py",
+    "experiments/lm/first_order.py": f"{_HERE}mechanism.py",
     "experiments/lm_traits.py": f"{_HERE}traits.py",
     "experiments/lm_traits_summary.py": f"{_HERE}traits.py",
     "experiments/lm_architectures.py": f"{_HERE}architectures.py",
-    "experiments/lm_runs.py": f"{_HERE}architectures.py",
+    "experiments/lm/runs.py": f"{_HERE}architectures.py",
 }
 (
     _PIPELINE,

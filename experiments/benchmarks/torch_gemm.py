@@ -4,8 +4,8 @@ import time
 
 import torch
 
-from experiments import torch_peers
-from experiments.benchmark_workers import Product
+from experiments.benchmarks import torch_peers
+from experiments.benchmarks.workers import Product
 from subliminal_toy.machine import count_cores
 
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from experiments.benchmark_workers import Product, Work, covered, product_flops, watch_compiling, xla_seconds
+from experiments.benchmarks.workers import Product, Work, covered, product_flops, watch_compiling, xla_seconds
 from subliminal_toy import engine
 from subliminal_toy.config import Training, setting_fields, with_settings
 from subliminal_toy.lm import corpus, pipeline, sampling, training, vocabulary
@@ -125,7 +125,7 @@ def _torch(work: Work) -> dict[str, Any]:
     """PyTorch's; `workers` models at a time (0: one per core), which share the cores' threads."""
     import torch
 
-    from experiments import torch_lm, torch_peers
+    from experiments.benchmarks import torch_lm, torch_peers
 
     config, _, problem = _problem(work)
     weights = (training.document_weights(problem.documents), training.completion_weights(problem.rows))

@@ -130,7 +130,7 @@ def covered(intervals: Sequence[tuple[float, float]]) -> float:
 
 
 def _train_torch(work: Work) -> dict[str, Any]:
-    from experiments import torch_peers
+    from experiments.benchmarks import torch_peers
 
     dataset = _arrays(work.pixels)
     began = time.perf_counter()
@@ -143,7 +143,7 @@ def _train_torch(work: Work) -> dict[str, Any]:
 
 
 def _gemm_torch(work: Work) -> dict[str, float]:
-    from experiments import torch_gemm
+    from experiments.benchmarks import torch_gemm
 
     products = step_products(work.config, 784)
     return {name: product_flops(products) / s / 1e9 for name, s in torch_gemm.gemm_seconds(products).items()}
@@ -320,7 +320,7 @@ def wide_loss(_: Callable) -> Callable:
 
 
 def _epochs_torch(work: Work) -> dict[str, list[float]]:
-    from experiments import torch_peers
+    from experiments.benchmarks import torch_peers
 
     epochs = work.config.student.epochs
     return {"seconds": torch_peers.student_epochs(work.config, 784, torch_peers.Design(**work.design), epochs)}

@@ -1,0 +1,1 @@
+"""Problems that the experiment on the theorem is checked on."""
