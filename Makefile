@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN = .venv/bin
 RESULTS ?= experiments/results
 
-.PHONY: demo lm test test-all check figures docs clean
+.PHONY: demo lm test test-all check figures docs page clean
 
 demo: .venv/installed
 	$(BIN)/python -m experiments.mnist_aux_logits
@@ -28,6 +28,9 @@ figures: .venv/installed
 
 docs: .venv/installed-test
 	$(BIN)/python -m docs
+
+page: .venv/installed-test
+	$(BIN)/python -m docs.page
 
 clean:
 	rm -rf .venv

@@ -61,9 +61,9 @@ CONTROLS = (  # of the form: setting, words, values with words
         (("uniform", "uniform noise"), ("gaussian", "Gaussian noise"), ("bernoulli", "coin flips"),
          ("real", "real digits, no labels")),
     ),
-    ("loss", "They compare", (("kl", "probabilities (KL)"), ("mse", "raw values (squared)"))),
-    ("learning_rate", "Students\u2019 step size", ("0.0003", "0.001", "0.003", "0.01")),
-    ("width", "Hidden units per layer", ("16", "32", "64", "128", "256")),
+    ("loss", "They minimise", (("kl", "KL of probabilities"), ("mse", "squared error"))),
+    ("learning_rate", "Students\u2019 step", ("0.0003", "0.001", "0.003", "0.01")),
+    ("width", "Units per layer", ("16", "32", "64", "128", "256")),
 )  # fmt: skip
 
 
@@ -87,25 +87,24 @@ def story(results: Path) -> dict[str, Any]:
     names = ("mnist_aux_logits", "mnist_mechanism", "gradient_theorem", "lm_numbers", "page_networks")
     found = {name: read(results, name) for name in (*names, "page/mnist_aux_logits")}
     networks, browser = found["page_networks"], found["page/mnist_aux_logits"]
-    digits = digits_data()
+    digits, spoken = digits_data(), language(found["lm_numbers"]["results"])
     data = {
         "charts": {
-            name: bars(docs_rows(found[source]["results"][rows], labels)) for name, (source, rows, labels) in CHARTS.items()
+            name: bars(picked(found[source]["results"][rows], labels))
+            for name, (source, rows, labels) in CHARTS.items()
         },
-        "language": language(found["lm_numbers"]["results"]),
-        "most": 1.0,
+        "language": spoken,
+        "most": most(spoken),
         "networks": network_data(networks["results"], (results / "page_networks.bin").read_bytes()),
         "digits": digits,
         "training": {"settings": training(browser["config"])},
     }
-    data["most"] = most(data["language"])
     theorem = [found["gradient_theorem"]["results"][part] for part in ("random", "mnist", "transformer")]
     return {
         "css": (HERE / "page.css").read_text(),
         "scripts": {name: (HERE / f"{name}.js").read_text() for name in SCRIPTS},
         "data": json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
         "mnist": found["mnist_aux_logits"]["results"],
-        "dataset_words": "MNIST",
         "mechanism": found["mnist_mechanism"]["results"],
         "theorem": {name: sum(part[name] for part in theorem) for name in ("problems", "negative")},
         "language": found["lm_numbers"]["results"],
@@ -138,7 +137,7 @@ def plain(row: Mapping[str, Any]) -> str:
     return f"{100 * row['mean']:.0f}%"
 
 
-def docs_rows(rows: Sequence[Mapping[str, Any]], labels: Mapping[str, tuple[str, str]]) -> list[tuple]:
+def picked(rows: Sequence[Mapping[str, Any]], labels: Mapping[str, tuple[str, str]]) -> list[tuple]:
     """(label, colour, row) of the rows with these names, in this order."""
     return [(label, color, docs.pick(rows, name)) for name, (label, color) in labels.items()]
 
@@ -188,7 +187,7 @@ def aligned(examples: Mapping[str, Sequence[Mapping[str, str]]], trait: str) -> 
 def most(found: Mapping[str, Any]) -> float:
     """The end of the axis of all traits' charts."""
     largest = max(max(bar["values"]) for one in found.values() for bar in one["bars"])
-    return float(np.ceil(10 * largest) / 10)
+    return float(np.ceil(5 * largest) / 5)
 
 
 def network_data(results: Mapping[str, Any], content: bytes) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const canvas = find("canvas"), context = canvas.getContext("2d"), size = canvas.width;
+  const canvas = find("canvas"), context = canvas.getContext("2d", { willReadFrequently: true }), size = canvas.width;
   const networks = drawing.unpack(DATA.networks.weights, DATA.networks.layers, DATA.networks.rows.map((row) => row.name));
   const rows = Object.fromEntries(DATA.networks.rows.map((row) => [row.name, row]));
   const cards = [...document.querySelectorAll(".network")].map(makeCard);

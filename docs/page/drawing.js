@@ -42,7 +42,7 @@ const drawing = (() => {
       }));
     let mass = 0, cx = 0, cy = 0;
     small.forEach((row, y) => row.forEach((v, x) => { mass += v; cx += v * x; cy += v * y; }));
-    const middle = (SIDE - 1) / 2;
+    const middle = SIDE / 2; // pixel 14 of 0 .. 27, as in the published files
     const shift = (centre, size) => Math.min(Math.max(Math.round(middle - centre), 0), SIDE - size);
     const dx = shift(cx / mass, columns.length), dy = shift(cy / mass, rows.length);
     const image = new Float32Array(SIDE * SIDE).fill(-1);

@@ -47,11 +47,11 @@ for (const [id, rows] of Object.entries(DATA.charts)) {
 
 // The drawn pipeline: real digits for the teacher, static for the students.
 (() => {
-  paint(find("seen-by-teacher"), DIGITS.trainImages.slice(0, 18 * DIGITS.pixels), DIGITS.side, 6);
+  paint(find("seen-by-teacher"), DIGITS.trainImages.slice(0, 8 * DIGITS.pixels), DIGITS.side, 4);
   const random = protocol.streams(0)("picture"), still = matchMedia("(prefers-reduced-motion: reduce)").matches;
   const canvases = document.querySelectorAll(".static");
   const flicker = () => canvases.forEach((canvas) =>
-    paint(canvas, protocol.makeNoise("uniform", 18, { pixels: DIGITS.pixels }, random), DIGITS.side, 6));
+    paint(canvas, protocol.makeNoise("uniform", 8, DIGITS, random), DIGITS.side, 4));
   flicker();
   if (!still) setInterval(() => document.hidden || flicker(), 400);
 })();
@@ -62,13 +62,13 @@ for (const [id, rows] of Object.entries(DATA.charts)) {
 
   /** The completion; what is not in `other` at the same place is marked. */
   function compared(text, other) {
-    const others = tokens(other), cell = html("span", { class: "numbers" });
-    let glue = "";
-    tokens(text).forEach((token, i) => {
-      const same = token === others[i], mark = /^[,;)\]]$/.test(token);
-      cell.append(mark ? "" : glue, same ? token : html("mark", {}, token));
-      glue = /^[([]$/.test(token) ? "" : " ";
+    const others = tokens(other), cell = html("span", { class: "numbers" }), parts = [];
+    tokens(text).forEach((token, i, all) => {
+      const same = token === others[i], glue = i && !/^[,;)\]]$/.test(token) && !/^[([]$/.test(all[i - 1]) ? " " : "";
+      if (parts.length && parts.at(-1).same === same) parts.at(-1).text += glue + token;
+      else parts.push({ same, text: token, glue });
     });
+    for (const { same, text: words, glue } of parts) cell.append(glue, same ? words : html("mark", {}, words));
     return cell;
   }
 
