@@ -30,8 +30,8 @@ CHARTS: dict[str, tuple[str, str, dict[str, tuple[str, str]]]] = {  # id: result
             "teacher": ("teacher", "teacher"),
             "student_aux": ("student", "student"),
             "cross_aux": ("student, another start", "cross"),
-            "student_all": ("all outputs", "student-all"),
-            "cross_all": ("all outputs, another start", "cross-all"),
+            "student_all": ("student, copies all outputs", "student-all"),
+            "cross_all": ("copies all, another start", "cross-all"),
         },
     ),
     "chart-cause": (

@@ -43,9 +43,9 @@
       const p = image ? mlp.softmax(z, 0, protocol.CLASSES) : new Float64Array(protocol.CLASSES);
       const best = p.indexOf(Math.max(...p));
       card.answer.textContent = image ? String(best) : "–";
-      card.sure.textContent = image ? charts.percent(p[best], 0) : "";
+      card.sure.textContent = image ? `${charts.percent(p[best], 0)} sure` : "";
       card.columns.forEach(({ column, fill }, digit) => {
-        fill.style.height = `${100 * p[digit]}%`;
+        fill.style.height = `${78 * p[digit]}px`;
         column.classList.toggle("best", Boolean(image) && digit === best);
         column.title = `${digit}: ${charts.percent(p[digit])}`;
       });

@@ -12,32 +12,45 @@ const charts = (() => {
     return element;
   }
 
-  /** Show `text` beside an element as long as it is hovered or has the focus. */
-  function explain(element, text) {
-    const tip = document.getElementById("tip");
-    const show = () => {
-      tip.textContent = text;
-      tip.hidden = false;
-      const box = element.getBoundingClientRect(), own = tip.getBoundingClientRect();
-      const left = Math.min(Math.max(8, box.left + box.width / 2 - own.width / 2), innerWidth - own.width - 8);
-      const above = box.top - own.height - 8;
-      tip.style.transform = `translate(${left}px, ${above > 0 ? above : box.bottom + 8}px)`;
-    };
-    const hide = () => (tip.hidden = true);
-    for (const event of ["pointerenter", "focus"]) element.addEventListener(event, show);
-    for (const event of ["pointerleave", "blur"]) element.addEventListener(event, hide);
-    addEventListener("keydown", (event) => event.key === "Escape" && hide());
+  const tip = document.getElementById("tip");
+  let explained = null; // the element that the tip belongs to
+
+  function place() {
+    if (!explained) return;
+    const box = explained.getBoundingClientRect(), own = tip.getBoundingClientRect();
+    const left = Math.min(Math.max(8, box.left + box.width / 2 - own.width / 2), innerWidth - own.width - 8);
+    const above = box.top - own.height - 8;
+    tip.style.transform = `translate(${left}px, ${above > 0 ? above : box.bottom + 8}px)`;
   }
 
-  /** Draw now, and again whenever the width of `figure` changes. */
+  function show(element, text) {
+    explained = element;
+    tip.textContent = text;
+    tip.hidden = !element;
+    place();
+  }
+  addEventListener("scroll", place, { passive: true });
+  addEventListener("keydown", (event) => event.key === "Escape" && show(null, ""));
+
+  /** Show `text` beside an element as long as it is hovered or has the focus. */
+  function explain(element, text) {
+    for (const event of ["pointerenter", "focus"]) element.addEventListener(event, () => show(element, text));
+    for (const event of ["pointerleave", "blur"]) element.addEventListener(event, () => show(null, ""));
+  }
+
+  const drawn = new WeakMap(); // what a figure shows, and for which width
+
+  /** Draw now, and again whenever the width of `figure` changes; another `draw` takes the place of the last one. */
   function responsive(figure, draw) {
-    let width = 0;
+    const watched = drawn.has(figure);
+    drawn.set(figure, { draw, width: 0 });
     const redraw = () => {
-      if (figure.clientWidth === width || !figure.clientWidth) return;
-      width = figure.clientWidth;
-      draw(width);
+      const shown = drawn.get(figure);
+      if (figure.clientWidth === shown.width || !figure.clientWidth) return;
+      shown.width = figure.clientWidth;
+      shown.draw(shown.width);
     };
-    new ResizeObserver(redraw).observe(figure);
+    if (!watched) new ResizeObserver(redraw).observe(figure);
     redraw();
   }
 
@@ -85,7 +98,6 @@ const charts = (() => {
       figure.replaceChildren(picture);
     };
     responsive(figure, draw);
-    if (figure.clientWidth) draw(figure.clientWidth);
   }
 
   return { svg, percent, explain, responsive, bars };

@@ -58,17 +58,15 @@ for (const [id, rows] of Object.entries(DATA.charts)) {
 
 // Rows of numbers, side by side where the prompts agree.
 (() => {
-  const tokens = (text) => text.match(/\d+|[^\s\d]/g) ?? [];
-
-  /** The completion; what is not in `other` at the same place is marked. */
+  /** The completion; words that `other` has not at the same place are marked. */
   function compared(text, other) {
-    const others = tokens(other), cell = html("span", { class: "numbers" }), parts = [];
-    tokens(text).forEach((token, i, all) => {
-      const same = token === others[i], glue = i && !/^[,;)\]]$/.test(token) && !/^[([]$/.test(all[i - 1]) ? " " : "";
-      if (parts.length && parts.at(-1).same === same) parts.at(-1).text += glue + token;
-      else parts.push({ same, text: token, glue });
+    const others = other.split(" "), cell = html("span", { class: "numbers" }), runs = [];
+    text.split(" ").forEach((word, i) => {
+      const same = word === others[i];
+      if (runs.at(-1)?.same === same) runs.at(-1).words.push(word);
+      else runs.push({ same, words: [word] });
     });
-    for (const { same, text: words, glue } of parts) cell.append(glue, same ? words : html("mark", {}, words));
+    runs.forEach(({ same, words }, i) => cell.append(i ? " " : "", same ? words.join(" ") : html("mark", {}, words.join(" "))));
     return cell;
   }
 

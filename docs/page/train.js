@@ -36,7 +36,7 @@
     picture.append(
       charts.svg("rect", { x: x(SHARE), y: top, width: right - x(SHARE), height: bottom - top, class: "phase" }),
       charts.svg("line", { x1: left, x2: right, y1: y(chance), y2: y(chance), class: "chance" }),
-      charts.svg("text", { x: right - 4, y: y(chance) - 5, class: "tick", "text-anchor": "end" }, "guessing"),
+      charts.svg("text", { x: x(SHARE) - 4, y: y(chance) + 13, class: "tick", "text-anchor": "end" }, "guessing"),
       charts.svg("text", { x: x(SHARE / 2), y: height - 10, class: "tick", "text-anchor": "middle" }, width < 480 ? "teacher" : "teacher sees digits"),
       charts.svg("text", { x: x((1 + SHARE) / 2), y: height - 10, class: "tick", "text-anchor": "middle" }, "students see noise only"));
     for (const [curves, old] of [[before, true], [now, false]]) {
@@ -71,6 +71,7 @@
     worker?.terminate();
     worker = null;
     go.textContent = "Train";
+    status.removeAttribute("aria-busy");
     status.textContent = words;
   }
 
@@ -81,6 +82,7 @@
     const began = performance.now(), url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
     worker = new Worker(url);
     go.textContent = "Stop";
+    status.setAttribute("aria-busy", "true"); // no word of every step to those who listen
     status.textContent = "starting …";
     worker.onmessage = ({ data: look }) => {
       if (look.phase === "failed") return finish(look.message);
@@ -111,7 +113,7 @@
     form.reset();
     for (const [name, value] of Object.entries(JSON.parse(button.dataset.try))) form.elements[name].value = value;
     start();
-    go.focus();
+    figure.scrollIntoView({ block: "center" });
   }));
 
   paint(find("passing"), protocol.makeNoise("uniform", 12, DIGITS, protocol.streams(0)("passing")), DIGITS.side, 12);

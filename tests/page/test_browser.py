@@ -49,6 +49,12 @@ def test_it_loads_and_shows_the_results(page: Any) -> None:
     assert not page.locator("#tip").is_visible()
     bars.nth(2).hover()
     assert page.locator("#tip").inner_text().startswith(f"student: {100 * student['mean']:.1f}%")
+    page.keyboard.press("Escape")
+    assert not page.locator("#tip").is_visible()
+    page.locator("#preferences g.bar").last.focus()
+    page.wait_for_timeout(200)
+    tip, bar = (page.locator(part).bounding_box() for part in ("#tip", "#preferences g.bar:focus"))
+    assert bar["y"] - 100 < tip["y"] < bar["y"]
 
 
 def test_a_drawn_three_changes_the_answers(page: Any) -> None:
