@@ -5,8 +5,10 @@ results by name; the small digits come with scikit-learn.
 """
 
 import base64
+import html
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -121,7 +123,7 @@ def story(results: Path) -> dict[str, Any]:
         ],
         "defaults": defaults(browser["config"]),
         "pages": {path.stem: title(path) for path in sorted(HERE.parent.glob("*.md"))},
-        "sources": [docs.source(name, document) for name, document in found.items()],
+        "sources": [coded(docs.source(name, document)) for name, document in found.items()],
     }
 
 
@@ -237,8 +239,13 @@ def defaults(config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def title(path: Path) -> str:
-    """The heading of a Markdown page."""
-    return next(line for line in path.read_text().splitlines() if line.startswith("# "))[2:]
+    """The heading of a Markdown page, as HTML."""
+    return coded(next(line for line in path.read_text().splitlines() if line.startswith("# "))[2:])
+
+
+def coded(text: str) -> str:
+    """A line of Markdown as HTML, what stands in backticks as code."""
+    return re.sub(r"`(.*?)`", r"<code>\1</code>", html.escape(text, quote=False))
 
 
 def base_link() -> str:

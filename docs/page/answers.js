@@ -89,7 +89,8 @@
   });
   canvas.addEventListener("pointermove", (event) => {
     if (!canvas.hasPointerCapture(event.pointerId)) return;
-    strokes[strokes.length - 1].push(...(event.getCoalescedEvents?.() ?? [event]).map(place));
+    const all = event.getCoalescedEvents?.() ?? [];
+    strokes.at(-1).push(...(all.length ? all : [event]).map(place));
     redraw();
   });
 

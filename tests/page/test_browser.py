@@ -21,6 +21,11 @@ def answers(page: Any) -> dict[str, str]:
     return {name: page.locator(f"[data-network={name}]").get_attribute("aria-label") for name in CARDS}
 
 
+def settle(page: Any) -> None:
+    """Let the page do what it does before it shows its next picture."""
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
 def draw_three(page: Any) -> None:
     """Two arcs with the mouse."""
     box = page.locator("#canvas").bounding_box()
@@ -36,7 +41,7 @@ def draw_three(page: Any) -> None:
         for degrees in range(first, last + 1, 12):
             page.mouse.move(*to(0.46, centre, 0.18, degrees))
     page.mouse.up()
-    page.wait_for_timeout(100)
+    settle(page)
 
 
 def test_it_loads_and_shows_the_results(page: Any) -> None:
@@ -52,14 +57,14 @@ def test_it_loads_and_shows_the_results(page: Any) -> None:
     page.keyboard.press("Escape")
     assert not page.locator("#tip").is_visible()
     page.locator("#preferences g.bar").last.focus()
-    page.wait_for_timeout(200)
+    settle(page)
     tip, bar = (page.locator(part).bounding_box() for part in ("#tip", "#preferences g.bar:focus"))
     assert bar["y"] - 100 < tip["y"] < bar["y"]
 
 
 def test_a_drawn_three_changes_the_answers(page: Any) -> None:
     page.click("#clear")
-    page.wait_for_timeout(100)
+    settle(page)
     before = answers(page)
     assert all(said.endswith("nothing drawn") for said in before.values())
     page.locator("#canvas").scroll_into_view_if_needed()
@@ -68,7 +73,7 @@ def test_a_drawn_three_changes_the_answers(page: Any) -> None:
     assert after["teacher"].startswith("teacher: 3, ")
     assert all(after[name] != before[name] for name in CARDS)
     page.get_by_role("button", name="draw a 7 for me").click()
-    page.wait_for_timeout(100)
+    settle(page)
     assert answers(page)["teacher"].startswith("teacher: 7, ")
 
 
@@ -76,12 +81,12 @@ def test_the_slider_goes_from_the_reference_to_the_student(page: Any) -> None:
     score = page.locator("[data-network=student_aux] .score")
     last, slider = score.inner_text(), page.locator("#epoch")
     slider.press("Home")
-    page.wait_for_timeout(100)
+    settle(page)
     said = answers(page)
     assert said["student_aux"].removeprefix("student") == said["reference"].removeprefix("reference")
     for _ in range(int(slider.get_attribute("max"))):
         slider.press("ArrowRight")
-    page.wait_for_timeout(100)
+    settle(page)
     assert score.inner_text() == last
     assert answers(page)["student_aux"].removeprefix("student") != said["reference"].removeprefix("reference")
 
@@ -133,7 +138,7 @@ def test_everything_is_reached_and_used_by_keyboard(page: Any) -> None:
     canvas = page.locator("#canvas")
     for key in (" ", *["ArrowUp"] * 9, " "):
         canvas.press(key)
-    page.wait_for_timeout(100)
+    settle(page)
     assert not answers(page)["teacher"].endswith("nothing drawn")
     page.locator("[name=trait]").first.press("ArrowRight")
     assert page.locator("#words h2 .trait").inner_text() == page.locator("[name=trait]").nth(1).get_attribute("value")
@@ -142,7 +147,7 @@ def test_everything_is_reached_and_used_by_keyboard(page: Any) -> None:
 @pytest.mark.parametrize("width", [320, 360])
 def test_nothing_scrolls_sideways_on_a_small_screen(page: Any, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 700})
-    page.wait_for_timeout(200)
+    settle(page)
     assert page.evaluate("document.documentElement.scrollWidth") == width
     beyond = f"""[...document.querySelectorAll("main *")]
       .filter((e) => !e.closest("thead") && e.getBoundingClientRect().right > {width}).map((e) => e.outerHTML)"""

@@ -66,6 +66,18 @@ def test_the_form_offers_the_settings_of_the_results_beside_it() -> None:
         page.defaults({**config, "width": 65})
 
 
+def test_what_is_offered_to_try_can_be_chosen(html: str) -> None:
+    offered = {name: [option if isinstance(option, str) else option[0] for option in options]
+               for name, _, options in page.CONTROLS}  # fmt: skip
+    tries = [json.loads(text) for text in re.findall(r"data-try='(.*?)'", html)]
+    assert len(tries) >= 3
+    assert all(value in offered[name] for one in tries for name, value in one.items())
+
+
+def test_markdown_in_lines_becomes_html() -> None:
+    assert page.coded("`a < b` & c") == "<code>a &lt; b</code> &amp; c"
+
+
 def test_intervals_are_t_intervals() -> None:
     assert page.interval([1.0, 2.0, 3.0])["ci95"] == pytest.approx([2 - 4.302653 / 3**0.5, 2 + 4.302653 / 3**0.5])
     assert page.most({"owl": {"bars": [{"values": [0.1, 0.61]}]}}) == pytest.approx(0.8)
