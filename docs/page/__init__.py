@@ -89,6 +89,7 @@ def story(results: Path) -> dict[str, Any]:
     names = ("mnist_aux_logits", "mnist_mechanism", "gradient_theorem", "lm_numbers", "page_networks")
     found = {name: read(results, name) for name in (*names, "page/mnist_aux_logits")}
     networks, browser = found["page_networks"], found["page/mnist_aux_logits"]
+    check(found["mnist_aux_logits"]["results"]["conditions"], found["mnist_mechanism"]["results"]["cause"])
     digits, spoken = digits_data(), language(found["lm_numbers"]["results"])
     data = {
         "charts": {
@@ -125,6 +126,23 @@ def story(results: Path) -> dict[str, Any]:
         "pages": {path.stem: title(path) for path in sorted(HERE.parent.glob("*.md"))},
         "sources": [coded(docs.source(name, document)) for name, document in found.items()],
     }
+
+
+def check(conditions: Sequence[Mapping[str, Any]], cause: Sequence[Mapping[str, Any]]) -> None:
+    """ValueError if the intervals no longer say what the page's sentences say."""
+
+    def above(rows: Sequence[Mapping[str, Any]], higher: str, lower: str) -> bool:
+        return bool(docs.pick(rows, higher)["ci95"][0] > docs.pick(rows, lower)["ci95"][1])
+
+    for sentence, holds in (
+        ("only a student that starts as its teacher did is taught", above(conditions, "student_aux", "cross_aux")),
+        ("copying all outputs works from any start", above(conditions, "cross_all", "reference")),
+        ("without that direction a student hardly learns to read", above(cause, "student_aux", "without delta")),
+        ("that direction alone reads better", above(cause, "only delta", "student_aux")),
+        ("a random direction does not", not above(cause, "student_aux", "without random")),
+    ):
+        if not holds:
+            raise ValueError(f"the results no longer say that {sentence}: rewrite the page")
 
 
 def read(results: Path, name: str) -> dict[str, Any]:

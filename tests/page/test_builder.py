@@ -37,6 +37,24 @@ def test_a_result_that_lacks_a_name_is_an_error(tmp_path: Path) -> None:
         page.render(results)
 
 
+@pytest.mark.parametrize(
+    ("lowered", "words"),
+    [("student_aux", "only a student"), ("cross_all", "any start"), ("only delta", "alone reads better"),
+     ("without random", "a random direction")],
+)  # fmt: skip
+def test_a_sentence_that_no_longer_holds_is_an_error(lowered: str, words: str) -> None:
+    conditions, cause = (
+        json.loads((docs.RESULTS / f"{name}.json").read_text())["results"][rows]
+        for name, rows in (("mnist_aux_logits", "conditions"), ("mnist_mechanism", "cause"))
+    )
+    page.check(conditions, cause)
+    for row in (*conditions, *cause):
+        if row["name"] == lowered:
+            row["ci95"] = [0.0, 0.01]
+    with pytest.raises(ValueError, match=words):
+        page.check(conditions, cause)
+
+
 def test_links_lead_to_files_that_are_there(html: str) -> None:
     links = re.findall(r'href="\.\./([^"#]+)"', html)
     assert {"README.md", "theory/README.md"} <= set(links)
