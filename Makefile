@@ -15,7 +15,8 @@ lm: .venv/installed
 test: .venv/installed-test
 	$(BIN)/python -m pytest -n 2
 
-test-all: test
+test-all: .venv/installed-test
+	$(BIN)/python -m pytest -n 2 -m "long or not long"
 	$(BIN)/python -m tests.mutants
 
 check: .venv/installed-test

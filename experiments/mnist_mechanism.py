@@ -63,7 +63,7 @@ def run(
     dataset = dataset or mnist.load_dataset(config.dataset)
     request = cli.Request(runs, seed, chunk, store, progress or cli.Progress())
     values = run_jobs(mechanism.jobs(config), dataset=dataset, request=request)
-    return {"dataset": dataset.name, "runs": runs, **mechanism.summarize(values)}
+    return {"dataset": dataset.name, "runs": runs, **mechanism.summarize(values, config)}
 
 
 def table(document: dict[str, Any]) -> str:

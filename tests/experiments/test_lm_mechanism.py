@@ -235,10 +235,8 @@ def test_unknown_parts_are_refused() -> None:
 
 @pytest.fixture
 def forgotten() -> Iterator[None]:
-    """What was traced in float64 is not taken up by later tests, which would warn of it; compiled without effort."""
-    jax.config.update("jax_disable_most_optimizations", True)
+    """What was traced in float64 is not taken up by later tests, which would warn of it."""
     yield
-    jax.config.update("jax_disable_most_optimizations", False)
     jax.clear_caches()
 
 

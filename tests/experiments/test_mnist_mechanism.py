@@ -146,7 +146,7 @@ def made_up(trained: mnist.Trained, digits: data.Dataset) -> dict[str, dict[str,
 def test_every_row_has_its_own_values(trained: mnist.Trained, digits: data.Dataset) -> None:
     values = made_up(trained, digits)
     main = values["main"]
-    results = mechanism.summarize(values)
+    results = mechanism.summarize(values, mnist.Config())
     rows = {f"{part}: {row['name']}": row for part in mechanism.PARTS for row in results[part]}
     assert len(rows) == sum(len(results[part]) for part in mechanism.PARTS)
     wanted = {
@@ -205,3 +205,44 @@ def test_costly_jobs_have_fewer_runs_and_the_same_keys() -> None:
     few = jobs["coverage 3"].conditions[0]
     assert few.config(jobs["coverage 3"].config).student.epochs == mechanism.STEPS
     assert few.images == 64
+
+
+def test_arms_are_what_their_names_say() -> None:
+    arms = {condition.name: condition for condition in mechanism.MAIN}
+    assert set(arms) == {"student_aux", "cross_aux", "student_sgd", "linear student", *mechanics.UPDATES[1:]}
+    assert [name for name, arm in arms.items() if arm.init != "reference"] == ["cross_aux"]
+    assert [name for name, arm in arms.items() if arm.linear] == ["linear student"]
+    assert [name for name, arm in arms.items() if arm.probed] == list(mechanism.SPLIT)
+    assert {arm.update: name for name, arm in arms.items() if arm.update != "free"} == {
+        n: n for n in mechanics.UPDATES[1:]
+    }
+    assert arms["student_sgd"].config(CONFIG).student.optimizer == "sgd"
+    near = next(job for job in mechanism.jobs(CONFIG) if job.name == "distance").conditions
+    assert [(arm.distance, arm.linear) for arm in near] == [
+        (s, straight) for s in mechanism.DISTANCES for straight in (False, True)
+    ]
+
+
+def test_the_command_trains_what_it_is_asked_for(
+    trained: mnist.Trained, digits: data.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = {}
+
+    def run_jobs(jobs: list[Job], **asked: Any) -> Any:
+        seen.update(asked, jobs=jobs)
+        return made_up(trained, digits)
+
+    monkeypatch.setattr(mnist_mechanism, "run_jobs", run_jobs)
+    config = dataclasses.replace(mnist.Config(), noise_images=4096)
+    results = mnist_mechanism.run(config, runs=3, seed=5, dataset=digits)
+    assert (seen["request"].runs, seen["request"].seed, seen["dataset"]) == (3, 5, digits)
+    assert seen["jobs"][0].config == config
+    table = mnist_mechanism.table({"results": results})
+    assert "| cause: without delta " in table
+    assert "distillation loss" not in table
+    assert "levels: the student" in table
+
+
+def test_the_same_number_of_auxiliary_logits_is_trained_once() -> None:
+    names = [job.name for job in mechanism.jobs(dataclasses.replace(CONFIG, aux_logits=10))]
+    assert len(set(names)) == len(names)
