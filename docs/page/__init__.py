@@ -258,7 +258,8 @@ def defaults(config: Mapping[str, Any]) -> dict[str, str]:
 
 def title(path: Path) -> str:
     """The heading of a Markdown page, as HTML."""
-    return coded(next(line for line in path.read_text().splitlines() if line.startswith("# "))[2:])
+    lines = path.read_text().splitlines()
+    return coded(next((line[2:] for line in lines if line.startswith("# ")), path.stem))
 
 
 def coded(text: str) -> str:
