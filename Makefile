@@ -25,7 +25,7 @@ check: .venv/installed-test
 	$(BIN)/mypy
 
 figures: .venv/installed
-	$(BIN)/python -m figures --results $(RESULTS)
+	$(BIN)/python -m figures --svg --results $(RESULTS)
 
 docs: .venv/installed-test
 	$(BIN)/python -m docs

@@ -170,7 +170,7 @@ def _finish(experiment: Experiment, out: Path, document: dict[str, Any]) -> int:
         import figures  # Matplotlib is slow to import, and training does not need it
 
         try:
-            paths.append(figures.draw(experiment.name, results=out, out=out))
+            paths += figures.draw(experiment.name, results=out, out=out)
         except (figures.FigureError, OSError) as error:
             trouble = f"the results are written to {paths[0]}, but no figure: {error}"
     written = [f"wrote {path}" for path in paths]
