@@ -4,11 +4,11 @@ import docs
 
 
 def main() -> None:
-    """Write `docs/<name>.md` for every template."""
+    """Write `docs/<name>.md` for every template that has results, and the front page."""
     for name in docs.names():
-        path = docs.HERE / f"{name}.md"
+        path = docs.place(name)
         path.write_text(docs.render(name))
-        print(f"wrote {path.relative_to(docs.HERE.parent)}")
+        print(f"wrote {path.relative_to(docs.ROOT)}")
 
 
 if __name__ == "__main__":
