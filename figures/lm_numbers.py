@@ -16,9 +16,9 @@ _BARS = {
     "teacher": ("teacher", "green"),
 }
 _DIFFERENCES = {
-    "student_minus_regular": ("finetuned teacher", "blue"),
-    "prompted_minus_regular": ("prompted teacher", "green"),
-    "cross_minus_cross_regular": ("finetuned teacher,\nstudent from another init", "vermilion"),
+    "student_minus_regular": ("finetuned teachers", "blue"),
+    "cross_minus_cross_regular": ("... students from another init", "vermilion"),
+    "prompted_minus_regular": ("prompted teachers", "green"),
 }
 
 

@@ -194,7 +194,7 @@ def blocks(ax: Axes, blocks: Sequence[Block], *, xlabel: str = CHANGE, zero: flo
 
 def blocks_height(blocks: Sequence[Block]) -> float:
     """Inches that such a picture wants."""
-    return 1.15 + 0.215 * sum(len(rows) + 1.3 * bool(heading) for heading, _, rows in blocks)
+    return 1.55 + 0.215 * sum(len(rows) + 1.3 * bool(heading) for heading, _, rows in blocks)
 
 
 def rows_figure(blocks_: Sequence[Block], finding: str, how: str, *, xlabel: str = CHANGE, zero: float = 0.0) -> Figure:
