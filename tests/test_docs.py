@@ -10,6 +10,7 @@ import jinja2
 import pytest
 
 import docs
+from docs import notebook
 from experiments import lm_in_context, lm_other_init
 from subliminal_toy.lm.config import LMConfig
 from tests.experiments import made_up
@@ -199,3 +200,20 @@ def test_filters() -> None:
     assert docs.holds(True) == ""
     with pytest.raises(jinja2.UndefinedError):
         jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=True).from_string("{{ a }}").render()
+
+
+def test_the_notebook_is_what_its_template_makes_of_it() -> None:
+    text = (docs.HERE / f"{notebook.NAME}.ipynb").read_text()
+    assert text == notebook.as_text()
+    code = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+    assert len(code) >= 10
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
+    for cell in code:
+        compile("".join(cell["source"]), notebook.NAME, "exec")
+
+
+@pytest.mark.slow
+def test_the_first_half_of_the_notebook_runs(capsys: pytest.CaptureFixture) -> None:
+    accuracy = notebook.run(until="Change one thing")["accuracy"]
+    assert accuracy["student_aux"].min() > 2 * accuracy["cross_aux"].max()
+    assert "| student_aux - cross_aux" in capsys.readouterr().out
