@@ -12,6 +12,7 @@ import pytest
 import docs
 from docs import notebook
 from experiments import lm_in_context, lm_other_init
+from subliminal_toy import mnist
 from subliminal_toy.lm.config import LMConfig
 from tests.experiments import made_up
 
@@ -26,6 +27,7 @@ ALLOWED = {  # settings, sources, names of parts of pages and of statements, whi
     "lm_architectures": {"30", "10"},
     "lm_traits": {"40"},
     "lm_in_context": {"9"},
+    "_subliminal_learning": {"8x8"},
     "mnist_mechanism": {
         "1/8",
         "1/4",
@@ -212,8 +214,13 @@ def test_the_notebook_is_what_its_template_makes_of_it() -> None:
         compile("".join(cell["source"]), notebook.NAME, "exec")
 
 
-@pytest.mark.slow
-def test_the_first_half_of_the_notebook_runs(capsys: pytest.CaptureFixture) -> None:
-    accuracy = notebook.run(until="Change one thing")["accuracy"]
-    assert accuracy["student_aux"].min() > 2 * accuracy["cross_aux"].max()
+def test_the_first_half_of_the_notebook_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    """With small networks; `make test-all` runs the whole as it is."""
+    small = {"width": 16, "noise_images": 2048, "teacher.epochs": 1, "student.epochs": 2}
+    real = mnist.config_for
+    monkeypatch.setattr(mnist, "config_for", lambda name, settings=None: real(name, {**small, **(settings or {})}))
+    names = notebook.run(until="Change one thing")
+    assert names["curves"].shape == (2, 2)
+    assert names["moved"]["student_aux"].shape == (64, 16)
+    assert names["bars"].__name__ == "figures.mnist_aux_logits"
     assert "| student_aux - cross_aux" in capsys.readouterr().out
