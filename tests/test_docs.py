@@ -215,7 +215,7 @@ def test_the_notebook_is_what_its_template_makes_of_it() -> None:
 
 
 def test_the_first_half_of_the_notebook_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
-    """With small networks; `make test-all` runs the whole as it is."""
+    """With small networks."""
     small = {"width": 16, "noise_images": 2048, "teacher.epochs": 1, "student.epochs": 2}
     real = mnist.config_for
     monkeypatch.setattr(mnist, "config_for", lambda name, settings=None: real(name, {**small, **(settings or {})}))
@@ -224,3 +224,10 @@ def test_the_first_half_of_the_notebook_runs(monkeypatch: pytest.MonkeyPatch, ca
     assert names["moved"]["student_aux"].shape == (64, 16)
     assert names["bars"].__name__ == "figures.mnist_aux_logits"
     assert "| student_aux - cross_aux" in capsys.readouterr().out
+
+
+@pytest.mark.long
+def test_the_whole_notebook_runs(capsys: pytest.CaptureFixture) -> None:
+    names = notebook.run()
+    assert [row["trait"] for row in names["results"]["traits"]] == ["owl", "wolf"]
+    assert capsys.readouterr().out.count("assumptions              hold") == 2
