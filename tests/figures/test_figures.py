@@ -157,7 +157,12 @@ def test_the_diagram_needs_no_results(tmp_path: Path) -> None:
     assert "pipeline" not in figures.names()
 
 
-SEEDS = ([0.1 * i for i in range(9)] + [9.0], [1.0, 1.1, 0.9, 1.05, 0.95, -3.0, 1.0], [0.0] * 6 + [1e-9], [0.0, 9.0])
+SEEDS = (
+    [*(0.1 * i for i in range(9)), 9.0],
+    [1.0, 1.1, 0.9, 1.05, 0.95, 5.0, 5.2],  # two that would widen a standard deviation
+    [0.0] * 6 + [1e-9],
+    [0.0, 0.0, 0.1, 9.0],  # too few
+)
 
 
 @pytest.mark.parametrize("values", SEEDS)
