@@ -81,6 +81,7 @@ CELLS = 48
 GRADIENT = "gradient"  # the teacher follows a loss or weight decay, and not any random direction
 # networks of this size run in less time than they compile
 COMPILE_FAST = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+REAL = ("tanh", "relu")  # activations of the real network; the last one is drawn
 CURVE_EPS = tuple(2.0**k for k in np.arange(-12, 5.01, 0.25))
 
 
@@ -114,7 +115,7 @@ def run(config: Config | None = None, *, dataset: data.Dataset | None = None, ru
             progress.advance(1, f"one-step theorem, {family.name}")
         keys = jax.random.split(jax.random.fold_in(key, len(FAMILIES)), inits)
         real_rows = []
-        for activation in ("tanh", "relu"):
+        for activation in REAL:
             real = _RealProblem(config, dataset, activation)
             real_rows += [row for k in keys for row in real.rows(k)]
             progress.advance(1, f"one-step theorem, {data.TITLES[dataset.name]} network")
