@@ -59,6 +59,7 @@ def test_families_cover_what_the_statements_speak_of() -> None:
     assert len(experiment.FAMILIES) * experiment.PRESETS["default"].runs >= 1000
 
 
+@pytest.mark.slow
 def test_smoke_run_writes_everything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
