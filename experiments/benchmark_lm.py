@@ -29,7 +29,7 @@ from experiments.harness.sizes import STARTED, Size, count_parameters
 from subliminal_toy import engine, machine
 from subliminal_toy.lm import corpus
 from subliminal_toy.lm.config import LMConfig
-from subliminal_toy.lm.plan import BASES
+from subliminal_toy.lm.plan import TWO_BASES
 from subliminal_toy.lm.transformer import make_transformer
 
 CONTENDERS: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -163,7 +163,7 @@ def table(document: dict[str, Any]) -> str:
          "-" if None in row["loss"] else f"{median(row['loss']):.3f}")
         for row in sorted(results["contenders"], key=lambda row: TASKS.index(row["task"]))
     ]  # fmt: skip
-    size = f"{results['side_by_side']} runs of {len(BASES)} bases, {STUDENTS} students, {SOURCES} sources"
+    size = f"{results['side_by_side']} runs of {len(TWO_BASES)} bases, {STUDENTS} students, {SOURCES} sources"
     head = (f"{size}; medians of {results['repeats']}", "tokens/s", "s", "compile s", "peak GiB", "loss")
     ratios = [
         (f"{row['task']}, {row['name']} / jax{' (the faster one)' * row['fastest_peer']}",

@@ -4,27 +4,27 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from experiments.harness import chunks, cli
 from experiments.harness.sizes import FLOAT, STARTED, STATE, Size, count_parameters
-from subliminal_toy import engine
-from subliminal_toy.lm import corpus, measure, pipeline, vocabulary
-from subliminal_toy.lm.config import LMConfig
-from subliminal_toy.lm.plan import Plan
-from subliminal_toy.lm.rows import Rows
+from experiments.lm.contrasts import Values
+from subliminal_toy import engine, lm
+from subliminal_toy.lm import LMConfig, Plan, corpus, pipeline, vocabulary
+from subliminal_toy.lm.keys import fold_in
 from subliminal_toy.lm.transformer import make_transformer
 
 PARAMETERS = 27_648  # of the default model
 COMPILING = 40.0  # seconds for each job and block
-OnRows = Callable[[int, str, np.ndarray], None]
+Rows = Mapping[lm.Name, list[lm.Rows]]  # by source, one for each run
+OnRows = Callable[[int, Rows], None]
 
 
 class Job(NamedTuple):
-    """A plan with settings of its own, done on the same runs as others."""
+    """A plan with settings of its own, done on the same runs as others, and what is measured on it."""
 
     config: LMConfig
     plan: Plan
+    measure: Callable[[lm.Trained], Values]
     init: int = 0  # jobs with the same number share inits where they share shapes
 
 
@@ -35,69 +35,65 @@ SMOKE = {  # short runs that still pass the filter
 SMOKE_TEXT = "2 short runs, to see that it works"
 
 
-def run_pipeline(
-    config: LMConfig, plan: Plan, summarize: Callable[[Any, list[dict[str, Any]]], dict[str, Any]], *,
-    runs: int, seed: int = 0, chunk: int | None = None, store: chunks.ChunkStore | None = None,
-    progress: cli.Progress | None = None, on_rows: OnRows = lambda _run, _source, _tokens: None,
-    make_measure: pipeline.MakeMeasure = measure.standard, others: Mapping[str, Job] | None = None,
-) -> dict[str, Any]:  # fmt: skip
-    """Run a plan of the pipeline in chunks.
+def run_jobs(jobs: Mapping[str, Job], request: cli.Request, on_rows: OnRows = lambda _first, _rows: None) -> Values:
+    """Do some jobs on the same runs, in chunks; one dict per run.
 
     Args:
-        config: the settings.
-        plan: what to train and sample.
-        summarize: from the settings and one dict per run to the results.
-        runs: independent runs.
-        seed: of all randomness.
-        chunk: runs trained at a time; default one per device.
-        store: keeps finished chunks.
-        progress: told of every stage.
-        on_rows: told of the rows [rows, T] of each run and source.
-        make_measure: what is measured on every run.
-        others: further jobs on the same runs, in order; their values come under their names. A job's plan may be
-            given "<job>: <source>", the rows of an earlier one ("main: <source>" of the first).
+        jobs: in order, the main one first; the values of the others come under their names. A plan may be given rows of
+            an earlier job, whose name these have.
+        request: how many runs, from which seed, how many at a time, where they are kept.
+        on_rows: told of the first run of a chunk, and of the rows of all sources of the main job.
     """
-    progress = progress or cli.Progress()
-    mesh = engine.run_mesh(min(runs, chunk or runs))
-    every = {MAIN: Job(config, plan), **(others or {})}
-    seconds = {name: _stage_seconds(job.config) for name, job in every.items()}
-    per_run = sum(_work(job, seconds[name]) for name, job in every.items())
-    side_by_side = min(runs, chunk or mesh.size)
+    runs, progress = request.runs, request.progress
+    mesh = engine.run_mesh(min(runs, request.chunk or runs))
+    seconds = {name: _stage_seconds(job.config) for name, job in jobs.items()}
+    per_run = sum(_work(job, seconds[name]) for name, job in jobs.items())
+    side_by_side = min(runs, request.chunk or mesh.size)
     # Before anything else, since the check of what a run would need stops here:
-    progress.start(runs * per_run, "language model", _size(every, runs, side_by_side, per_run))
-    pipelines = {name: pipeline.make_pipeline(job.config, mesh, job.plan, make_measure) for name, job in every.items()}
+    progress.start(runs * per_run, "language model", _size(jobs, runs, side_by_side, per_run))
 
-    def compute(first: int, count: int) -> dict[str, list[dict[str, Any]]]:
-        padded = engine.fill_devices(first, count, mesh)
+    def compute(first: int, count: int) -> dict[str, Values]:
+        keys = lm.run_keys(request.seed, engine.fill_devices(first, count, mesh))
         label = f"language model, runs {first + 1}-{first + count} of {runs}"
-        kept: list[dict[str, Rows]] = [{} for _ in padded]
-        keys = engine.run_keys(pipeline.RunKeys, seed, padded)
-        found: dict[str, list[dict[str, Any]]] = {}
-        for name, job in every.items():
-
-            def keep(run: int, source: str, rows: Rows, name: str = name) -> None:
-                kept[run][f"{name}: {source}"] = rows
-                if name == MAIN:
-                    on_rows(first + run, source, rows.tokens)
+        found: dict[str, Values] = {}
+        rows: dict[lm.Name, list[lm.Rows]] = {}
+        for name, job in jobs.items():
 
             def advance(stage: str, done: int, name: str = name) -> None:
                 said = f"{label}, {stage}" if name == MAIN else f"{label}, {name}: {stage}"
                 progress.advance(count * done * seconds[name][stage], said)
 
-            own = keys._replace(init=_fold_in(keys.init, job.init)) if job.init else keys
-            found[name] = pipelines[name](own, advance, keep, kept)
-        values = []
-        for i in range(count):
-            further = {name: found[name][i] for name in every if name != MAIN}
-            values.append({**found[MAIN][i], **further})
-        return {"run": values}
+            found[name], own = make(job, keys, advance, rows)
+            if name == MAIN:
+                on_rows(first, own)
+            rows |= {source._replace(job=name): said for source, said in own.items() if not source.job}
+        further = [name for name in jobs if name != MAIN]
+        return {"run": [{**found[MAIN][i], **{name: found[name][i] for name in further}} for i in range(count)]}
 
     def on_chunk(count: int, loaded: bool) -> None:
         if loaded:
             progress.advance(count * per_run, f"{count} runs from an earlier start", loaded=True)
 
-    values = chunks.run_in_chunks(compute, runs=runs, chunk=chunk or mesh.size, store=store, on_chunk=on_chunk)["run"]
-    return {"runs": runs, **summarize(config, values)}
+    size = request.chunk or mesh.size
+    return chunks.run_in_chunks(compute, runs=runs, chunk=size, store=request.store, on_chunk=on_chunk)["run"]
+
+
+def make(job: Job, keys: lm.RunKeys, on_stage: Callable[[str, int], None], given: Rows) -> tuple[Values, Rows]:
+    """Train and measure some runs of a job: one dict per run, and the rows of every source."""
+    own = keys._replace(init=fold_in(keys.init, job.init)) if job.init else keys
+    trained = lm.train(job.config, job.plan, own, on_stage=on_stage, given=given)
+    values = job.measure(trained)
+    on_stage("evaluation", len(job.plan.models()))
+    return values, trained.rows
+
+
+def run_pipeline(
+    config: Any, jobs: Callable[[Any], Mapping[str, Job]], summarize: Callable[[Any, Values], dict[str, Any]],
+    on_rows: OnRows = lambda _first, _rows: None, **asked: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """An experiment's results. `asked` has "runs" and "seed", and may have "chunk", "store" and "progress"."""
+    request = cli.Request(**{"chunk": None, "store": None, "progress": cli.Progress()} | asked)
+    return {"runs": request.runs, **summarize(config, run_jobs(jobs(config), request, on_rows))}
 
 
 def experiment(
@@ -110,10 +106,6 @@ def experiment(
         run=lambda settings, _dataset, request: run(settings, **request.keywords()),
         table=table, config=config, dataset=False, chunk_text="about 1 GB each", seed=seed,
     )  # fmt: skip
-
-
-def _fold_in(keys: jax.Array, number: int) -> jax.Array:
-    return jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
 
 
 def _stage_seconds(config: LMConfig) -> dict[str, float]:

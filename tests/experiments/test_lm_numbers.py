@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from experiments import lm_numbers
-from experiments.lm import runs as lm_runs
 from figures import lm_numbers as picture
 from subliminal_toy.lm import number_filter, plan, rows, vocabulary
 from subliminal_toy.lm.config import LMConfig
@@ -114,7 +113,7 @@ def test_every_source_has_its_own_counts_and_numbers() -> None:
 
 def test_what_is_kept_of_every_run_is_that_runs() -> None:
     for trait in TRAITS:
-        assert results()["divergence"][trait] == [made_up.number("divergence", run, trait) for run in RUNS]
+        assert results()["divergence"][trait] == [made_up.number("divergence", run, f"teacher {trait}") for run in RUNS]
     for model in PLAN.models():
         assert results()["loss"][model] == [made_up.number("loss", run, model) for run in RUNS]
     assert results()["models"].keys() == VALUES[0]["answers"].keys()
@@ -173,7 +172,7 @@ def test_too_few_rows_end_in_one_line(
     def fail(*_args: object, **_options: object) -> None:
         raise rows.NotEnoughRowsError("only 3 of 9 completions of source 'owl' pass the filter")
 
-    monkeypatch.setattr(lm_runs, "run_pipeline", fail)
+    monkeypatch.setattr(lm_numbers, "run_pipeline", fail)
     with pytest.raises(SystemExit) as stopped:
         lm_numbers.main(["--preset", "smoke", "--out", str(tmp_path)])
     assert stopped.value.code == 1
