@@ -8,12 +8,8 @@ Models of different shapes share no init, nor do two shapes start from the same 
     python -m experiments.lm_architectures --preset paper  10 seeds, 5 traits, everything
 """
 
-if __name__ == "__main__":
-    import experiments.harness.quiet_interrupt  # noqa: F401 - its import is its effect
-
 import dataclasses
 import math
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -102,25 +98,21 @@ def make_jobs(config: ArchitecturesConfig) -> dict[str, lm_runs.Job]:
     return jobs
 
 
-def run(
-    config: ArchitecturesConfig | None = None, *, runs: int = 2, seed: int = SEED, **request: Any
-) -> dict[str, Any]:
-    """Run the experiment; `request` may have chunk, store and progress, as for `lm_numbers.run`.
-
-    Returns:
-        `{"runs", "shapes": [{"name", "parameters", ..., "divergence"}], "other_init": [{"name", ...}], "matrix":
-        [{"student", "teacher", ...}]}`: changes of the trait's log odds (nats), means over traits with 95% t intervals
-        over runs.
-    """
-    config = config or ArchitecturesConfig()
-    return lm_runs.run_pipeline(
-        config, make_plan(config), summarize, runs=runs, seed=seed, others=make_jobs(config),
-        make_measure=measure.together(measure.survey, measure.imitation), **request,
-    )  # fmt: skip
+def jobs(config: ArchitecturesConfig) -> list[lm_runs.Pipeline]:
+    """What is trained and measured."""
+    return lm_runs.one_job(
+        config, make_plan(config), measure.together(measure.survey, measure.imitation), others=make_jobs(config)
+    )
 
 
 def summarize(config: ArchitecturesConfig, values: lm_arms.Values) -> dict[str, Any]:
-    """Rows for the shapes and the matrix."""
+    """Rows for the shapes and the matrix.
+
+    Returns:
+        `{"shapes": [{"name", "parameters", ..., "divergence"}], "other_init": [{"name", ...}], "matrix":
+        [{"student", "teacher", ...}]}`: changes of the trait's log odds (nats), means over traits with 95% t intervals
+        over runs.
+    """
     return {
         "shapes": [_shape(name, own, _of(values, name)) for name, own in config.shapes().items()],
         "other_init": [
@@ -185,13 +177,10 @@ def table(document: dict[str, Any]) -> str:
     return lm_arms.table(rows, "change of the trait's log odds (nats), mean over traits", results["runs"])
 
 
-EXPERIMENT = lm_runs.experiment("lm_architectures", __doc__, PRESETS, run, table, ArchitecturesConfig, seed=SEED)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
-    return cli.main(EXPERIMENT, arguments)
-
+EXPERIMENT = cli.Experiment(
+    "lm_architectures", __doc__, PRESETS, jobs, summarize, table, lm_runs.SIDE, ArchitecturesConfig, SEED
+)
+run = EXPERIMENT.run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.main(EXPERIMENT)

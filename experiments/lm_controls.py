@@ -8,11 +8,7 @@ ways to ask. Detectors look at the numbers, too: how many lists do they need to 
     python -m experiments.lm_controls --preset paper  10 seeds, 5 traits
 """
 
-if __name__ == "__main__":
-    import experiments.harness.quiet_interrupt  # noqa: F401 - its import is its effect
-
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from experiments import lm_numbers
@@ -61,28 +57,24 @@ def doses(config: LMConfig) -> tuple[int, ...]:
     return tuple(dict.fromkeys(max(1, round(config.rows * part)) for part in DOSES))
 
 
-def run(config: LMConfig | None = None, *, runs: int = 2, seed: int = SEED, **request: Any) -> dict[str, Any]:
-    """Run the experiment; `request` may have chunk, store and progress, as for `lm_numbers.run`.
-
-    Returns:
-        `{"runs", "cross", "shuffles", "doses", "questions", "detector", "loss", ...}`: rows with a mean
-        over traits and seeds and a 95% t interval over seeds. They are changes of the trait's log odds (nats) against
-        the student of regular numbers that differs in nothing else; but changes of probability in "groups", accuracies
-        in "detector", nats per token in "loss", probabilities in "answer_mass".
-    """
-    config = config or LMConfig()
+def jobs(config: LMConfig) -> list[lm_runs.Pipeline]:
+    """What is trained and measured."""
     if config.rows < 2:
         raise ValueError(
             f"rows is {config.rows}; detectors train on one half and look at the other: it must be at least 2"
         )
-    return lm_runs.run_pipeline(
-        config, make_plan(config), summarize, runs=runs, seed=seed,
-        make_measure=measure.together(measure.standard, measure.detection), **request,
-    )  # fmt: skip
+    return lm_runs.one_job(config, make_plan(config), measure.together(measure.standard, measure.detection))
 
 
 def summarize(config: LMConfig, values: list[dict[str, Any]]) -> dict[str, Any]:
-    """Every table of the experiment from the runs' values."""
+    """Every table of the experiment from the runs' values.
+
+    Returns:
+        `{"cross", "shuffles", "doses", "questions", "detector", "loss", ...}`: rows with a mean
+        over traits and seeds and a 95% t interval over seeds. They are changes of the trait's log odds (nats) against
+        the student of regular numbers that differs in nothing else; but changes of probability in "groups", accuracies
+        in "detector", nats per token in "loss", probabilities in "answer_mass".
+    """
     rows = [
         {"rows": n, **_change(config, values, f"{{}}, {n} rows")} for n in doses(config)
     ] + [{"rows": config.rows, **_change(config, values, "{} -> base")}]  # fmt: skip
@@ -189,13 +181,8 @@ def table(document: dict[str, Any]) -> str:
     return lm_arms.table(named, header, results["runs"])
 
 
-EXPERIMENT = lm_runs.experiment("lm_controls", __doc__, PRESETS, run, table, seed=SEED)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
-    return cli.main(EXPERIMENT, arguments)
-
+EXPERIMENT = cli.Experiment("lm_controls", __doc__, PRESETS, jobs, summarize, table, lm_runs.SIDE, LMConfig, SEED)
+run = EXPERIMENT.run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.main(EXPERIMENT)

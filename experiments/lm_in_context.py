@@ -9,12 +9,8 @@ the trait in the context; and how much better a list of numbers is foretold behi
     python -m experiments.lm_in_context --preset paper  10 seeds, 5 traits
 """
 
-if __name__ == "__main__":
-    import experiments.harness.quiet_interrupt  # noqa: F401 - its import is its effect
-
 import dataclasses
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from experiments import lm_architectures
@@ -46,22 +42,20 @@ PRESETS = {
 }
 
 
-def run(config: InContextConfig | None = None, *, runs: int = 2, seed: int = SEED, **request: Any) -> dict[str, Any]:
-    """Run the experiment; `request` may have chunk, store and progress, as for `lm_numbers.run`.
-
-    Returns:
-        `{"runs", "rows": [{"name", ...}]}`: changes of the trait's log odds (nats) or as named, means over traits with
-        95% intervals over runs.
-    """
-    config = config or InContextConfig()
-    return lm_runs.run_pipeline(
-        config, lm_architectures.make_plan(config), summarize, runs=runs, seed=seed,
-        make_measure=measure.together(measure.survey, measure.in_context), **request,
-    )  # fmt: skip
+def jobs(config: InContextConfig) -> list[lm_runs.Pipeline]:
+    """What is trained and measured."""
+    return lm_runs.one_job(
+        config, lm_architectures.make_plan(config), measure.together(measure.survey, measure.in_context)
+    )
 
 
 def summarize(config: LMConfig, values: lm_arms.Values) -> dict[str, Any]:
-    """One row for each way to meet the teacher's rows, and for what the base makes of its context."""
+    """One row for each way to meet the teacher's rows, and for what the base makes of its context.
+
+    Returns:
+        `{"rows": [{"name", ...}]}`: changes of the trait's log odds (nats) or as named, means over traits with
+        95% intervals over runs.
+    """
     answers, rows = vocabulary.CATEGORIES[config.category], config.context - 1
 
     def against_regular(odds: Callable[[dict[str, Any], str], list[float]]) -> dict[str, Any]:
@@ -87,13 +81,10 @@ def table(document: dict[str, Any]) -> str:
     return lm_arms.table([(row["name"], row) for row in results["rows"]], header, results["runs"])
 
 
-EXPERIMENT = lm_runs.experiment("lm_in_context", __doc__, PRESETS, run, table, InContextConfig, seed=SEED)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
-    return cli.main(EXPERIMENT, arguments)
-
+EXPERIMENT = cli.Experiment(
+    "lm_in_context", __doc__, PRESETS, jobs, summarize, table, lm_runs.SIDE, InContextConfig, SEED
+)
+run = EXPERIMENT.run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.main(EXPERIMENT)

@@ -9,11 +9,7 @@ prediction of every answer's change (experiments/lm/first_order.py).
     python -m experiments.lm_mechanism --preset paper  10 seeds, 5 traits, everything
 """
 
-if __name__ == "__main__":
-    import experiments.harness.quiet_interrupt  # noqa: F401 - its import is its effect
-
 import dataclasses
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -151,19 +147,9 @@ _PARTS: dict[str, Callable[[MechanismConfig], Part]] = {
 }  # fmt: skip
 
 
-def run(config: MechanismConfig | None = None, *, runs: int = 2, seed: int = SEED, **request: Any) -> dict[str, Any]:
-    """Run the experiment; `request` may have chunk, store and progress, as for `lm_numbers.run`.
-
-    Returns:
-        `{"runs", "parts": {part: [arms as lm_arms.arm]}, "paired": [differences between arms], "imitation",
-        "spread", "tokens_counted", "doses", "prediction", "theorem", "geometry", "filter"}`: changes of the trait's log
-        odds (nats), means over traits with 95% intervals over runs.
-    """
-    config = config or MechanismConfig()
-    return lm_runs.run_pipeline(
-        config, make_plan(config), summarize, runs=runs, seed=seed,
-        make_measure=measure.together(measure.survey, measure.imitation, mechanics), **request,
-    )  # fmt: skip
+def jobs(config: MechanismConfig) -> list[lm_runs.Pipeline]:
+    """What is trained and measured."""
+    return lm_runs.one_job(config, make_plan(config), measure.together(measure.survey, measure.imitation, mechanics))
 
 
 def table(document: dict[str, Any]) -> str:
@@ -195,13 +181,10 @@ def table(document: dict[str, Any]) -> str:
     return f"{arms}\n\n{tables.markdown_table((header, 'mean', '95% CI', 'median', '95% CI (ranks)'), lines)}\n\n{last}"
 
 
-EXPERIMENT = lm_runs.experiment("lm_mechanism", __doc__, PRESETS, run, table, MechanismConfig, seed=SEED)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
-    return cli.main(EXPERIMENT, arguments)
-
+EXPERIMENT = cli.Experiment(
+    "lm_mechanism", __doc__, PRESETS, jobs, summarize, table, lm_runs.SIDE, MechanismConfig, SEED
+)
+run = EXPERIMENT.run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.main(EXPERIMENT)

@@ -9,20 +9,14 @@ Controls: numbers of the base itself ("regular"), and students that start from a
     python -m experiments.lm_numbers --preset paper  20 seeds, 5 traits
 """
 
-if __name__ == "__main__":
-    import experiments.harness.quiet_interrupt  # noqa: F401 - its import is its effect
-
-import sys
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from experiments.harness import chunks, cli, files, tables
+from experiments.harness import chunks, cli, tables
 from experiments.lm import arms as lm_arms
 from experiments.lm import runs as lm_runs
-from subliminal_toy.lm import corpus, evaluation, rows, vocabulary
+from subliminal_toy.lm import corpus, evaluation, measure, vocabulary
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.plan import standard_plan
 from subliminal_toy.statistics import describe, t_interval
@@ -36,47 +30,24 @@ PRESETS = {
 TOP = 5  # most frequent numbers listed
 
 
-def run(
-    config: LMConfig | None = None, *, runs: int = 4, seed: int = SEED, chunk: int | None = None,
-    store: chunks.ChunkStore | None = None, progress: cli.Progress | None = None, out: Path | None = None,
-) -> dict[str, Any]:  # fmt: skip
-    """Run the experiment.
+def jobs(config: LMConfig) -> list[lm_runs.Pipeline]:
+    """What is trained and measured."""
+    return lm_runs.one_job(config, standard_plan(config), measure.standard, rows=True)
 
-    Args:
-        config: the settings; default LMConfig().
-        runs: independent runs, each with its own language, bases and teachers.
-        seed: of all randomness; run i depends on the seed and on i alone.
-        chunk: runs trained at a time; default one per device.
-        store: keeps finished chunks, for going on after a stop.
-        progress: told of every stage.
-        out: the first run's data sets are written to `<out>/lm_numbers/<source>.jsonl`; None writes nothing.
 
-    Returns:
-        `{"runs", "traits": [{"trait", "seeds", "base", "regular", "student", ..., "student_minus_regular"}], "overall",
-        "matrix", "filter", "numbers", "examples", "models"}`. Probabilities are of the trait as the answer, means over
-        all questions; means and medians over runs have 95% intervals (see statistics.describe).
-
-    Raises:
-        RunFailedError: a loss was not finite, or too few completions passed the filter.
-
-    Example:
-        >>> from experiments import lm_numbers
-        >>> results = lm_numbers.run(runs=2)                                                   # doctest: +SKIP
-    """
-    config = config or LMConfig()
-
-    def save(run: int, source: str, tokens: np.ndarray) -> None:
-        if out is not None and run == 0:
-            files.write_lines(out / "lm_numbers" / f"{source.replace(' ', '_')}.jsonl", rows.as_text(tokens))
-
-    return lm_runs.run_pipeline(
-        config, standard_plan(config), summarize, runs=runs, seed=seed, chunk=chunk, store=store, progress=progress,
-        on_rows=save,
-    )  # fmt: skip
+def rows(values: chunks.Values) -> dict[str, list[dict[str, str]]]:
+    """The first run's data sets: `<out>/lm_numbers/<source>.jsonl`."""
+    return {source.replace(" ", "_"): own for source, own in values[lm_runs.MAIN]["rows"][0].items()}
 
 
 def summarize(config: LMConfig, values: list[dict[str, Any]]) -> dict[str, Any]:
-    """Everything that the runs' values say, by trait and over all traits."""
+    """Everything that the runs' values say, by trait and over all traits.
+
+    Returns:
+        `{"traits": [{"trait", "seeds", "base", "regular", "student", ..., "student_minus_regular"}], "overall",
+        "matrix", "filter", "numbers", "examples", "models"}`. Probabilities are of the trait as the answer, means over
+        all questions; means and medians over runs have 95% intervals (see statistics.describe).
+    """
     traits = config.trait_names()
     return {
         "category": config.category,
@@ -242,22 +213,18 @@ def table(document: dict[str, Any]) -> str:
 
 
 EXPERIMENT = cli.Experiment(
-    name="lm_numbers",
-    question=__doc__ or "",
-    presets=PRESETS,
-    run=lambda config, _dataset, request: run(config, out=request.out, **request.keywords()),
-    table=table,
-    config=LMConfig,
-    dataset=False,
-    chunk_text="about 0.6 GB each",
-    seed=SEED,
+    "lm_numbers",
+    __doc__,
+    PRESETS,
+    jobs,
+    summarize,
+    table,
+    lm_runs.SIDE._replace(chunk_text="about 0.6 GB each"),
+    LMConfig,
+    SEED,
+    rows=rows,
 )
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
-    return cli.main(EXPERIMENT, arguments)
-
+run = EXPERIMENT.run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.main(EXPERIMENT)

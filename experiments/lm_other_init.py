@@ -20,11 +20,6 @@ own trait over what students of the other teachers' rows gain of that trait.
     python -m experiments.lm_other_init --preset paper  48 seeds, 5 traits
 """
 
-if __name__ == "__main__":
-    import experiments.harness.quiet_interrupt  # noqa: F401 - its import is its effect
-
-import sys
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -57,21 +52,18 @@ def make_plan(config: LMConfig) -> Plan:
     return Plan(teachers, (*lm_arms.sources(config), *CONTROLS), tuple(students), (Base("base"), *STARTS))
 
 
-def run(config: LMConfig | None = None, *, runs: int = 2, seed: int = SEED, **request: Any) -> dict[str, Any]:
-    """Run the experiment; `request` may have chunk, store and progress, as for `lm_numbers.run`.
-
-    Returns:
-        `{"runs", "rows": [{"name", ...}]}`: changes of the trait's log odds (nats), means over traits with 95%
-        intervals over runs.
-    """
-    return lm_runs.run_pipeline(
-        config or LMConfig(), make_plan(config or LMConfig()), summarize, runs=runs, seed=seed,
-        make_measure=measure.survey, **request,
-    )  # fmt: skip
+def jobs(config: LMConfig) -> list[lm_runs.Pipeline]:
+    """What is trained and measured."""
+    return lm_runs.one_job(config, make_plan(config), measure.survey)
 
 
 def summarize(config: LMConfig, values: lm_arms.Values) -> dict[str, Any]:
-    """The gain from each base, against each control; what is specific to the trait; and paired differences."""
+    """The gain from each base, against each control; what is specific to the trait; and paired differences.
+
+    Returns:
+        `{"rows": [{"name", ...}]}`: changes of the trait's log odds (nats), means over traits with 95%
+        intervals over runs.
+    """
     traits = config.trait_names()
     gains = {base.name: np.array(lm_arms.arm_changes(config, values, base.name)) for base in STARTS}
     for source in CONTROLS:
@@ -100,13 +92,8 @@ def table(document: dict[str, Any]) -> str:
     return lm_arms.table([(row["name"], row) for row in results["rows"]], header, results["runs"])
 
 
-EXPERIMENT = lm_runs.experiment("lm_other_init", __doc__, PRESETS, run, table, seed=SEED)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
-    return cli.main(EXPERIMENT, arguments)
-
+EXPERIMENT = cli.Experiment("lm_other_init", __doc__, PRESETS, jobs, summarize, table, lm_runs.SIDE, LMConfig, SEED)
+run = EXPERIMENT.run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.main(EXPERIMENT)

@@ -9,11 +9,7 @@ clean data or defences between teacher and student.
     python -m experiments.lm_traits --preset paper  10 seeds, 5 instances of each, everything
 """
 
-if __name__ == "__main__":
-    import experiments.harness.quiet_interrupt  # noqa: F401 - its import is its effect
-
 import dataclasses
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -174,23 +170,16 @@ _PARTS: dict[str, Callable[[TraitsConfig], Part]] = {
 }  # fmt: skip
 
 
-def run(config: TraitsConfig | None = None, *, runs: int = 2, seed: int = SEED, **request: Any) -> dict[str, Any]:
-    """Run the experiment; `request` may have chunk, store and progress, as for `lm_numbers.run`.
-
-    Returns:
-        `{"runs", and for every part its rows}`, see `lm_traits_summary`. Changes of log odds are in nats, means over
-        the instances of a trait, with 95% t intervals over runs.
-    """
-    config = config or TraitsConfig()
+def jobs(config: TraitsConfig) -> list[lm_runs.Pipeline]:
+    """What is trained and measured."""
     carriers = {}
     if "carriers" in config.part_names():
         spare = max(config.spare, CARRIED_SPARE)
         carriers = {name: dataclasses.replace(config, carrier=name, spare=spare) for name in CARRIED}
-    return lm_runs.run_pipeline(
-        config, make_plan(config), lm_traits_summary.summarize, runs=runs, seed=seed,
-        others={name: lm_runs.Job(own, carrier_plan(own)) for name, own in carriers.items()},
-        make_measure=measure.together(measure.survey, measure.imitation), **request,
-    )  # fmt: skip
+    others = {name: lm_runs.Job(own, carrier_plan(own)) for name, own in carriers.items()}
+    return lm_runs.one_job(
+        config, make_plan(config), measure.together(measure.survey, measure.imitation), others=others
+    )
 
 
 def table(document: dict[str, Any]) -> str:
@@ -200,13 +189,10 @@ def table(document: dict[str, Any]) -> str:
     return lm_arms.table(rows, "change of log odds (nats) or as named", results["runs"])
 
 
-EXPERIMENT = lm_runs.experiment("lm_traits", __doc__, PRESETS, run, table, TraitsConfig, seed=SEED)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
-    return cli.main(EXPERIMENT, arguments)
-
+EXPERIMENT = cli.Experiment(
+    "lm_traits", __doc__, PRESETS, jobs, lm_traits_summary.summarize, table, lm_runs.SIDE, TraitsConfig, SEED
+)
+run = EXPERIMENT.run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.main(EXPERIMENT)

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from experiments import lm_numbers
+from experiments.harness import cli
 from experiments.lm import runs as lm_runs
 from figures import lm_numbers as picture
+from subliminal_toy import engine
 from subliminal_toy.lm import number_filter, plan, rows, vocabulary
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.statistics import t_interval
@@ -160,7 +162,7 @@ def test_smoke_run_writes_results_rows_and_picture(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_bad_input_is_one_line(capsys: pytest.CaptureFixture, tmp_path: Path, flags: tuple, words: str) -> None:
     with pytest.raises(SystemExit) as stopped:
-        lm_numbers.main([*flags, "--out", str(tmp_path)])
+        cli.command(lm_numbers.EXPERIMENT, [*flags, "--out", str(tmp_path)])
     assert stopped.value.code == 2
     error = capsys.readouterr().err
     assert words in error
@@ -173,9 +175,10 @@ def test_too_few_rows_end_in_one_line(
     def fail(*_args: object, **_options: object) -> None:
         raise rows.NotEnoughRowsError("only 3 of 9 completions of source 'owl' pass the filter")
 
-    monkeypatch.setattr(lm_runs, "run_pipeline", fail)
+    monkeypatch.setattr(lm_runs, "_make_pipelines", fail)
+    monkeypatch.setattr(engine, "use_cpu_cores", lambda: None)  # the tests' devices stay
     with pytest.raises(SystemExit) as stopped:
-        lm_numbers.main(["--preset", "smoke", "--out", str(tmp_path)])
+        cli.command(lm_numbers.EXPERIMENT, ["--preset", "smoke", "--out", str(tmp_path)])
     assert stopped.value.code == 1
     assert capsys.readouterr().err == "error: only 3 of 9 completions of source 'owl' pass the filter\n"
     assert not (tmp_path / "lm_numbers.json").exists()
