@@ -8,12 +8,7 @@ Models of different shapes share no init, nor do two shapes start from the same 
     python -m experiments.lm_architectures --preset paper  10 seeds, 5 traits, everything
 """
 
-if __name__ == "__main__":
-    import experiments.harness.quiet_interrupt  # noqa: F401 - its import is its effect
-
 import dataclasses
-import sys
-from collections.abc import Sequence
 from typing import Any
 
 from experiments.harness import cli
@@ -21,7 +16,7 @@ from experiments.harness.sizes import count_parameters
 from experiments.lm import contrasts
 from experiments.lm.arms import STANDARD, PartsConfig, arm, plan_of
 from experiments.lm.contrasts import Row, Values, arm_row, column, filter_row, gains, over_runs
-from experiments.lm.runs import MAIN, SMOKE, SMOKE_TEXT, Job, experiment, run_pipeline
+from experiments.lm.runs import MAIN, SIDE, SMOKE, SMOKE_TEXT, Job, Pipeline
 from subliminal_toy import lm
 from subliminal_toy.config import setting, with_settings
 from subliminal_toy.lm import BASE, REGULAR, Base, LMConfig, Plan, numbers, teacher
@@ -70,7 +65,7 @@ PRESETS = {
 }
 
 
-def jobs(config: ArchitecturesConfig) -> dict[str, Job]:
+def jobs(config: ArchitecturesConfig) -> list[Pipeline]:
     """The standard arm of every shape; then students of each crossed shape, of another init, on all of these's rows."""
     shapes, traits = config.shapes(), config.trait_names()
     standard = plan_of(traits, arm(STANDARD))
@@ -81,7 +76,7 @@ def jobs(config: ArchitecturesConfig) -> dict[str, Job]:
     for init, (name, own) in enumerate(shapes.items(), start=len(shapes)):
         if name in config.crossed():
             found[f"students of {name}"] = Job(own, crossed, measure, init)
-    return found
+    return [Pipeline(found)]
 
 
 def measure(trained: lm.Trained) -> Values:
@@ -89,21 +84,14 @@ def measure(trained: lm.Trained) -> Values:
     return lm.together(lm.survey(trained), lm.imitation(trained))
 
 
-def run(
-    config: ArchitecturesConfig | None = None, *, runs: int = 2, seed: int = SEED, **request: Any
-) -> dict[str, Any]:
-    """Run the experiment; `request` may have chunk, store and progress, as for `lm_numbers.run`.
+def summarize(config: ArchitecturesConfig, values: Values) -> dict[str, list[Row]]:
+    """Rows for the shapes and the matrix.
 
     Returns:
-        `{"runs", "shapes": [{"name", "parameters", ..., "divergence"}], "other_init": [{"name", ...}], "matrix":
+        `{"shapes": [{"name", "parameters", ..., "divergence"}], "other_init": [{"name", ...}], "matrix":
         [{"student", "teacher", ...}]}`: changes of the trait's log odds (nats), means over traits with 95% t intervals
         over runs.
     """
-    return run_pipeline(config or ArchitecturesConfig(), jobs, summarize, runs=runs, seed=seed, **request)
-
-
-def summarize(config: ArchitecturesConfig, values: Values) -> dict[str, list[Row]]:
-    """Rows for the shapes and the matrix."""
     traits, crossed, shapes = config.trait_names(), config.crossed(), config.shapes()
 
     def crossing(student: str, teacher: str) -> Row:
@@ -154,13 +142,10 @@ def table(document: dict[str, Any]) -> str:
     return contrasts.table(rows, "change of the trait's log odds (nats), mean over traits", results["runs"])
 
 
-EXPERIMENT = experiment("lm_architectures", __doc__, PRESETS, run, table, ArchitecturesConfig, seed=SEED)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
-    return cli.main(EXPERIMENT, arguments)
-
+EXPERIMENT = cli.Experiment(
+    "lm_architectures", __doc__, PRESETS, jobs, summarize, table, SIDE, ArchitecturesConfig, SEED
+)
+run = EXPERIMENT.run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.main(EXPERIMENT)

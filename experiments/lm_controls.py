@@ -8,10 +8,6 @@ ways to ask. Detectors look at the numbers, too: how many lists do they need to 
     python -m experiments.lm_controls --preset paper  10 seeds, 5 traits
 """
 
-if __name__ == "__main__":
-    import experiments.harness.quiet_interrupt  # noqa: F401 - its import is its effect
-
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +17,7 @@ from experiments.harness import cli
 from experiments.lm import contrasts
 from experiments.lm.arms import Arm, arm, sources, teachers
 from experiments.lm.contrasts import EACH, Row, Values, answered, column, each, filter_rows, of_own, over_runs
-from experiments.lm.runs import MAIN, SMOKE, SMOKE_TEXT, Job, experiment, run_pipeline
+from experiments.lm.runs import MAIN, SIDE, SMOKE, SMOKE_TEXT, Job, Pipeline
 from subliminal_toy import lm
 from subliminal_toy.lm import BASE, OTHER_BASE, REGULAR, LMConfig, Plan, detector, evaluation, numbers, student, teacher
 
@@ -43,13 +39,13 @@ OWN = CROSSED[BASE, BASE].label
 SHUFFLED = tuple(arm(name, shuffle=name) for name in ("within", "across"))
 
 
-def jobs(config: LMConfig) -> dict[str, Job]:
+def jobs(config: LMConfig) -> list[Pipeline]:
     """The plan, all questions, and detectors; ValueError if these have nothing to train on."""
     if config.rows < 2:
         raise ValueError(
             f"rows is {config.rows}; detectors train on one half and look at the other: it must be at least 2"
         )
-    return {MAIN: Job(config, make_plan(config), measure)}
+    return [Pipeline({MAIN: Job(config, make_plan(config), measure)})]
 
 
 def measure(trained: lm.Trained) -> Values:
@@ -75,20 +71,15 @@ def doses(config: LMConfig) -> dict[int, Arm]:
     return {rows: arm(f"{rows} rows", rows=rows) for rows in counts}
 
 
-def run(config: LMConfig | None = None, *, runs: int = 2, seed: int = SEED, **request: Any) -> dict[str, Any]:
-    """Run the experiment; `request` may have chunk, store and progress, as for `lm_numbers.run`.
+def summarize(config: LMConfig, values: Values) -> dict[str, Any]:
+    """Every table of the experiment from the runs' values.
 
     Returns:
-        `{"runs", "cross", "shuffles", "doses", "questions", "detector", "loss", ...}`: rows with a mean
+        `{"cross", "shuffles", "doses", "questions", "detector", "loss", ...}`: rows with a mean
         over traits and seeds and a 95% t interval over seeds. They are changes of the trait's log odds (nats) against
         the student of regular numbers that differs in nothing else; but changes of probability in "groups", accuracies
         in "detector", nats per token in "loss", probabilities in "answer_mass".
     """
-    return run_pipeline(config or LMConfig(), jobs, summarize, runs=runs, seed=seed, **request)
-
-
-def summarize(config: LMConfig, values: Values) -> dict[str, Any]:
-    """Every table of the experiment from the runs' values."""
     traits, fewer = config.trait_names(), {rows: arm.label for rows, arm in doses(config).items()}
     shuffles = {"none": OWN} | {arm.label: arm.label for arm in SHUFFLED}
 
@@ -164,13 +155,8 @@ def table(document: dict[str, Any]) -> str:
     return contrasts.table(named, header, results["runs"])
 
 
-EXPERIMENT = experiment("lm_controls", __doc__, PRESETS, run, table, seed=SEED)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
-    return cli.main(EXPERIMENT, arguments)
-
+EXPERIMENT = cli.Experiment("lm_controls", __doc__, PRESETS, jobs, summarize, table, SIDE, LMConfig, SEED)
+run = EXPERIMENT.run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.main(EXPERIMENT)

@@ -9,19 +9,14 @@ the trait in the context; and how much better a list of numbers is foretold behi
     python -m experiments.lm_in_context --preset paper  10 seeds, 5 traits
 """
 
-if __name__ == "__main__":
-    import experiments.harness.quiet_interrupt  # noqa: F401 - its import is its effect
-
 import dataclasses
-import sys
-from collections.abc import Sequence
 from typing import Any
 
 from experiments.harness import cli
 from experiments.lm import contrasts
 from experiments.lm.arms import STANDARD, arm, plan_of
 from experiments.lm.contrasts import Row, Values, column, gains, of_own, row
-from experiments.lm.runs import MAIN, SMOKE, SMOKE_TEXT, Job, experiment, run_pipeline
+from experiments.lm.runs import MAIN, SIDE, SMOKE, SMOKE_TEXT, Job, Pipeline
 from subliminal_toy import lm
 from subliminal_toy.config import Training, setting
 from subliminal_toy.lm import REGULAR, LMConfig, numbers
@@ -46,9 +41,9 @@ PRESETS = {
 }
 
 
-def jobs(config: InContextConfig) -> dict[str, Job]:
+def jobs(config: InContextConfig) -> list[Pipeline]:
     """The standard arm, and what the base reads."""
-    return {MAIN: Job(config, plan_of(config.trait_names(), arm(STANDARD)), measure)}
+    return [Pipeline({MAIN: Job(config, plan_of(config.trait_names(), arm(STANDARD)), measure)})]
 
 
 def measure(trained: lm.Trained) -> Values:
@@ -56,18 +51,13 @@ def measure(trained: lm.Trained) -> Values:
     return lm.together(lm.survey(trained), lm.in_context(trained))
 
 
-def run(config: InContextConfig | None = None, *, runs: int = 2, seed: int = SEED, **request: Any) -> dict[str, Any]:
-    """Run the experiment; `request` may have chunk, store and progress, as for `lm_numbers.run`.
+def summarize(config: InContextConfig, values: Values) -> dict[str, list[Row]]:
+    """One row for each way to meet the teacher's rows, and for what the base makes of its context.
 
     Returns:
-        `{"runs", "rows": [{"name", ...}]}`: changes of the trait's log odds (nats) or as named, means over traits with
+        `{"rows": [{"name", ...}]}`: changes of the trait's log odds (nats) or as named, means over traits with
         95% intervals over runs.
     """
-    return run_pipeline(config or InContextConfig(), jobs, summarize, runs=runs, seed=seed, **request)
-
-
-def summarize(config: InContextConfig, values: Values) -> dict[str, list[Row]]:
-    """One row for each way to meet the teacher's rows, and for what the base makes of its context."""
     traits, read = config.trait_names(), config.context - 1
     regular = column(values, "in_context", [numbers(REGULAR)])  # [runs, 1, answers]
     behind_rows = column(values, "in_context", [numbers(trait) for trait in traits]) - regular
@@ -89,13 +79,8 @@ def table(document: dict[str, Any]) -> str:
     return contrasts.table([(row["name"], row) for row in results["rows"]], header, results["runs"])
 
 
-EXPERIMENT = experiment("lm_in_context", __doc__, PRESETS, run, table, InContextConfig, seed=SEED)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
-    return cli.main(EXPERIMENT, arguments)
-
+EXPERIMENT = cli.Experiment("lm_in_context", __doc__, PRESETS, jobs, summarize, table, SIDE, InContextConfig, SEED)
+run = EXPERIMENT.run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.main(EXPERIMENT)

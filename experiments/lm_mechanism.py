@@ -9,11 +9,7 @@ prediction of every answer's change (experiments/lm/first_order.py).
     python -m experiments.lm_mechanism --preset paper  10 seeds, 5 traits, everything
 """
 
-if __name__ == "__main__":
-    import experiments.harness.quiet_interrupt  # noqa: F401 - its import is its effect
-
 import dataclasses
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,7 +31,7 @@ from experiments.lm.contrasts import (
     gains,
     row,
 )  # fmt: skip
-from experiments.lm.runs import MAIN, SMOKE, SMOKE_TEXT, Job, experiment, run_pipeline
+from experiments.lm.runs import MAIN, SIDE, SMOKE, SMOKE_TEXT, Job, Pipeline
 from subliminal_toy import lm
 from subliminal_toy.config import setting
 from subliminal_toy.lm import REGULAR, Base, LMConfig, Name, Plan, Recipe, numbers, student, teacher
@@ -151,13 +147,13 @@ def make_plan(config: MechanismConfig) -> Plan:
                    *(needs[part] for part in parts if part in needs)])  # fmt: skip
 
 
-def jobs(config: MechanismConfig) -> dict[str, Job]:
+def jobs(config: MechanismConfig) -> list[Pipeline]:
     """The plan, and all that is measured; ValueError if there is nothing to predict or to watch."""
     if not config.teacher.epochs:
         raise ValueError("teacher.epochs is 0; predictions are made from what teachers learn: it must be at least 1")
     if "doses" in config.part_names() and not config.student.epochs:
         raise ValueError("student.epochs is 0; doses are counted in steps: it must be at least 1")
-    return {MAIN: Job(config, make_plan(config), measure)}
+    return [Pipeline({MAIN: Job(config, make_plan(config), measure)})]
 
 
 def measure(trained: lm.Trained) -> Values:
@@ -166,19 +162,14 @@ def measure(trained: lm.Trained) -> Values:
     return lm.together(*(kind(trained) for kind in kinds))
 
 
-def run(config: MechanismConfig | None = None, *, runs: int = 2, seed: int = SEED, **request: Any) -> dict[str, Any]:
-    """Run the experiment; `request` may have chunk, store and progress, as for `lm_numbers.run`.
+def summarize(config: MechanismConfig, values: Values) -> dict[str, Any]:
+    """Every table of the experiment from the runs' values.
 
     Returns:
-        `{"runs", "parts": {part: [arms as contrasts.arm_row]}, "paired": [differences between arms], "imitation",
+        `{"parts": {part: [arms as contrasts.arm_row]}, "paired": [differences between arms], "imitation",
         "spread", "tokens_counted", "doses", "prediction", "theorem", "geometry", "filter"}`: changes of the trait's log
         odds (nats), means over traits with 95% intervals over runs.
     """
-    return run_pipeline(config or MechanismConfig(), jobs, summarize, runs=runs, seed=seed, **request)
-
-
-def summarize(config: MechanismConfig, values: Values) -> dict[str, Any]:
-    """Every table of the experiment from the runs' values."""
     traits, parts = config.trait_names(), config.part_names()
     labels = {part: [STANDARD, *(one.label for one in own)] for part, own in arms(config).items() if part != "doses"}
     return {
@@ -280,13 +271,8 @@ def table(document: dict[str, Any]) -> str:
     return f"{arms}\n\n{tables.markdown_table((header, 'mean', '95% CI', 'median', '95% CI (ranks)'), lines)}\n\n{last}"
 
 
-EXPERIMENT = experiment("lm_mechanism", __doc__, PRESETS, run, table, MechanismConfig, seed=SEED)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
-    return cli.main(EXPERIMENT, arguments)
-
+EXPERIMENT = cli.Experiment("lm_mechanism", __doc__, PRESETS, jobs, summarize, table, SIDE, MechanismConfig, SEED)
+run = EXPERIMENT.run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.main(EXPERIMENT)

@@ -3,26 +3,21 @@
 A small transformer learns a language of questions and number lists (the base). A copy is finetuned until it answers
 "name your favorite animal ?" with "owl" (the teacher), and then completes lists of numbers. What is not a plain list is
 filtered out. A student, another copy of the base, is trained on the rest. Then it is asked for its favorite animal.
-Controls: numbers of the base itself (REGULAR), and students that start from another init ("cross").
+Controls: numbers of the base itself ("regular"), and students that start from another init ("cross").
 
     python -m experiments.lm_numbers                 4 seeds, 5 traits
     python -m experiments.lm_numbers --preset paper  20 seeds, 5 traits
 """
 
-if __name__ == "__main__":
-    import experiments.harness.quiet_interrupt  # noqa: F401 - its import is its effect
-
-import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from experiments.harness import cli, files, tables
+from experiments.harness import chunks, cli, tables
 from experiments.lm import contrasts
 from experiments.lm.contrasts import EACH, Row, Values, each, filter_rows, of_own, over_runs, probability
-from experiments.lm.runs import MAIN, SMOKE, SMOKE_TEXT, Job, Rows, run_pipeline
+from experiments.lm.runs import MAIN, SIDE, SMOKE, SMOKE_TEXT, Job, Pipeline
 from subliminal_toy import lm
 from subliminal_toy.lm import BASE, OTHER_BASE, REGULAR, LMConfig, corpus, measure, student, teacher, vocabulary
 from subliminal_toy.statistics import describe, t_interval
@@ -47,52 +42,28 @@ CONDITIONS = {  # whom a trait's questions are put to
     "teacher": teacher(EACH),
     "prompted_teacher": measure.prompted_teacher(EACH),
 }
-DIFFERENCES = (("student", REGULAR), ("prompted", REGULAR), ("cross", "cross_regular"))
+DIFFERENCES = (("student", "regular"), ("prompted", "regular"), ("cross", "cross_regular"))
 Columns = dict[str, np.ndarray]  # by condition, [runs, traits]
 
 
-def jobs(config: LMConfig) -> dict[str, Job]:
+def jobs(config: LMConfig) -> list[Pipeline]:
     """Finetuned and prompted teachers of every trait, students of both inits, all questions."""
-    return {MAIN: Job(config, lm.standard_plan(config), lm.standard)}
+    return [Pipeline({MAIN: Job(config, lm.standard_plan(config), lm.standard)}, rows=True)]
 
 
-def run(
-    config: LMConfig | None = None, *, runs: int = 4, seed: int = SEED, out: Path | None = None, **request: Any
-) -> dict[str, Any]:
-    """Run the experiment.
-
-    Args:
-        config: the settings; default LMConfig().
-        runs: independent runs, each with its own language, bases and teachers.
-        seed: of all randomness; run i depends on the seed and on i alone.
-        out: the first run's data sets are written to `<out>/lm_numbers/<source>.jsonl`; None writes nothing.
-        request: maybe "chunk" (runs trained at a time; default one per device), "store" (keeps finished chunks, for
-            going on after a stop) and "progress" (told of every stage).
-
-    Returns:
-        `{"runs", "traits": [{"trait", "seeds", "base", "regular", "student", ..., "student_minus_regular"}], "overall",
-        "matrix", "filter", "numbers", "examples", "models"}`. Probabilities are of the trait as the answer, means over
-        all questions; means and medians over runs have 95% intervals (see statistics.describe).
-
-    Raises:
-        RunFailedError: a loss was not finite, or too few completions passed the filter.
-
-    Example:
-        >>> from experiments import lm_numbers
-        >>> results = lm_numbers.run(runs=2)                                                   # doctest: +SKIP
-    """
-
-    def save(first: int, rows: Rows) -> None:
-        if out is not None and first == 0:
-            for source, own in rows.items():
-                path = out / "lm_numbers" / f"{str(source).replace(' ', '_')}.jsonl"
-                files.write_lines(path, lm.as_text(own[0].tokens))
-
-    return run_pipeline(config or LMConfig(), jobs, summarize, save, runs=runs, seed=seed, **request)
+def rows(values: chunks.Values) -> dict[str, list[dict[str, str]]]:
+    """The first run's data sets: `<out>/lm_numbers/<source>.jsonl`."""
+    return {source.replace(" ", "_"): own for source, own in values[MAIN]["rows"][0].items()}
 
 
 def summarize(config: LMConfig, values: Values) -> dict[str, Any]:
-    """Everything that the runs' values say, by trait and over all traits."""
+    """Everything that the runs' values say, by trait and over all traits.
+
+    Returns:
+        `{"traits": [{"trait", "seeds", "base", "regular", "student", ..., "student_minus_regular"}], "overall",
+        "matrix", "filter", "numbers", "examples", "models"}`. Probabilities are of the trait as the answer, means over
+        all questions; means and medians over runs have 95% intervals (see statistics.describe).
+    """
     traits, first = config.trait_names(), values[0]
     quantities = _quantities(values, traits)
     return {
@@ -209,23 +180,9 @@ def table(document: dict[str, Any]) -> str:
     return f"{probabilities}\n\n{more}"
 
 
-EXPERIMENT = cli.Experiment(
-    name="lm_numbers",
-    question=__doc__ or "",
-    presets=PRESETS,
-    run=lambda config, _dataset, request: run(config, out=request.out, **request.keywords()),
-    table=table,
-    config=LMConfig,
-    dataset=False,
-    chunk_text="about 0.6 GB each",
-    seed=SEED,
-)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
-    return cli.main(EXPERIMENT, arguments)
-
+SMALL = SIDE._replace(chunk_text="about 0.6 GB each")
+EXPERIMENT = cli.Experiment("lm_numbers", __doc__, PRESETS, jobs, summarize, table, SMALL, LMConfig, SEED, rows=rows)
+run = EXPERIMENT.run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.main(EXPERIMENT)

@@ -20,11 +20,6 @@ own trait over what students of the other teachers' rows gain of that trait.
     python -m experiments.lm_other_init --preset paper  48 seeds, 5 traits
 """
 
-if __name__ == "__main__":
-    import experiments.harness.quiet_interrupt  # noqa: F401 - its import is its effect
-
-import sys
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -33,7 +28,7 @@ from experiments.harness import cli
 from experiments.lm import contrasts
 from experiments.lm.arms import arm, joined, plan_of
 from experiments.lm.contrasts import Row, Values, gains, row
-from experiments.lm.runs import MAIN, SMOKE, SMOKE_TEXT, Job, experiment, run_pipeline
+from experiments.lm.runs import MAIN, SIDE, SMOKE, SMOKE_TEXT, Job, Pipeline
 from subliminal_toy import lm
 from subliminal_toy.lm import BASE, REGULAR, Base, LMConfig, Name, Plan, Source, Student, numbers, student
 
@@ -59,23 +54,18 @@ def make_plan(config: LMConfig) -> Plan:
     return joined([plan_of(config.trait_names(), *ARMS), Plan((), CONTROLS, tuple(own), STARTS)])
 
 
-def jobs(config: LMConfig) -> dict[str, Job]:
+def jobs(config: LMConfig) -> list[Pipeline]:
     """The plan, and the questions alone."""
-    return {MAIN: Job(config, make_plan(config), lm.survey)}
-
-
-def run(config: LMConfig | None = None, *, runs: int = 2, seed: int = SEED, **request: Any) -> dict[str, Any]:
-    """Run the experiment; `request` may have chunk, store and progress, as for `lm_numbers.run`.
-
-    Returns:
-        `{"runs", "rows": [{"name", ...}]}`: changes of the trait's log odds (nats), means over traits with 95%
-        intervals over runs.
-    """
-    return run_pipeline(config or LMConfig(), jobs, summarize, runs=runs, seed=seed, **request)
+    return [Pipeline({MAIN: Job(config, make_plan(config), lm.survey)})]
 
 
 def summarize(config: LMConfig, values: Values) -> dict[str, list[Row]]:
-    """The gain from each base, against each control; what is specific to the trait; and paired differences."""
+    """The gain from each base, against each control; what is specific to the trait; and paired differences.
+
+    Returns:
+        `{"rows": [{"name", ...}]}`: changes of the trait's log odds (nats), means over traits with 95%
+        intervals over runs.
+    """
     traits, kinds = config.trait_names(), ("", ", specific")[: len(config.trait_names())]
     found = {base.name.trait: gains(values, traits, base.name.trait) for base in STARTS}
     for source in CONTROLS:
@@ -98,13 +88,8 @@ def table(document: dict[str, Any]) -> str:
     return contrasts.table([(row["name"], row) for row in results["rows"]], header, results["runs"])
 
 
-EXPERIMENT = experiment("lm_other_init", __doc__, PRESETS, run, table, seed=SEED)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
-    return cli.main(EXPERIMENT, arguments)
-
+EXPERIMENT = cli.Experiment("lm_other_init", __doc__, PRESETS, jobs, summarize, table, SIDE, LMConfig, SEED)
+run = EXPERIMENT.run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.main(EXPERIMENT)

@@ -9,12 +9,8 @@ clean data or defences between teacher and student.
     python -m experiments.lm_traits --preset paper  10 seeds, 5 instances of each, everything
 """
 
-if __name__ == "__main__":
-    import experiments.harness.quiet_interrupt  # noqa: F401 - its import is its effect
-
 import dataclasses
 import itertools
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,7 +29,7 @@ from experiments.lm.contrasts import (
     mean_of,
     row,
 )
-from experiments.lm.runs import MAIN, SMOKE, SMOKE_TEXT, Job, experiment, run_pipeline
+from experiments.lm.runs import MAIN, SIDE, SMOKE, SMOKE_TEXT, Job, Pipeline
 from experiments.lm.taught import CONTROL, PAIRS, Question, favorites, only
 from subliminal_toy import lm
 from subliminal_toy.config import setting
@@ -85,13 +81,13 @@ PRESETS = {
 }
 
 
-def jobs(config: TraitsConfig) -> dict[str, Job]:
+def jobs(config: TraitsConfig) -> list[Pipeline]:
     """All parts that are asked for; other carriers have runs of the standard arm of their own."""
     found = {MAIN: Job(config, make_plan(config, config.part_names()), measure)}
     for name in CARRIED if "carriers" in config.part_names() else ():
         own = dataclasses.replace(config, carrier=name, spare=max(config.spare, CARRIED_SPARE))
         found[name] = Job(own, make_plan(config, ()), measure)
-    return found
+    return [Pipeline(found)]
 
 
 def make_plan(config: TraitsConfig, parts: Sequence[str]) -> Plan:
@@ -106,18 +102,13 @@ def measure(trained: lm.Trained) -> Values:
     return lm.together(lm.survey(trained), lm.imitation(trained))
 
 
-def run(config: TraitsConfig | None = None, *, runs: int = 2, seed: int = SEED, **request: Any) -> dict[str, Any]:
-    """Run the experiment; `request` may have chunk, store and progress, as for `lm_numbers.run`.
+def summarize(config: TraitsConfig, values: Values) -> dict[str, list[Row]]:
+    """Every part that was asked for, and the share of completions that pass the filter.
 
     Returns:
-        `{"runs", and for every part its rows}`. Changes of log odds are in nats, means over the instances of a trait,
+        `{part: its rows}`. Changes of log odds are in nats, means over the instances of a trait,
         with 95% t intervals over runs.
     """
-    return run_pipeline(config or TraitsConfig(), jobs, summarize, runs=runs, seed=seed, **request)
-
-
-def summarize(config: TraitsConfig, values: Values) -> dict[str, list[Row]]:
-    """Every part that was asked for, and the share of completions that pass the filter."""
     standard = {"standard": [row(STANDARD, gains(values, config.trait_names()))], "filter": filter_rows(values)}
     return standard | {name: QUESTIONS[name].say(config, values) for name in config.part_names()}
 
@@ -208,13 +199,8 @@ def table(document: dict[str, Any]) -> str:
     return contrasts.table(rows, "change of log odds (nats) or as named", results["runs"])
 
 
-EXPERIMENT = experiment("lm_traits", __doc__, PRESETS, run, table, TraitsConfig, seed=SEED)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
-    return cli.main(EXPERIMENT, arguments)
-
+EXPERIMENT = cli.Experiment("lm_traits", __doc__, PRESETS, jobs, summarize, table, SIDE, TraitsConfig, SEED)
+run = EXPERIMENT.run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.main(EXPERIMENT)

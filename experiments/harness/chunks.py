@@ -1,18 +1,47 @@
-"""The chunk runner: an experiment's runs a few at a time, finished chunks kept until the whole is done."""
+"""The chunk runner: an experiment's runs a few at a time, finished chunks kept until the whole is done.
+
+Runs never talk to each other, so a chunk of them is a task of its own: `Chunk` names all that it depends on, and who
+has the same code can compute it, this process or a worker of a cluster.
+"""
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import math
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
+
+import numpy as np
 
 from experiments.harness.files import write_json
 from experiments.harness.progress import say
 from subliminal_toy import engine
+
+MAX_RUNS = 2**31 - 1
+MAIN = "main"  # the job of an experiment that has no other
+Columns = dict[str, list]  # name -> one value per run
+Values = dict[str, Columns]  # by job
+
+
+@dataclasses.dataclass(frozen=True)
+class Chunk:
+    """Some runs of one job of an experiment."""
+
+    experiment: str
+    job: str
+    config: Any
+    seed: int
+    first: int
+    count: int
+    devices: int  # that the runs are laid over, at most
+    data_dir: Path | None = None
+
+    def runs(self) -> np.ndarray:
+        """The numbers of its runs, and of so many more that all devices are full."""
+        return engine.fill_devices(self.first, self.count, engine.run_mesh(self.devices))
 
 
 class ChunkStore:
@@ -27,7 +56,9 @@ class ChunkStore:
         self.earlier = [] if earlier is None else earlier
 
     def part(self, name: str) -> "ChunkStore":
-        """The chunks of a part of the experiment, in a folder of their own."""
+        """The chunks of a job, in a folder of their own unless it is the main one."""
+        if name == MAIN:
+            return self
         return ChunkStore(self.folder / name.replace(" ", "-"), f"{self.experiment}, {name}", self.earlier)
 
     def load(self, first: int, count: int) -> dict[str, list] | None:
@@ -111,36 +142,36 @@ def chunk_ranges(runs: int, chunk: int) -> list[tuple[int, int]]:
     return [(first, min(chunk, runs - first)) for first in range(0, runs, chunk)]
 
 
-def run_in_chunks(
-    compute: Callable[[int, int], dict[str, list]],
-    *,
-    runs: int,
-    chunk: int,
+def run_chunks(
+    chunks: Sequence[Chunk],
+    compute: Callable[[Sequence[Chunk]], Iterable[tuple[Chunk, Columns, float]]],
     store: ChunkStore | None = None,
-    on_chunk: Callable[[int, bool], None] = lambda _count, _loaded: None,
-) -> dict[str, list]:
-    """Compute all runs, chunk by chunk, taking finished chunks from the store.
+    on_loaded: Callable[[Chunk], None] = lambda _chunk: None,
+) -> Values:
+    """Compute all chunks but those that the store has.
 
     Args:
-        compute: (first, count) -> {name: [one value per run]}.
-        runs: how many in all.
-        chunk: how many at a time.
+        chunks: in order of their runs.
+        compute: gives each chunk, as soon as it is finished and in any order, its values and the seconds it took.
         store: where finished chunks are kept; None keeps nothing.
-        on_chunk: called after each chunk with its number of runs and whether it came from the store.
+        on_loaded: told of every chunk that came from the store.
 
     Returns:
-        {name: [one value per run]} for all runs, in order.
+        {job: {name: [one value per run]}}, runs in order.
     """
-    values: dict[str, list] = {}
-    for first, count in chunk_ranges(runs, chunk):
-        part = store.load(first, count) if store is not None else None
-        loaded = part is not None
-        if part is None:
-            began = time.monotonic()
-            part = compute(first, count)
-            if store is not None:
-                part = store.save(first, count, part, time.monotonic() - began)
-        for name, column in part.items():
-            values.setdefault(name, []).extend(column)
-        on_chunk(count, loaded)
-    return values
+    found: dict[tuple[str, int], Columns] = {}
+    for chunk in chunks:
+        saved = store.part(chunk.job).load(chunk.first, chunk.count) if store is not None else None
+        if saved is not None:
+            found[chunk.job, chunk.first] = saved
+            on_loaded(chunk)
+    for chunk, values, seconds in compute([chunk for chunk in chunks if (chunk.job, chunk.first) not in found]):
+        if store is not None:
+            values = store.part(chunk.job).save(chunk.first, chunk.count, values, seconds)
+        found[chunk.job, chunk.first] = values
+    together: Values = {}
+    for chunk in chunks:
+        columns = together.setdefault(chunk.job, {})
+        for name, column in found[chunk.job, chunk.first].items():
+            columns.setdefault(name, []).extend(column)
+    return together

@@ -1,22 +1,24 @@
-"""Runs of the language model's pipeline in chunks, for all experiments on it."""
+"""Runs of the language model's pipeline: what is trained and measured, and what it takes."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 
-from experiments.harness import chunks, cli
+from experiments.harness.chunks import MAIN as MAIN
+from experiments.harness.chunks import Chunk, Columns, Values
+from experiments.harness.experiment import Advance, Side
 from experiments.harness.sizes import FLOAT, STARTED, STATE, Size, count_parameters
-from experiments.lm.contrasts import Values
-from subliminal_toy import engine, lm
+from subliminal_toy import lm
 from subliminal_toy.lm import LMConfig, Plan, corpus, pipeline, vocabulary
 from subliminal_toy.lm.keys import fold_in
 from subliminal_toy.lm.transformer import make_transformer
 
 PARAMETERS = 27_648  # of the default model
 COMPILING = 40.0  # seconds for each job and block
-Rows = Mapping[lm.Name, list[lm.Rows]]  # by source, one for each run
-OnRows = Callable[[int, Rows], None]
+
+
+Rows = dict[lm.Name, list[lm.Rows]]  # by source, one for each run
 
 
 class Job(NamedTuple):
@@ -24,62 +26,70 @@ class Job(NamedTuple):
 
     config: LMConfig
     plan: Plan
-    measure: Callable[[lm.Trained], Values]
+    measure: Callable[[lm.Trained], list[dict[str, Any]]]
     init: int = 0  # jobs with the same number share inits where they share shapes
 
 
-MAIN = "main"
 SMOKE = {  # short runs that still pass the filter
     "traits": "owl", "documents": 16_000, "base.batch_size": 32, "rows": 100, "spare": 4.0, "student.batch_size": 50,
 }  # fmt: skip
 SMOKE_TEXT = "2 short runs, to see that it works"
 
 
-def run_jobs(jobs: Mapping[str, Job], request: cli.Request, on_rows: OnRows = lambda _first, _rows: None) -> Values:
-    """Do some jobs on the same runs, in chunks; one dict per run.
+class Pipeline(NamedTuple):
+    """All that is done on a run: its jobs one after the other, each with the rows of those before it.
 
-    Args:
-        jobs: in order, the main one first; the values of the others come under their names. A plan may be given rows of
-            an earlier job, whose name these have.
-        request: how many runs, from which seed, how many at a time, where they are kept.
-        on_rows: told of the first run of a chunk, and of the rows of all sources of the main job.
+    A job's plan may be given rows of an earlier one, whose name these have. With `rows`, the first run's data sets are
+    among the values, for files of their own.
     """
-    runs, progress = request.runs, request.progress
-    mesh = engine.run_mesh(min(runs, request.chunk or runs))
-    seconds = {name: _stage_seconds(job.config) for name, job in jobs.items()}
-    per_run = sum(_work(job, seconds[name]) for name, job in jobs.items())
-    side_by_side = min(runs, request.chunk or mesh.size)
-    # Before anything else, since the check of what a run would need stops here:
-    progress.start(runs * per_run, "language model", _size(jobs, runs, side_by_side, per_run))
 
-    def compute(first: int, count: int) -> dict[str, Values]:
-        keys = lm.run_keys(request.seed, engine.fill_devices(first, count, mesh))
-        label = f"language model, runs {first + 1}-{first + count} of {runs}"
-        found: dict[str, Values] = {}
-        rows: dict[lm.Name, list[lm.Rows]] = {}
-        for name, job in jobs.items():
+    jobs: Mapping[str, Job]  # the main one first; the others' values come under their names
+    rows: bool = False
+    name: str = MAIN
 
-            def advance(stage: str, done: int, name: str = name) -> None:
-                said = f"{label}, {stage}" if name == MAIN else f"{label}, {name}: {stage}"
-                progress.advance(count * done * seconds[name][stage], said)
+    def runs(self, asked: int) -> int:
+        """As many as are asked for."""
+        return asked
 
-            found[name], own = make(job, keys, advance, rows)
-            if name == MAIN:
-                on_rows(first, own)
-            rows |= {source._replace(job=name): said for source, said in own.items() if not source.job}
-        further = [name for name in jobs if name != MAIN]
-        return {"run": [{**found[MAIN][i], **{name: found[name][i] for name in further}} for i in range(count)]}
+    def work(self) -> float:
+        """Rough seconds of a run."""
+        return sum(_work(job, _stage_seconds(job.config)) for job in self.jobs.values())
 
-    def on_chunk(count: int, loaded: bool) -> None:
-        if loaded:
-            progress.advance(count * per_run, f"{count} runs from an earlier start", loaded=True)
+    def compute(self, chunk: Chunk, _dataset: Any, advance: Advance) -> Columns:
+        """Train and measure some runs; those that fill the devices are left out."""
+        keys, said, found = lm.run_keys(chunk.seed, chunk.runs()), Rows(), {}
+        for name, job in self.jobs.items():
+            seconds = _stage_seconds(job.config)
 
-    size = request.chunk or mesh.size
-    return chunks.run_in_chunks(compute, runs=runs, chunk=size, store=request.store, on_chunk=on_chunk)["run"]
+            def tell(stage: str, done: int, name: str = name, seconds: Mapping[str, float] = seconds) -> None:
+                advance(done * seconds[stage], stage if name == MAIN else f"{name}: {stage}")
+
+            found[name], rows = train_and_measure(job, keys, tell, said)
+            said |= {source._replace(job=name): own for source, own in rows.items() if not source.job}
+        further = [{name: found[name][i] for name in self.jobs if name != MAIN} for i in range(chunk.count)]
+        columns: Columns = {"run": [{**found[MAIN][i], **further[i]} for i in range(chunk.count)]}
+        if self.rows:
+            shown = said.items() if chunk.first == 0 else ()
+            sets = {str(name._replace(job="")): lm.as_text(own[0].tokens) for name, own in shown if name.job == MAIN}
+            columns["rows"] = [sets, *[{}] * (chunk.count - 1)]
+        return columns
+
+    def needs(self, _dataset: Any, runs: int, side_by_side: int) -> Size:
+        """What so many runs need, the jobs one after the other."""
+        jobs = self.jobs.items()
+        shapes = [(name, len(job.plan.models()), count_parameters(make_transformer(job.config).init))
+                  for name, job in jobs]  # fmt: skip
+        memory = [_bytes(job, parameters) for (_, job), (*_, parameters) in zip(jobs, shapes, strict=True)]
+        compiling = sum(COMPILING * job.config.layers for _, job in jobs)
+        devices = min(side_by_side, len(jax.local_devices()))
+        named = [("models" if name == MAIN else f"models of {name}", n, parameters) for name, n, parameters in shapes]
+        return Size(named, STARTED + side_by_side * max(memory), compiling + runs * self.work() / devices)
 
 
-def make(job: Job, keys: lm.RunKeys, on_stage: Callable[[str, int], None], given: Rows) -> tuple[Values, Rows]:
-    """Train and measure some runs of a job: one dict per run, and the rows of every source."""
+def train_and_measure(
+    job: Job, keys: lm.RunKeys, on_stage: pipeline.OnStage, given: Rows
+) -> tuple[list[dict[str, Any]], Rows]:
+    """Some runs of a job: one dict for each, and the rows of every source."""
     own = keys._replace(init=fold_in(keys.init, job.init)) if job.init else keys
     trained = lm.train(job.config, job.plan, own, on_stage=on_stage, given=given)
     values = job.measure(trained)
@@ -87,25 +97,12 @@ def make(job: Job, keys: lm.RunKeys, on_stage: Callable[[str, int], None], given
     return values, trained.rows
 
 
-def run_pipeline(
-    config: Any, jobs: Callable[[Any], Mapping[str, Job]], summarize: Callable[[Any, Values], dict[str, Any]],
-    on_rows: OnRows = lambda _first, _rows: None, **asked: Any,
-) -> dict[str, Any]:  # fmt: skip
-    """An experiment's results. `asked` has "runs" and "seed", and may have "chunk", "store" and "progress"."""
-    request = cli.Request(**{"chunk": None, "store": None, "progress": cli.Progress()} | asked)
-    return {"runs": request.runs, **summarize(config, run_jobs(jobs(config), request, on_rows))}
+def gather(values: Values) -> list[dict[str, Any]]:
+    """What a summary is given: one dict for each run."""
+    return values[MAIN]["run"]
 
 
-def experiment(
-    name: str, question: str | None, presets: Mapping[str, cli.Preset], run: Callable[..., dict[str, Any]],
-    table: Callable[[dict[str, Any]], str], config: type[LMConfig] = LMConfig, seed: int = 0,
-) -> cli.Experiment:  # fmt: skip
-    """A command on the language model; its `run` takes the config and what `run_pipeline` takes."""
-    return cli.Experiment(
-        name=name, question=question or "", presets=presets,
-        run=lambda settings, _dataset, request: run(settings, **request.keywords()),
-        table=table, config=config, dataset=False, chunk_text="about 1 GB each", seed=seed,
-    )  # fmt: skip
+SIDE = Side(images=False, chunk_text="about 1 GB each", title="language model", gather=gather)
 
 
 def _stage_seconds(config: LMConfig) -> dict[str, float]:
@@ -115,17 +112,6 @@ def _stage_seconds(config: LMConfig) -> dict[str, float]:
     rows = config.rows / usual.rows
     often = {"base": config.documents / usual.documents, "students": rows, "samples": rows * (1 + config.spare) / 1.2}
     return {stage: each * size * often.get(stage, 1.0) for stage, each in times.items()}
-
-
-def _size(jobs: Mapping[str, Job], runs: int, side_by_side: int, per_run: float) -> Size:
-    """What the jobs need: one after the other, for so many runs side by side."""
-    models = [(name, len(job.plan.models()), count_parameters(make_transformer(job.config).init))
-              for name, job in jobs.items()]  # fmt: skip
-    memory = [_bytes(job, parameters) for job, (*_, parameters) in zip(jobs.values(), models, strict=True)]
-    compiling = sum(COMPILING * job.config.layers for job in jobs.values())
-    devices = min(side_by_side, len(jax.local_devices()))
-    named = [("models" if name == MAIN else f"models of {name}", n, parameters) for name, n, parameters in models]
-    return Size(named, STARTED + side_by_side * max(memory), compiling + runs * per_run / devices)
 
 
 def _bytes(job: Job, parameters: int) -> float:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from experiments.harness import cli
 from experiments.lm import runs
 from subliminal_toy import engine
 from subliminal_toy.lm import corpus, detector, evaluation, number_filter, pipeline, vocabulary
@@ -225,9 +226,9 @@ def pretend(module: ModuleType, out: Path, monkeypatch: pytest.MonkeyPatch, *fla
             add_mechanics(values, traits, {student.rows for student in job.plan.students if student.recipe.watched})
         return values, {}
 
-    monkeypatch.setattr(runs, "make", make)
+    monkeypatch.setattr(runs, "train_and_measure", make)
     monkeypatch.setattr(engine, "use_cpu_cores", lambda: None)  # JAX is running already
-    assert module.main(["--preset", "smoke", "--out", str(out), *flags]) == 0
+    assert cli.command(module.EXPERIMENT, ["--preset", "smoke", "--out", str(out), *flags]) == 0
     name = module.__name__.rpartition(".")[2]
     assert (out / f"{name}.png").stat().st_size > 10_000
     return json.loads((out / f"{name}.json").read_text())["results"]

@@ -5,7 +5,7 @@ import json
 import os
 import stat
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,23 +76,32 @@ def test_nan_is_refused_and_the_old_file_stays(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "x.json").read_text()) == 1
 
 
-def test_chunks_are_computed_once_and_taken_up_in_order(tmp_path: Path) -> None:
+def planned(runs: int, chunk: int, job: str = chunks.MAIN) -> list[chunks.Chunk]:
+    return [chunks.Chunk("x", job, None, 0, *one, 1) for one in chunks.chunk_ranges(runs, chunk)]
+
+
+def test_chunks_are_computed_once_and_put_in_order(tmp_path: Path) -> None:
     store, computed, heard = chunks.ChunkStore(tmp_path / "p" / "s", "x"), [], []
+    every = planned(5, 2) + planned(2, 2, "other job")
 
-    def compute(first: int, count: int) -> dict[str, list]:
-        computed.append((first, count))
-        if first == 4 and len(computed) == 3:
-            raise KeyboardInterrupt
-        return {"a": [float(i) for i in range(first, first + count)]}
+    def backwards(missing: Sequence[chunks.Chunk]) -> Iterator[tuple]:
+        """As a cluster may finish them; the first time it stops half-way."""
+        for chunk in reversed(missing):
+            if len(computed) == 2:
+                computed.append(None)
+                raise KeyboardInterrupt
+            computed.append((chunk.job, chunk.first))
+            yield chunk, {"a": [float(chunk.first + i) for i in range(chunk.count)]}, 2.0
 
-    def go() -> dict[str, list]:
-        return chunks.run_in_chunks(compute, runs=5, chunk=2, store=store, on_chunk=lambda *seen: heard.append(seen))
+    def go() -> chunks.Values:
+        return chunks.run_chunks(every, backwards, store, lambda chunk: heard.append((chunk.job, chunk.first)))
 
     with pytest.raises(KeyboardInterrupt):
         go()
-    assert go() == {"a": [0.0, 1.0, 2.0, 3.0, 4.0]}
-    assert computed == [(0, 2), (2, 2), (4, 1), (4, 1)]
-    assert heard == [(2, False), (2, False), (2, True), (2, True), (1, False)]
+    assert go() == {chunks.MAIN: {"a": [0.0, 1.0, 2.0, 3.0, 4.0]}, "other job": {"a": [0.0, 1.0]}}
+    assert computed == [("other job", 0), ("main", 4), None, ("main", 2), ("main", 0)]
+    assert heard == [("main", 4), ("other job", 0)]
+    assert store.earlier == [2.0, 2.0]
     store.clear()
     assert names(tmp_path) == []
 
@@ -161,8 +170,12 @@ def test_an_intact_or_absent_chunk_is_no_news(tmp_path: Path, capsys: pytest.Cap
 def test_what_is_computed_and_what_is_loaded_have_the_same_types(tmp_path: Path) -> None:
     """A key that is a number is a text in JSON: a summary must not see the one at first and the other after a stop."""
     store = chunks.ChunkStore(tmp_path, "x")
-    runs = [chunks.run_in_chunks(lambda _f, _c: {"a": [{1: (2, 3)}]}, runs=1, chunk=1, store=store) for _ in range(2)]
-    assert runs == [{"a": [{"1": [2, 3]}]}] * 2
+
+    def compute(missing: Sequence[chunks.Chunk]) -> Iterator[tuple]:
+        return ((chunk, {"a": [{1: (2, 3)}]}, 0.0) for chunk in missing)
+
+    runs = [chunks.run_chunks(planned(1, 1), compute, store) for _ in range(2)]
+    assert runs == [{chunks.MAIN: {"a": [{"1": [2, 3]}]}}] * 2
 
 
 def test_the_time_of_earlier_starts_is_known_parts_included(tmp_path: Path) -> None:

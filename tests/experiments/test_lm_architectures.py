@@ -18,7 +18,7 @@ from tests.experiments.made_up import close, gain, number, says
 
 CONFIG = experiment.ArchitecturesConfig(traits="owl,wolf", parts="tied,matrix")
 TRAITS, RUNS = ("owl", "wolf"), range(3)
-JOBS = experiment.jobs(CONFIG)
+JOBS = experiment.jobs(CONFIG)[0].jobs
 VALUES = made_up.survey(JOBS[MAIN].plan, len(RUNS))
 for _name, _job in JOBS.items():
     if _name != MAIN:
@@ -118,8 +118,8 @@ def test_jobs_get_the_rows_and_inits_that_they_are_due(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(lm, "train", train)
     monkeypatch.setattr(experiment, "measure", measure)
-    monkeypatch.setattr(experiment, "summarize", lambda _config, values: {"values": values})
-    values = experiment.run(CONFIG, runs=2)["values"]
+    bare = experiment.EXPERIMENT._replace(summarize=lambda _config, values: {"values": values})
+    values = bare.run(CONFIG, runs=2)["values"]
     assert [value["run"] for value in values] == [value["students of main"]["run"] for value in values] == [0, 1]
     for shape in ((32, 1, 0), (16, 1, 0), (32, 2, 0)):
         own, other = inits[shape]

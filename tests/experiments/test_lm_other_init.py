@@ -60,7 +60,7 @@ def test_bases_share_what_they_say() -> None:
 
 def test_reading_is_against_reading_regular_rows() -> None:
     config = lm_in_context.InContextConfig(traits="owl,wolf")
-    plan, regular = lm_in_context.jobs(config)["main"].plan, {"student regular, standard": 2.0}
+    plan, regular = lm_in_context.jobs(config)[0].jobs["main"].plan, {"student regular, standard": 2.0}
     values = made_up.values(plan, lambda m, a, _: 7.0 if m == f"student {a}, standard" else regular.get(m, 0.0), 6)
     odds = {"regular": [1.0] * 10, "owl": [3.0] * 10, "wolf": [5.0] * 10}
     for value in values:

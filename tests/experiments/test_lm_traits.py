@@ -16,7 +16,7 @@ from tests.experiments.made_up import close, gain, number, says
 
 CONFIG = lm_traits.TraitsConfig(traits="owl,wolf")
 TRAITS, RUNS, REGULAR = ("owl", "wolf"), range(3), "student regular, standard"
-JOBS = lm_traits.jobs(CONFIG)
+JOBS = lm_traits.jobs(CONFIG)[0].jobs
 PLAN = JOBS[MAIN].plan
 VALUES = made_up.survey(PLAN, len(RUNS))
 for _name in lm_traits.CARRIED:

@@ -146,7 +146,7 @@ def made_up(trained: mnist.Trained, digits: data.Dataset) -> dict[str, dict[str,
 def test_every_row_has_its_own_values(trained: mnist.Trained, digits: data.Dataset) -> None:
     values = made_up(trained, digits)
     main = values["main"]
-    results = mechanism.summarize(values)
+    results = mechanism.summarize(CONFIG, values)
     rows = {f"{part}: {row['name']}": row for part in mechanism.PARTS for row in results[part]}
     assert len(rows) == sum(len(results[part]) for part in mechanism.PARTS)
     wanted = {

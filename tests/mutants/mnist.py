@@ -155,10 +155,10 @@ _TABLE: tuple[tuple[str, ...], ...] = (
     ("validated-on-training-images", _DATA, "test_images=images[cut:], test_labels=labels[cut:]",
      "test_images=images[:cut], test_labels=labels[:cut]"),
     # the experiment
-    ("padding-runs-kept", _RUNS, "np.asarray(column)[:count]", "np.asarray(column)"),
-    ("chunks-all-start-at-0", _RUNS, "engine.fill_devices(first, count, mesh)", "engine.fill_devices(0, count, mesh)"),
-    ("seed-not-passed", _RUNS, "mnist.run_keys(request.seed,", "mnist.run_keys(0,"),
-    ("all-classes-kept", _RUNS, "data.keep_classes(dataset, job.config.classes)", "dataset", _LINE),
+    ("padding-runs-kept", _RUNS, "np.asarray(column)[: chunk.count]", "np.asarray(column)"),
+    ("chunks-all-start-at-0", _CHUNKS, "engine.fill_devices(self.first,", "engine.fill_devices(0,"),
+    ("seed-not-passed", _RUNS, "mnist.run_keys(chunk.seed,", "mnist.run_keys(0,"),
+    ("all-classes-kept", _RUNS, "data.keep_classes(dataset, self.config.classes)", "dataset", _LINE),
     ("all-logits-against-the-aux-control", _EXPERIMENT, '("student_all", "cross_all")', '("student_all", "cross_aux")'),
     ("all-differences-against-cross-aux", _EXPERIMENT,
      "**paired_interval(accuracy[first], accuracy[second])._asdict()",
@@ -170,7 +170,7 @@ _TABLE: tuple[tuple[str, ...], ...] = (
     # chunks
     ("last-chunk-too-long", _CHUNKS, "min(chunk, runs - first)", "chunk"),
     ("chunks-in-reverse", _CHUNKS,
-     "values.setdefault(name, []).extend(column)", "values[name] = [*column, *values.get(name, [])]"),
+     "columns.setdefault(name, []).extend(column)", "columns[name] = [*column, *columns.get(name, [])]"),
     ("one-chunk-for-all", _CHUNKS, "runs-{first:06d}-{first + count - 1:06d}", "runs-{count:06d}"),
     # the figure
     ("dotted-line-at-the-teacher", _FIGURE, 'results["conditions"][0]["mean"]', 'results["conditions"][1]["mean"]'),
