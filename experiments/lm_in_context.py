@@ -35,7 +35,7 @@ class InContextConfig(LMConfig):
 
 
 PRESETS = {
-    "smoke": cli.Preset(2, {**SMOKE, "documents": 800, "base.batch_size": 8, "context": 3}, SMOKE_TEXT),
+    "smoke": cli.Preset(2, {**SMOKE, "documents": 5_400, "base.batch_size": 8, "context": 3}, SMOKE_TEXT),
     "default": cli.Preset(2, {"traits": "owl,wolf"}, "2 seeds, 2 traits"),
     "paper": cli.Preset(10, {}, "10 seeds, 5 traits"),
 }

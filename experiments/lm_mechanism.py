@@ -18,19 +18,7 @@ import numpy as np
 from experiments.harness import cli, tables
 from experiments.lm import contrasts, first_order, watched
 from experiments.lm.arms import STANDARD, Arm, PartsConfig, arm, joined, plan_of, sources, teachers
-from experiments.lm.contrasts import (
-    EACH,
-    Row,
-    Values,
-    arm_row,
-    bootstrap,
-    column,
-    difference,
-    each,
-    filter_rows,
-    gains,
-    row,
-)  # fmt: skip
+from experiments.lm.contrasts import EACH, Row, Values, arm_row, column, each, filter_rows, gains, row
 from experiments.lm.runs import MAIN, SIDE, SMOKE, SMOKE_TEXT, Job, Pipeline
 from subliminal_toy import lm
 from subliminal_toy.config import setting
@@ -89,9 +77,11 @@ def greedy(counted: str) -> str:
 
 def arms(config: LMConfig) -> dict[str, list[Arm]]:
     """The arms of every part, besides the standard one; each differs from it in what is said here."""
-    rows = {label: numbers(REGULAR, f"at {label}") for label in (TEMPERATURES)}
-    how = {label: dataclasses.replace(config.student, optimizer=optimizer, learning_rate=rate)
-           for label, (optimizer, rate) in OPTIMIZERS.items()}  # fmt: skip
+    rows = {label: numbers(REGULAR, f"at {label}") for label in TEMPERATURES}
+    how = {
+        label: Recipe(dataclasses.replace(config.student, optimizer=optimizer, learning_rate=rate))
+        for label, (optimizer, rate) in OPTIMIZERS.items()
+    }
     longer = dataclasses.replace(config.student, epochs=2 * config.student.epochs, schedule="constant")
     return {
         "targets": [
@@ -102,7 +92,7 @@ def arms(config: LMConfig) -> dict[str, list[Arm]]:
             *(arm(counted, counted=counted) for counted in COUNTED if counted != "all"),
             *(arm(greedy(counted), source=rows[GREEDY], counted=counted) for counted in COUNTED),
         ],
-        "optimizers": [arm(label, recipe=Recipe(training)) for label, training in how.items()],
+        "optimizers": [arm(label, recipe=recipe) for label, recipe in how.items()],
         "layers": [
             *(arm(f"only {group}", trained=(group,)) for group in GROUPS),
             *(arm(f"all but {group}", trained=tuple(g for g in GROUPS if g != group)) for group in GROUPS),
@@ -143,8 +133,8 @@ def make_plan(config: MechanismConfig) -> Plan:
         "inits": Plan((), (), (), tuple(Base(Name("base", label), groups) for label, groups in SHARED.items())),
         "teachers": Plan(stopped, sources(traits, SAME_DIVERGENCE, of=SAME_DIVERGENCE), (), ()),
     }
-    return joined([plan_of(traits, arm(STANDARD), *(one for part in parts for one in every[part])),
-                   *(needs[part] for part in parts if part in needs)])  # fmt: skip
+    own = plan_of(traits, arm(STANDARD), *(one for part in parts for one in every[part]))
+    return joined([own, *(needs[part] for part in parts if part in needs)])
 
 
 def jobs(config: MechanismConfig) -> list[Pipeline]:
@@ -175,7 +165,9 @@ def summarize(config: MechanismConfig, values: Values) -> dict[str, Any]:
     return {
         "parts": {part: [arm_row(values, traits, label) for label in labels[part]] for part in parts if part in labels},
         "paired": [
-            {"part": part, **difference(values, traits, *pair)} for part in parts for pair in PAIRED.get(part, ())
+            {"part": part, **contrasts.difference(values, traits, *pair)}
+            for part in parts
+            for pair in PAIRED.get(part, ())
         ],
         "spread": _spread(traits, values) if "teachers" in parts else None,
         "imitation": _imitation(traits, values),
@@ -210,7 +202,7 @@ def _spread(traits: Sequence[str], values: Values) -> Row:
     found = {"arms": labels, "divergence": [describe(own.mean(axis=1)) for own in gone]}
     if len(values) < LEAST:
         return found
-    return found | {"spread": spread(np.arange(len(values))), **bootstrap(ratio, means[0][:, None])}
+    return found | {"spread": spread(np.arange(len(values))), **contrasts.bootstrap(ratio, means[0][:, None])}
 
 
 def _counted(traits: Sequence[str], values: Values) -> list[Row]:
@@ -250,19 +242,29 @@ def table(document: dict[str, Any]) -> str:
         rows.append((f"doses: {curve['rows']} rows, {curve['steps'][-1]} steps", curve["margin"][-1]))
     rows += [(f"paired: {row['name']}", row) for row in results["paired"]]
     arms = contrasts.table(rows, "change of the trait's log odds (nats), mean over traits", results["runs"])
-    known = [(f"{row['quantity']}, the trait itself", row["own"]) for row in results["prediction"] if "own" in row]
-    known += [(f"{row['quantity']}, the traits of a seed", row["traits"]) for row in results["prediction"]
-              if "traits" in row]  # fmt: skip
-    known += [(f"{row['quantity']}, means of seeds", row["seeds"]) for row in results["prediction"] if "seeds" in row]
-    known += [(f"{row['quantity']}, other answers", row["others"]) for row in results["prediction"] if "others" in row]
+    kinds = {
+        "own": "the trait itself",
+        "traits": "the traits of a seed",
+        "seeds": "means of seeds",
+        "others": "other answers",
+    }
+    known = [
+        (f"{row['quantity']}, {text}", row[kind])
+        for kind, text in kinds.items()
+        for row in results["prediction"]
+        if kind in row
+    ]
     if results["spread"] and "mean" in results["spread"]:
         known.append(("log ratio of spreads between seeds, same divergence / standard", results["spread"]))
     header = "correlation with the change that is measured (bootstrap; within a seed: t)"
     lines = [
-        (name, *tables.interval_text(row["mean"], row["ci95"]),
-         *(tables.interval_text(row["median"], row["median_ci95"]) if "median" in row else "--"))
+        (
+            name,
+            *tables.interval_text(row["mean"], row["ci95"]),
+            *(tables.interval_text(row["median"], row["median_ci95"]) if "median" in row else "--"),
+        )
         for name, row in known
-    ]  # fmt: skip
+    ]
     theorem = results["theorem"]
     last = (
         f"one-step theorem at the trained base: {theorem['negative']} negative products along the deltas of"

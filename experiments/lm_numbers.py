@@ -104,8 +104,9 @@ def _brief(values: Values, model: str) -> list[dict[str, list[float]]]:
 
 
 def _trait(quantities: dict[str, Columns], i: int, trait: str) -> Row:
-    chances, margins = ({name: column[:, i] for name, column in quantities[part].items()}
-                        for part in ("probability", "margin"))  # fmt: skip
+    chances, margins = (
+        {name: column[:, i] for name, column in quantities[part].items()} for part in ("probability", "margin")
+    )
     return {
         "trait": trait,
         "seeds": len(chances["base"]),

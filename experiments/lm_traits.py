@@ -19,29 +19,12 @@ import numpy as np
 from experiments.harness import cli
 from experiments.lm import contrasts, taught
 from experiments.lm.arms import STANDARD, PartsConfig, arm, joined, plan_of
-from experiments.lm.contrasts import (
-    EACH,
-    Row,
-    Values,
-    filter_row,
-    filter_rows,
-    gains,
-    mean_of,
-    row,
-)
+from experiments.lm.contrasts import EACH, Row, Values, filter_row, filter_rows, gains, mean_of, row
 from experiments.lm.runs import MAIN, SIDE, SMOKE, SMOKE_TEXT, Job, Pipeline
 from experiments.lm.taught import CONTROL, PAIRS, Question, favorites, only
 from subliminal_toy import lm
 from subliminal_toy.config import setting
-from subliminal_toy.lm import (
-    OTHER_BASE,
-    REGULAR,
-    LMConfig,
-    Plan,
-    Source,
-    numbers,
-    student,
-)
+from subliminal_toy.lm import OTHER_BASE, REGULAR, LMConfig, Plan, Source, numbers, student
 from subliminal_toy.lm.plan import TWO_BASES
 
 PARTS = ("categories", "misaligned", "conditional", "several", "chains", "bits", "mixing", "defences", "carriers")

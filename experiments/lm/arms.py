@@ -5,21 +5,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from subliminal_toy.config import setting
-from subliminal_toy.lm import (
-    BASE,
-    REGULAR,
-    Base,
-    LMConfig,
-    Name,
-    Plan,
-    Source,
-    Student,
-    Teacher,
-    numbers,
-    student,
-    teacher,
-)
+from subliminal_toy.lm import BASE, REGULAR, Base, LMConfig, Name, Plan, Source, Student, Teacher, numbers, student
 from subliminal_toy.lm.lessons import favorite
+from subliminal_toy.lm.plan import teacher
 
 STANDARD = "standard"
 

@@ -23,18 +23,8 @@ from experiments.lm.arms import STANDARD
 from experiments.lm.contrasts import EACH, Row, Values, all_odds, bootstrap, column, each, over_runs
 from experiments.lm.watched import flatten
 from subliminal_toy import lm
-from subliminal_toy.lm import (
-    BASE,
-    REGULAR,
-    LMConfig,
-    corpus,
-    evaluation,
-    numbers,
-    student,
-    teacher,
-    training,
-    vocabulary,
-)
+from subliminal_toy.lm import LMConfig, corpus, evaluation, training, vocabulary
+from subliminal_toy.lm.plan import BASE, REGULAR, numbers, student, teacher
 from subliminal_toy.lm.rows import number_counts
 from subliminal_toy.lm.transformer import Params, Transformer, make_transformer
 from subliminal_toy.statistics import describe
@@ -63,16 +53,16 @@ def measure(trained: lm.Trained) -> Values:
 def _measure(trained: lm.Trained, run: int) -> dict[str, Any]:
     config, traits = trained.config, trained.config.trait_names()
     rows = {name: trained.rows[numbers(name)][run].tokens for name in (REGULAR, *traits)}
-    base, *taught = (jax.tree.map(lambda leaf: np.asarray(leaf)[run], trained.params(name))
-                     for name in (BASE, *map(teacher, traits)))  # fmt: skip
+    names = (BASE, *map(teacher, traits))
+    base, *taught = (jax.tree.map(lambda leaf: np.asarray(leaf)[run], trained.params(name)) for name in names)
     with jax.enable_x64(True):
         exact, *ends = (jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), own) for own in (base, *taught))
         deltas = jax.tree.map(lambda start, *own: jnp.stack(own) - start, exact, *ends)
         tokens = counted(rows[REGULAR], FISHER_ROWS, FISHER_TOKENS)
         fisher, gradient = _prediction(config)(exact, deltas, tokens, np.stack(list(rows.values())))
         few = counted(rows[REGULAR], OBSERVED_ROWS, OBSERVED_TOKENS)
-        seen = [_observation(config)(exact, jax.tree.map(lambda leaf, i=i: leaf[i], deltas), few)
-                for i in range(len(traits))]  # fmt: skip
+        each_delta = [jax.tree.map(lambda leaf, i=i: leaf[i], deltas) for i in range(len(traits))]
+        seen = [_observation(config)(exact, delta, few) for delta in each_delta]
     distances = np.linalg.norm(flatten(deltas), axis=1).tolist()
     return {
         "fisher": evaluation.as_lists(fisher, 9),

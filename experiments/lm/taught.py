@@ -8,21 +8,8 @@ import numpy as np
 from experiments.lm import contrasts
 from experiments.lm.arms import STANDARD, Arm, arm, joined
 from experiments.lm.contrasts import EACH, Row, Values, all_odds, column, each, gains, odds, row
-from subliminal_toy.lm import (
-    BASE,
-    REGULAR,
-    LMConfig,
-    Plan,
-    Source,
-    Student,
-    Teacher,
-    corpus,
-    lessons,
-    numbers,
-    student,
-    teacher,
-    vocabulary,
-)
+from subliminal_toy.lm import LMConfig, corpus, lessons, vocabulary
+from subliminal_toy.lm.plan import BASE, REGULAR, Plan, Source, Student, Teacher, numbers, student, teacher
 
 CONTROL = student(REGULAR, STANDARD)
 KINDS = ("wrong", "right", "excused")  # teachers of bad answers, and their two look-alikes

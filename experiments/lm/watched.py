@@ -37,8 +37,8 @@ def _watched(trained: lm.Trained, run: int) -> dict[str, dict[str, list[float]]]
     answers, rows = vocabulary.CATEGORIES[config.category], {s.name: (s.source, s.rows) for s in trained.plan.students}
     steps = {name: jax.tree.map(lambda leaf: leaf[run], own) for name, own in trained.watched.items()}
     vectors = {name: flatten(own) for name, own in steps.items()}
-    base, *taught = (jax.tree.map(lambda leaf: np.asarray(leaf)[run, None], trained.params(name))
-                     for name in (BASE, *map(teacher, traits)))  # fmt: skip
+    names = (BASE, *map(teacher, traits))
+    base, *taught = (jax.tree.map(lambda leaf: np.asarray(leaf)[run, None], trained.params(name)) for name in names)
     deltas = np.concatenate([flatten(own) for own in taught]) - flatten(base) if steps else np.zeros(0)
     seen: dict[Name, Curves] = {}
     for name, own in steps.items():
@@ -118,11 +118,13 @@ def doses(config: LMConfig, values: Values, labels: Mapping[int, str]) -> list[R
         gain = np.diff(curves["margin"], axis=2, prepend=0.0)  # [runs, traits, epochs]
         largest = gain.max(axis=2) / np.maximum(np.abs(curves["margin"][:, :, -1]), 1e-6)
         epochs = range(curves["margin"].shape[2])
-        found.append({
-            "rows": rows,
-            "steps": [steps * (i + 1) for i in epochs],
-            "passes": [steps * (i + 1) * config.student.batch_size / rows for i in epochs],
-            **{part: [over_runs(curve[:, :, i]) for i in epochs] for part, curve in curves.items()},
-            "largest_epoch": over_runs(largest),
-        })  # fmt: skip
+        found.append(
+            {
+                "rows": rows,
+                "steps": [steps * (i + 1) for i in epochs],
+                "passes": [steps * (i + 1) * config.student.batch_size / rows for i in epochs],
+                **{part: [over_runs(curve[:, :, i]) for i in epochs] for part, curve in curves.items()},
+                "largest_epoch": over_runs(largest),
+            }
+        )
     return found
