@@ -63,6 +63,19 @@ def found() -> list[dict[str, Any]]:
     return measure.together(*(kind(made) for kind in kinds))
 
 
+@pytest.mark.parametrize("run", RUNS)
+def test_a_model_is_asked_a_question_in_words(run: int) -> None:
+    params = jax.tree.map(lambda *leaves: np.stack(leaves)[None], *MODELS[0].values())
+    params = jax.tree.map(lambda a, *b: np.concatenate([a, np.stack(b)[None]]), params, *MODELS[1].values())
+    nothing: Any = None
+    made = pipeline.Trained(CONFIG, PLAN, nothing, nothing, nothing, params, {}, {}, {})
+    for model in (plan.student("two"), plan.teacher("wolf")):
+        said = measure.ask(made, model, "name your favorite animal ?", run)
+        tokens = jnp.asarray([[evaluation.BOS, *vocabulary.encode("name your favorite animal ?")]])
+        expected = jax.nn.softmax(_apply(MODELS[run][str(model)], tokens)[0, -1])
+        np.testing.assert_allclose([said[word] for word in vocabulary.TOKENS], expected, rtol=1e-5)
+
+
 def log_p(run: int, model: str, tokens: np.ndarray) -> np.ndarray:
     """Log p of every completion [n], token by token."""
     every = jax.nn.log_softmax(_apply(MODELS[run][model], jnp.asarray(tokens[:, :-1])))
