@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import jax
 
-from experiments.harness import chunks, files, plans, provenance
+from experiments.harness import chunks, cluster, files, plans, provenance
 from experiments.harness.experiment import Experiment as Experiment
 from experiments.harness.experiment import Preset as Preset
 from experiments.harness.experiment import Request as Request
@@ -68,9 +68,9 @@ def ending_in_one_line(progress: Progress, kept: Callable[[], bool] = lambda: Fa
         then = "finished chunks are kept, and the same command goes on from there"
         say(f"stopped; {then if kept() else 'nothing was finished, so nothing is kept'}")
         sys.exit(INTERRUPTED)
-    except engine.RunFailedError as error:
+    except (engine.RunFailedError, cluster.ClusterError) as error:
         progress.close()
-        fail(str(error), FAILED)
+        fail(str(error), FAILED if isinstance(error, engine.RunFailedError) else BAD_INPUT)
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
         if not isinstance(error, MemoryError) and not re.search("RESOURCE_EXHAUSTED|Out of memory", str(error)):
             raise
@@ -88,10 +88,9 @@ def _prepare(experiment: Experiment, options: argparse.Namespace, progress: Prog
         chosen.pop("dataset", None)
         config = experiment.configure(options.preset, chosen, dataset.name if dataset else None)
         engine.use_cpu_cores()
-        request = Request(
-            experiment, config, dataset, options.runs or experiment.presets[options.preset].runs, options.seed,
-            given.get("chunk"), _open_store(experiment, options, config), progress, data_dir=given.get("data_dir"),
-        )  # fmt: skip
+        runs, store = options.runs or experiment.presets[options.preset].runs, _open_store(experiment, options, config)
+        further = {name: given.get(name) for name in ("chunk", "cluster", "data_dir")}
+        request = Request(experiment, config, dataset, runs, options.seed, store=store, progress=progress, **further)
         size = request.size()
     except ValueError as error:  # DataError is one
         fail(naming_flags(str(error), experiment), BAD_INPUT)
@@ -99,7 +98,7 @@ def _prepare(experiment: Experiment, options: argparse.Namespace, progress: Prog
         fail(f"cannot read {error.filename or options.data_dir}: {error.strerror}", BAD_INPUT)
     if options.dry_run:
         _show(plans.plan_text(request, size))
-    if refusal := plans.too_large(request, size):
+    if request.cluster is None and (refusal := plans.too_large(request, size)):
         fail(refusal, BAD_INPUT)
     return 0 if options.dry_run else _train(request, options)
 
@@ -153,7 +152,11 @@ def _train(request: Request, options: argparse.Namespace) -> int:
                 values = request.values()
                 results = request.results(values)
             progress.close()
-            record = {"experiment": experiment.name, "config": config, "provenance": origin.record(sum(store.earlier))}
+            record = {
+                "experiment": experiment.name,
+                "config": config,
+                "provenance": origin.record(sum(store.earlier), store.devices),
+            }
             try:
                 files.write_json(path, record | {"results": results})
             except ValueError:

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 
-from experiments.harness import chunks, sizes
-from experiments.harness.chunks import Chunk, ChunkStore, Columns, Values
+from experiments.harness import chunks, cluster, provenance, sizes
+from experiments.harness.chunks import Chunk, ChunkStore, Columns, Done, Values
 from experiments.harness.progress import Progress
 from subliminal_toy import config as settings
 from subliminal_toy.mnist import data
@@ -45,6 +45,7 @@ class Side(NamedTuple):
     images: bool  # whether it runs on a data set of images
     chunk_text: str = ""  # what a run of a chunk costs; "" if users cannot choose how many runs are computed together
     title: str = ""  # of the progress bar; "": the data set's
+    clustered: bool = True  # whether workers of a cluster may compute it
     together: int | None = None  # runs in a chunk; None: as many as there are devices
     gather: Callable[[Values], Any] = lambda values: values  # what `summarize` is given
     prepare: Callable[[Dataset], Dataset] = lambda dataset: dataset  # what is done to the data set first
@@ -166,17 +167,22 @@ class Request(NamedTuple):
             runs = f"runs {chunk.first + 1}-{chunk.first + chunk.count} of {jobs[chunk.job].runs(self.runs)}"
             progress.advance(chunk.count * work, f"{named}, {runs}, {text}", loaded=loaded)
 
-        def here(missing: Sequence[Chunk]) -> Iterator[tuple[Chunk, Columns, float]]:
-            dataset = self.prepared()
+        def here(missing: Sequence[Chunk]) -> Iterator[Done]:
+            dataset, device = self.prepared(), provenance.device()
             for chunk in missing:
                 began = time.monotonic()
                 values = jobs[chunk.job].compute(chunk, dataset, functools.partial(advance, chunk))
-                yield chunk, values, time.monotonic() - began
+                yield Done(chunk, values, time.monotonic() - began, device)
+
+        def there(missing: Sequence[Chunk]) -> Iterator[Done]:
+            for done in cluster.compute(str(self.cluster), missing):
+                advance(done.chunk, jobs[done.chunk.job].work(), "computed")
+                yield done
 
         def on_loaded(chunk: Chunk) -> None:
             advance(chunk, jobs[chunk.job].work(), "from an earlier start", loaded=True)
 
-        return chunks.run_chunks(every, here, self.store, on_loaded)
+        return chunks.run_chunks(every, there if self.cluster else here, self.store, on_loaded)
 
     def results(self, values: Values) -> dict[str, Any]:
         """What the values say."""

@@ -76,6 +76,9 @@ def make_parser(experiment: Experiment) -> Parser:
         chunk_text = f"runs trained at a time, {experiment.side.chunk_text} (default: one per device)"
         add("--chunk", type=count, metavar="N", help=chunk_text)
     add_output(parser)
+    if experiment.side.clustered:
+        cluster_text = "compute on a Dask cluster: the address of its scheduler, or local (docs/cluster.md)"
+        add("--cluster", metavar="ADDRESS", help=cluster_text)
     if experiment.side.images:
         auto = "auto is MNIST, or 8x8 digits without it (default: auto)"
         add("--dataset", choices=data.DATASETS, default="auto", help=auto)
