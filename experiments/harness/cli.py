@@ -85,6 +85,7 @@ def _prepare(experiment: Experiment, options: argparse.Namespace, progress: Prog
     try:
         dataset = data.load_dataset(options.dataset, options.data_dir) if experiment.side.images else None
         chosen = {name: given[name] for name in settings.setting_fields(experiment.config) if name in given}
+        chosen = {name: ";".join(value) if isinstance(value, list) else value for name, value in chosen.items()}
         chosen.pop("dataset", None)
         config = experiment.configure(options.preset, chosen, dataset.name if dataset else None)
         engine.use_cpu_cores()

@@ -43,6 +43,7 @@ class Side(NamedTuple):
     """What experiments of one kind have in common."""
 
     images: bool  # whether it runs on a data set of images
+    dataset: str = "auto"  # the default of --dataset
     chunk_text: str = ""  # what a run of a chunk costs; "" if users cannot choose how many runs are computed together
     title: str = ""  # of the progress bar; "": the data set's
     clustered: bool = True  # whether workers of a cluster may compute it
