@@ -151,7 +151,7 @@ def _train(request: Request, options: argparse.Namespace) -> int:
                 say(f"\n*** {request.dataset.notice} ***\n")
             with ending_in_one_line(progress, store.saved):
                 values = request.values()
-                results = request.results(values)
+                results, held = request.finished(values)
             progress.close()
             record = {
                 "experiment": experiment.name,
@@ -162,6 +162,9 @@ def _train(request: Request, options: argparse.Namespace) -> int:
                 files.write_json(path, record | {"results": results})
             except ValueError:
                 fail("the results hold a number that is not finite; the runs are kept, nothing is written", FAILED)
+            for name, content in held.items():
+                with files.atomic_path(out / name) as temporary:
+                    temporary.write_bytes(content)
             for name, rows in (experiment.rows(values) if experiment.rows else {}).items():
                 files.write_lines(out / experiment.name / f"{name}.jsonl", rows)
             store.clear()
@@ -186,7 +189,7 @@ def _finish(experiment: Experiment, out: Path, document: dict[str, Any]) -> int:
         import figures  # Matplotlib is slow to import, and training does not need it
 
         try:
-            paths.append(figures.draw(experiment.name, results=out, out=out))
+            paths += figures.draw(experiment.name, results=out, out=out)
         except (figures.FigureError, OSError) as error:
             trouble = f"the results are written to {paths[0]}, but no figure: {error}"
     written = [f"wrote {path}" for path in paths]

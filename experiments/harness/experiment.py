@@ -75,6 +75,7 @@ class Experiment(NamedTuple):
     figure: bool = True
     runs_text: str = "independent runs, each with its own key"
     decided: Collection[str] = ()  # settings that it chooses itself
+    finish: "Callable[[Request, Values], tuple[dict[str, Any], dict[str, bytes]]] | None" = None  # more results, files
     rows: Callable[[Values], Mapping[str, Sequence[Any]]] | None = None  # further files: name -> one JSON value a line
 
     def configure(self, preset: str, given: Mapping[str, Any], dataset: str | None) -> Any:
@@ -187,9 +188,14 @@ class Request(NamedTuple):
 
     def results(self, values: Values) -> dict[str, Any]:
         """What the values say."""
+        return self.finished(values)[0]
+
+    def finished(self, values: Values) -> tuple[dict[str, Any], dict[str, bytes]]:
+        """What the values say, and what further files hold, by their names."""
         head: dict[str, Any] = {"dataset": self.dataset.name} if self.dataset else {}
         summary = self.experiment.summarize(self.config, self.experiment.side.gather(values))
-        return {**head, "runs": self.runs, **summary}
+        more, held = self.experiment.finish(self, values) if self.experiment.finish else ({}, {})
+        return {**head, "runs": self.runs, **summary, **more}, held
 
     def recorded(self, preset: str) -> dict[str, Any]:
         """The config as the JSON has it."""

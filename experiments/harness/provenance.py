@@ -71,7 +71,7 @@ def code(source: str) -> str:
     return ast.dump(tree)
 
 
-_WRITTEN = (":(exclude)experiments/results", ":(exclude)figures/*.png")
+_WRITTEN = tuple(f":(exclude){path}" for path in ("experiments/results", "figures/*.png", "*.svg", "*.md", "*.ipynb"))
 
 
 def _git(*arguments: str) -> str | None:

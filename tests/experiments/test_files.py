@@ -265,14 +265,16 @@ def test_provenance_outside_a_git_checkout(tmp_path: Path, monkeypatch: pytest.M
 def test_dirty_is_changed_code_but_not_a_new_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result, code = tmp_path / "experiments" / "results" / "a.json", tmp_path / "experiments" / "a.py"
     result.parent.mkdir(parents=True)
-    for path in (result, code, tmp_path / "figures" / "a.png"):
+    pages = (tmp_path / "figures" / "a.png", tmp_path / "README.md", tmp_path / "docs" / "a.md")
+    for path in (result, code, *pages):
         path.parent.mkdir(exist_ok=True)
         path.write_text("1")
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.example"]
     for arguments in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "a"]):
         subprocess.run([*git, *arguments], cwd=tmp_path, check=True)
     monkeypatch.setattr(provenance, "ROOT", tmp_path)
-    result.write_text("2")
+    for path in (result, *pages):
+        path.write_text("2")
     assert provenance.Provenance("experiments.a", []).record()["dirty"] is False
     code.write_text("2")
     assert provenance.Provenance("experiments.a", []).record()["dirty"] is True
