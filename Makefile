@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN = .venv/bin
 RESULTS ?= experiments/results
 
-.PHONY: demo lm test test-all check figures docs clean
+.PHONY: demo lm test test-all check figures docs page clean
 
 demo: .venv/installed
 	$(BIN)/python -m experiments.mnist_aux_logits
@@ -15,7 +15,8 @@ lm: .venv/installed
 test: .venv/installed-test
 	$(BIN)/python -m pytest -n 2
 
-test-all: test
+test-all: .venv/installed-test
+	$(BIN)/python -m pytest -n 2 -m "long or not long"
 	$(BIN)/python -m tests.mutants
 
 check: .venv/installed-test
@@ -24,10 +25,13 @@ check: .venv/installed-test
 	$(BIN)/mypy
 
 figures: .venv/installed
-	$(BIN)/python -m figures --results $(RESULTS)
+	$(BIN)/python -m figures --svg --results $(RESULTS)
 
 docs: .venv/installed-test
 	$(BIN)/python -m docs
+
+page: .venv/installed-test
+	$(BIN)/python -m docs.page
 
 clean:
 	rm -rf .venv

@@ -1,20 +1,47 @@
-"""Pages that render themselves: Jinja2 templates over the committed results, every number picked by its name."""
+"""Pages that render themselves: Jinja2 templates over the committed results, every number picked by its name.
 
+A template sees the results of the experiment that it is called after, by their names, and of all others by
+
+    results("lm_numbers")                     what the experiment found; `config(...)` its settings, `made(...)` how
+    rows | pick("teacher")                    the one row of this name; `pick(arm="greedy")` by other fields
+    row | interval, percent, median, number   as text; `seconds | minutes`
+    table(name)                               the experiment's own table; `source` the command, commit, device and time
+    holds(condition)                          nothing, or an error: what the next sentence says is no longer so
+"""
+
+import importlib
 import json
+import re
+import statistics
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
+from subliminal_toy.statistics import median_interval, outliers
+
 HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
 TEMPLATES = HERE / "templates"
-RESULTS = HERE.parent / "experiments" / "results"
+RESULTS = ROOT / "experiments" / "results"
+FRONT = "README"
 
 
-def names() -> list[str]:
-    """The pages there are: `templates/<name>.md` each."""
-    return sorted(path.stem for path in TEMPLATES.glob("*.md"))
+class ClaimError(ValueError):
+    """A page says what its results do not."""
+
+
+def names(results: Path = RESULTS) -> list[str]:
+    """The pages that there are results for: `templates/<name>.md` each; parts of pages begin with an underscore."""
+    every = sorted(path.stem for path in TEMPLATES.glob("[!_]*.md"))
+    return [name for name in every if name == FRONT or (results / f"{name}.json").exists()]
+
+
+def place(name: str) -> Path:
+    """Where a page is written: `docs/<name>.md`; the front page lies in the repository's root."""
+    return (ROOT if name == FRONT else HERE) / f"{name}.md"
 
 
 def render(name: str, results: Path = RESULTS) -> str:
@@ -23,34 +50,108 @@ def render(name: str, results: Path = RESULTS) -> str:
         loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, keep_trailing_newline=True, autoescape=False,
     )  # fmt: skip
-    environment.filters |= {"number": number, "interval": interval, "percent": percent, "pick": pick}
-    document = json.loads((results / f"{name}.json").read_text())
-    return environment.get_template(f"{name}.md").render(**document["results"], source=source(name, document))
+    environment.filters |= {
+        "number": number, "signed": signed, "interval": interval, "percent": percent, "median": median,
+        "minutes": minutes, "pick": pick, "outliers": outlying,
+    }  # fmt: skip
+    environment.globals |= {
+        "there": lambda other: (results / f"{other}.json").exists(),
+        "results": lambda other: _load(results, other)["results"],
+        "config": lambda other: _load(results, other)["config"],
+        "made": lambda other: _load(results, other)["provenance"],
+        "command": lambda other: command(_load(results, other)),
+        "sources": lambda *others: "\n\n".join(source(other, _load(results, other)) for other in others),
+        "table": partial(_table, results),
+        "holds": holds,
+        "zip": zip,
+    }
+    own: dict[str, Any] = {}
+    if name != FRONT:
+        document = _load(results, name)
+        medians = '"median_ci95"' in json.dumps(document)  # results of older runs have none, nor a table
+        own = {**document["results"], "settings": document["config"], "source": source(name, document), "name": name,
+               "medians": medians}  # fmt: skip
+    text = environment.get_template(f"{name}.md").render(**own)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
-def pick(rows: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any]:
-    """The one row with this name; LookupError if there is none, or more."""
-    found = [row for row in rows if row["name"] == name]
+def _load(results: Path, name: str) -> dict[str, Any]:
+    """The document `<results>/<name>.json`; a variant's name begins with its folder."""
+    document: dict[str, Any] = json.loads((results / f"{name}.json").read_text())
+    return document
+
+
+def _table(results: Path, name: str) -> str:
+    module = importlib.import_module(f"experiments.{name.rpartition('/')[2]}")
+    text: str = module.table(_load(results, name))
+    return text
+
+
+def pick(rows: Sequence[Mapping[str, Any]], name: str | None = None, /, **fields: Any) -> Mapping[str, Any]:
+    """The one row with this name, or these fields; LookupError if there is none, or more."""
+    wanted = fields if name is None else {"name": name} | fields
+    found = [row for row in rows if all(row[key] == value for key, value in wanted.items())]
     if len(found) != 1:
-        raise LookupError(f"{len(found)} rows are called {name!r}")
+        raise LookupError(f"{len(found)} rows are called {name if name and not fields else wanted!r}")
     return found[0]
 
 
+def holds(condition: bool) -> str:
+    """Nothing, or an error if a sentence of the page no longer follows from the results: it has to be rewritten."""
+    if not condition:
+        raise ClaimError("a sentence does not hold for these results; rewrite it")
+    return ""
+
+
 def number(value: float, digits: int = 2) -> str:
-    """A number with so many digits after the point, and a minus that cannot be missed."""
-    return f"{value:.{digits}f}".replace("-", "\u2212")
+    """A number with so many digits after the point, a minus that cannot be missed, and none before zero."""
+    return f"{value:z.{digits}f}".replace("-", "\u2212")
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """The same with a sign."""
+    return f"{value:+z.{digits}f}".replace("-", "\u2212")
+
+
+def _with_interval(value: float, ends: Sequence[float] | None, digits: int) -> str:
+    return number(value, digits) + (f" [{', '.join(number(end, digits) for end in ends)}]" if ends else "")
 
 
 def interval(row: Mapping[str, Any], digits: int = 2) -> str:
     """Mean and 95% interval of a row: "0.53 [0.51, 0.55]"."""
-    low, high = row["ci95"]
-    return f"{number(row['mean'], digits)} [{number(low, digits)}, {number(high, digits)}]"
+    return _with_interval(row["mean"], row["ci95"], digits)
+
+
+def median(row: Mapping[str, Any], digits: int = 2) -> str:
+    """Median and 95% interval of a row; of its runs, if it was written before there were medians."""
+    if "median" in row:
+        return _with_interval(row["median"], row["median_ci95"], digits)
+    return _with_interval(statistics.median(row["per_run"]), median_interval(row["per_run"]), digits)
+
+
+def outlying(row: Mapping[str, Any]) -> list[float]:
+    """The runs of a row that are outliers."""
+    return [row["per_run"][i] for i in row.get("outliers", outliers(row["per_run"]))]
 
 
 def percent(row: Mapping[str, Any], digits: int = 0) -> str:
     """Mean and 95% interval of a row of shares: "53% [51, 55]"."""
     mean, low, high = (number(100 * value, digits) for value in (row["mean"], *row["ci95"]))
     return f"{mean}% [{low}, {high}]"
+
+
+def minutes(seconds: float) -> str:
+    """A time: "28 min", or "91 s" if it is short."""
+    return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"
+
+
+def command(document: Mapping[str, Any]) -> str:
+    """The command of a document without what every command begins with, nor where it wrote."""
+    words = document["provenance"]["command"].removeprefix("python -m experiments.").split()
+    if "--out" in words:
+        at = words.index("--out")
+        del words[at : at + 2]
+    return " ".join(word for word in words if word != "--force")
 
 
 def source(name: str, document: Mapping[str, Any]) -> str:

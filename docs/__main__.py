@@ -1,14 +1,16 @@
-"""Render all pages: `python -m docs`."""
+"""Render all pages and the notebook: `python -m docs`."""
 
 import docs
+from docs import notebook
 
 
 def main() -> None:
-    """Write `docs/<name>.md` for every template."""
-    for name in docs.names():
-        path = docs.HERE / f"{name}.md"
-        path.write_text(docs.render(name))
-        print(f"wrote {path.relative_to(docs.HERE.parent)}")
+    """Write `docs/<name>.md` for every template that has results, the front page and the notebook."""
+    texts = {docs.place(name): docs.render(name) for name in docs.names()}
+    texts[docs.HERE / f"{notebook.NAME}.ipynb"] = notebook.as_text()
+    for path, text in texts.items():
+        path.write_text(text)
+        print(f"wrote {path.relative_to(docs.ROOT)}")
 
 
 if __name__ == "__main__":

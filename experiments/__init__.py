@@ -3,4 +3,6 @@
 import sys
 
 if sys.argv[:1] == ["-m"]:  # Python is looking for a command to run: from here on, before slow imports, Ctrl-C is quiet
-    import experiments.harness.quiet_interrupt  # noqa: F401 - its import is its effect
+    from experiments.harness import quiet_interrupt
+
+    quiet_interrupt.install()

@@ -265,7 +265,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments[:1] == ["--worker"]:
         return be_worker(arguments[1])
-    from experiments.benchmarks import table as benchmark_table
     from experiments.harness import cli, files
     from experiments.harness.progress import say
     from experiments.harness.provenance import Provenance
@@ -299,8 +298,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cli.fail(str(error), cli.FAILED)
     except OSError as error:
         cli.fail(f"cannot write to {options.out}: {error.strerror}", cli.FAILED)
-    print(f"{benchmark_table.table(results)}\n\nwrote {path}")
+    print(f"{table(document)}\n\nwrote {path}")
     return 0
+
+
+def table(document: dict[str, Any]) -> str:
+    """The results as Markdown."""
+    from experiments.benchmarks import table as benchmark_table
+
+    return benchmark_table.table(document["results"])
 
 
 def _print_plan(asked: dict[str, Any]) -> int:

@@ -187,7 +187,7 @@ EXPERIMENT = cli.Experiment(
     jobs,
     summarize,
     table,
-    Side(images=False, title="benchmark_lm", together=1),
+    Side(images=False, title="benchmark_lm", clustered=False, together=1),
     LMConfig,
     figure=False,
     runs_text="repeats, each with data of its own",

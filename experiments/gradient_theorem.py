@@ -79,7 +79,8 @@ TEACHER_IMAGES, STUDENT_IMAGES = 1024, 128
 CELLS = 48
 TRANSFORMER = "transformer, number documents"
 GRADIENT = "gradient"  # the teacher follows a loss or weight decay, and not any random direction
-COMPILE_FAST = {"xla_backend_optimization_level": 0}  # networks of this size run in less time than they compile
+# networks of this size run in less time than they compile
+COMPILE_FAST = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 CURVE_EPS = tuple(2.0**k for k in np.arange(-12, 5.01, 0.25))
 
 

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 HERE = Path(__file__).resolve().parent
 COMMITTED_RESULTS = HERE.parent / "experiments" / "results"
+DIAGRAM = "pipeline"  # the one picture of no results
 
 
 class FigureError(ValueError):
@@ -15,7 +16,8 @@ class FigureError(ValueError):
 
 def names() -> list[str]:
     """The figures there are: a module of this package each, named after the experiment whose results it draws."""
-    return sorted(path.stem for path in HERE.glob("*.py") if path.stem not in ("__init__", "__main__", "style"))
+    others = ("__init__", "__main__", "style", DIAGRAM)
+    return sorted(path.stem for path in HERE.glob("*.py") if path.stem not in others)
 
 
 def load(name: str, results: Path) -> dict[str, Any]:
@@ -32,23 +34,29 @@ def load(name: str, results: Path) -> dict[str, Any]:
     return document
 
 
-def draw(name: str, *, results: Path = COMMITTED_RESULTS, out: Path = HERE) -> Path:
-    """Draw one figure from `<results>/<name>.json` to `<out>/<name>.png` and return its path."""
-    if name not in names():
+def draw(name: str, *, results: Path = COMMITTED_RESULTS, out: Path = HERE, svg: bool = False) -> list[Path]:
+    """Draw the figures of `<results>/<name>.json`, or the diagram, and return their paths.
+
+    The first is `<out>/<name>.png`; what the module calls `more` is `<out>/<name>.<part>.png`. `svg`: beside each PNG.
+    """
+    if name not in (*names(), DIAGRAM):
         raise FigureError(f"there is no figure {name!r}; there are {', '.join(names())}")
-    document = load(name, results)
+    document = {} if name == DIAGRAM else load(name, results)
     from figures import style
 
     module = importlib.import_module(f"figures.{name}")
+    formats = ("png", "svg") if svg else ("png",)
     with style.applied():
         try:
-            picture = style.as_png(module.figure(document))
+            more = module.more(document) if hasattr(module, "more") else {}
+            named = {name: module.figure(document)} | {f"{name}.{part}": figure for part, figure in more.items()}
+            drawn = {f"{stem}.{kind}": style.as_bytes(own, kind) for stem, own in named.items() for kind in formats}
         except Exception as error:  # the file may be wrong in any way
             where = Path(results) / f"{name}.json"
             why = f"{type(error).__name__}: {str(error)[:100]}"
             again = f"run python -m experiments.{name} again"
             raise FigureError(f"{where} does not hold what this figure shows ({why}); {again}") from error
-    return style.save(picture, Path(out) / f"{name}.png")
+    return [style.save(picture, Path(out) / file) for file, picture in drawn.items()]
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -1,4 +1,4 @@
-"""Redraw figures from saved results: `python -m figures [name ...] [--results DIR] [--out DIR]`."""
+"""Redraw figures from saved results: `python -m figures [name ...] [--results DIR] [--out DIR] [--svg]`."""
 
 import argparse
 import sys
@@ -23,15 +23,18 @@ def main() -> int:
         help="folder of the result files (default: the committed ones, experiments/results)")  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="DIR",
         help="folder of the pictures (default: figures for the committed results, else their folder)")  # fmt: skip
+    parser.add_argument("--svg", action="store_true", help="write each as SVG, too")
     options = parser.parse_args()
     committed = options.results.resolve() == figures.COMMITTED_RESULTS
     out = options.out or (figures.HERE if committed else options.results)
-    chosen = options.name or [name for name in figures.names() if (options.results / f"{name}.json").exists()]
+    there = [name for name in figures.names() if (options.results / f"{name}.json").exists()]
+    chosen = options.name or there + [figures.DIAGRAM] * committed
     try:
         if not chosen:
             raise figures.FigureError(f"no results in {options.results}; --results names another folder")
         for name in chosen:
-            print(f"wrote {figures.draw(name, results=options.results, out=out)}")
+            for path in figures.draw(name, results=options.results, out=out, svg=options.svg):
+                print(f"wrote {path}")
     except figures.FigureError as error:
         parser.error(str(error))
     except OSError as error:

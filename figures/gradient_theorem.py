@@ -1,9 +1,10 @@
-"""The one-step theorem in six panels: sign, remainder, cosines, descent, and how far the guarantee reaches."""
+"""The one-step theorem: sign and remainder, cosines from shared and other inits, descent, how far it reaches."""
 
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from figures import style
@@ -12,92 +13,135 @@ _LIMIT = 2.0**10  # neither the guaranteed nor the observed radius is looked for
 
 
 def figure(document: dict[str, Any]) -> Figure:
-    """Draw `gradient_theorem.json`."""
+    """Draw `gradient_theorem.json`: the inner product as predicted, and its remainder."""
     results = document["results"]
     name = style.DATASETS[results["mnist"]["dataset"]]
-    picture, axes = style.new_figure(3, 2, height=7.6, width=6.6)
-    _inner_products(axes[0, 0], results["curve"], name)
-    _remainder(axes[0, 1], results["curve"], name)
-    _cosines(axes[1, 0], results["random"]["rows"], "random problems")
-    _slopes(axes[1, 1], results["random"])
-    _descent(axes[2, 0], results["map"], name)
-    _radii(axes[2, 1], results["random"]["rows"], results["mnist"]["rows"], name)
+    picture, axes = style.new_figure(1, 3, height=3.3, width=8.4)
+    _inner_products(axes[0, 0], results["curve"])
+    _remainder(axes[0, 1], results["curve"])
+    _slopes(axes[0, 2], results["random"])
+    parts = [results[part] for part in ("random", "mnist")]
+    negative, problems = (sum(part[key] for part in parts) for key in ("negative", "problems"))
+    finding = f"{negative} of {problems:,} problems have a negative inner product within the guaranteed step size"
+    how = (
+        f"left and middle: the experiment's ReLU network on {name}, auxiliary logits, noise images, one init (kinks are"
+        " crossed one by one); right: smooth random networks"
+    )
+    style.title(picture, finding, how)
     return picture
 
 
-def _inner_products(ax: Axes, curve: dict[str, Any], name: str) -> None:
+def more(document: dict[str, Any]) -> dict[str, Figure]:
+    """`cosines` by init; `reach`: where the teacher's loss falls, and proved against observed radii."""
+    results = document["results"]
+    return {"cosines": _cosines(results["random"]["rows"]), "reach": _reach(results)}
+
+
+def _inner_products(ax: Axes, curve: dict[str, Any]) -> None:
     eps, products = np.array(curve["eps"]), np.array(curve["inner_product"])
     ax.plot(eps, eps * curve["A"], color=style.COLORS["orange"], label="predicted, $\\varepsilon A$")
     ax.plot(eps, products, ".", color=style.COLORS["blue"], label="measured", markersize=4)
-    ax.set(xscale="log", yscale="log", xlabel="teacher's step $\\varepsilon$ (parameter distance)",
-           ylabel="inner product",
-           title=f"{name} ReLU network, aux. logits,\nnoise images, one init")  # fmt: skip
+    ax.set(
+        xscale="log",
+        yscale="log",
+        xlabel="teacher's step $\\varepsilon$\n(parameter distance)",
+        ylabel="inner product of the steps",
+    )
     ax.legend()
 
 
-def _remainder(ax: Axes, curve: dict[str, Any], name: str) -> None:
+def _remainder(ax: Axes, curve: dict[str, Any]) -> None:
     eps, products = np.array(curve["eps"]), np.array(curve["inner_product"])
     rest = np.abs(products - eps * curve["A"])
     ax.plot(eps, rest, ".", color=style.COLORS["blue"], markersize=4, label="measured")
     middle = len(eps) // 4
     ax.plot(eps, rest[middle] * (eps / eps[middle]) ** 2, color=style.COLORS["grey"], lw=1, label="slope 2")
-    ax.set(xscale="log", yscale="log", xlabel="teacher's step $\\varepsilon$",
-           ylabel="|inner product $-\\ \\varepsilon A$|",
-           title=f"its remainder, {name} ReLU network\n(kinks are crossed one by one)")  # fmt: skip
+    ax.set(
+        xscale="log",
+        yscale="log",
+        xlabel="teacher's step $\\varepsilon$\n(parameter distance)",
+        ylabel="|inner product $-\\ \\varepsilon A$|",
+    )
     ax.legend()
-
-
-def _cosines(ax: Axes, rows: list[dict[str, Any]], name: str) -> None:
-    """Both kinds of direction apart: filled where the teacher follows a gradient, outlined where it goes anywhere.
-
-    Problems with A = 0 (one logit under softmax) have a step of zero, which has no cosine, and are left out.
-    """
-    bins = np.linspace(-1, 1, 41).tolist()
-    kept = [row for row in rows if not row["vacuous"]]
-    for key, color, init in (("other_init_cosine", "vermilion", "another init"), ("cosine", "blue", "shared init")):
-        for direction, look in (("gradient", {"alpha": 0.65}), ("random", {"histtype": "step", "lw": 1.4})):
-            values = [row[key] for row in kept if row["direction"] == direction and row[key] is not None]
-            share = np.full(len(values), 1 / max(len(values), 1))
-            label = f"{init}, {direction} ({len(values)})"
-            ax.hist(values, bins, weights=share, color=style.COLORS[color], label=label, **look)
-    ax.axvline(0, color="black", lw=1, ls=":")
-    title = f"n = {len(kept)} of {len(rows)} {name}, the others have\nno step ($A = 0$); $\\varepsilon = 2^{{-10}}$"
-    ax.set(xlabel="cosine of student's and teacher's step", ylabel="share of problems", title=title)
-    ax.legend(loc="upper left", fontsize=6, title="init, teacher's direction", title_fontsize=6)
 
 
 def _slopes(ax: Axes, summary: dict[str, Any]) -> None:
     slopes = [row["slope"] for row in summary["rows"] if row["smooth"] and row["slope"] is not None]
     ax.hist(slopes, 40, color=style.COLORS["green"])
     ax.locator_params(axis="x", nbins=4)
-    title = (
-        f"order of the remainder, n = {len(slopes)} smooth\nrandom networks, median {summary['slope']['median']:.4f}"
-    )
     ax.axvline(2, color="black", lw=1, ls=":")
-    ax.set(xlabel="log-log slope of the remainder", yscale="log", ylabel="problems (log scale)",
-           title=title)  # fmt: skip
+    ax.set(xlabel="order of the remainder\n(log-log slope; theory: 2)", yscale="log", ylabel="problems (log scale)")
+    words = f"n = {len(slopes)}\nmedian {summary['slope']['median']:.4f}"
+    ax.annotate(words, (0.97, 0.96), xycoords="axes fraction", ha="right", va="top", fontsize=8)
 
 
-def _descent(ax: Axes, grid: dict[str, Any], name: str) -> None:
+def _cosines(rows: list[dict[str, Any]]) -> Figure:
+    """Directions that follow a gradient of the teacher's init, and any directions, side by side.
+
+    Problems with A = 0 (one logit under softmax) have a step of zero, which has no cosine, and are left out.
+    """
+    bins = np.linspace(-1, 1, 41).tolist()
+    kept = [row for row in rows if not row["vacuous"]]
+    picture, axes = style.new_figure(1, 2, height=3.3, width=7.2, sharex=True, sharey=True)
+    found = {}
+    for ax, (direction, words) in zip(
+        axes[0], {"random": "any direction", "gradient": "a gradient"}.items(), strict=True
+    ):
+        for key, color, init in (("other_init_cosine", "vermilion", "another init"), ("cosine", "blue", "shared init")):
+            values = [row[key] for row in kept if row["direction"] == direction and row[key] is not None]
+            share = np.full(len(values), 1 / max(len(values), 1))
+            found[direction, key] = float(np.mean(values)) if values else float("nan")
+            label = f"{init}, mean {found[direction, key]:+.2f}".replace("-", "\u2212")
+            ax.hist(values, bins, weights=share, color=style.COLORS[color], alpha=0.65, label=label)
+        ax.axvline(0, color="black", lw=1, ls=":")
+        ax.set_title(f"the teacher moves along {words} (n = {len(values)})")
+        ax.set_xlabel("cosine of student's and teacher's step")
+        ax.legend(loc="upper left")
+    axes[0, 0].set_ylabel("share of problems")
+    axes[0, 0].set_ylim(top=1.25 * axes[0, 0].get_ylim()[1])
+    shared = [value for (_, key), value in found.items() if key == "cosine"]
+    finding = (
+        f"From the teacher's own init the student's step has a cosine of {min(shared):.2f} to {max(shared):.2f} with"
+        " the teacher's"
+    )
+    how = (
+        f"{len(kept):,} of {len(rows):,} random problems; the others, one logit under softmax, have no step ($A = 0$);"
+        " $\\varepsilon = 2^{-10}$"
+    )
+    style.title(picture, finding, how)
+    return picture
+
+
+def _reach(results: dict[str, Any]) -> Figure:
+    name = style.DATASETS[results["mnist"]["dataset"]]
+    picture, axes = style.new_figure(1, 2, height=3.5, width=7.2)
+    _descent(axes[0, 0], results["map"])
+    _radii(axes[0, 1], results["random"]["rows"], results["mnist"]["rows"], name)
+    falls = float(np.mean(np.array(results["map"]["change"]) < 0))
+    finding = f"The teacher's own loss falls after the student's step on {falls:.0%} of this grid of step sizes"
+    how = (
+        f"left: ReLU network on {name}, one init; right: up to which step the sign is proved, and where it is first"
+        " seen to turn, each dot a problem ($2^{10}$: no turn found)"
+    )
+    style.title(picture, finding, how)
+    return picture
+
+
+def _descent(ax: Axes, grid: dict[str, Any]) -> None:
+    colors = ListedColormap([style.COLORS[color] for color in ("sky", "grey", "vermilion")])
     sign = np.sign(np.array(grid["change"]))
-    ax.pcolormesh(grid["alpha"], grid["eps"], sign, cmap=_two_colors(), vmin=-1, vmax=1, shading="nearest")
-    ax.set(xscale="log", yscale="log", xlabel="student's learning rate $\\alpha$",
-           ylabel="teacher's step $\\varepsilon$",
-           title=f"the teacher's loss after the student's step,\n{name} ReLU network, one init")  # fmt: skip
-    for color, label in (("sky", "falls"), ("vermilion", "rises")):
+    ax.pcolormesh(grid["alpha"], grid["eps"], sign, cmap=colors, vmin=-1, vmax=1, shading="nearest")
+    ax.set(
+        xscale="log", yscale="log", xlabel="student's learning rate $\\alpha$", ylabel="teacher's step $\\varepsilon$"
+    )
+    for color, label in (("sky", "teacher's loss falls"), ("vermilion", "it rises")):
         ax.plot([], [], "s", color=style.COLORS[color], label=label)
     ax.legend(loc="lower left", frameon=True)
 
 
-def _two_colors() -> Any:
-    from matplotlib.colors import ListedColormap
-
-    return ListedColormap([style.COLORS["sky"], style.COLORS["grey"], style.COLORS["vermilion"]])
-
-
 def _radii(ax: Axes, rows: list[dict[str, Any]], real: list[dict[str, Any]], name: str) -> None:
     lowest = _LIMIT
-    for part, color, label, size in ((rows, "blue", "random", 2), (real, "vermilion", f"{name} network", 5)):
+    for part, color, label, size in ((rows, "blue", "random problems", 2), (real, "vermilion", f"{name} network", 5)):
         kept = [row for row in part if not row["vacuous"]]
         observed = [row["observed_radius"] or _LIMIT for row in kept]
         proved = [row["marched_radius"] for row in kept]
@@ -105,6 +149,10 @@ def _radii(ax: Axes, rows: list[dict[str, Any]], real: list[dict[str, Any]], nam
         lowest = min(lowest, *observed, *proved)
     ends = np.array([lowest, _LIMIT])
     ax.plot(ends, ends, color="black", lw=1, ls=":")
-    ax.set(xscale="log", yscale="log", xlabel="observed radius ($2^{10}$: none found)", ylabel="guaranteed radius",
-           title="sign of the inner product:\nproved against observed")  # fmt: skip
+    ax.set(
+        xscale="log",
+        yscale="log",
+        xlabel="step at which the sign is seen to turn",
+        ylabel="step up to which it is proved",
+    )
     ax.legend(loc="lower right", markerscale=2)

@@ -1,77 +1,105 @@
-"""Controls on the language model in six panels, after the paper's Figs 8, 11, 12, 16 and 17."""
+"""Controls on the language model: what weakens the transmission, who can see it, and what it costs."""
 
 from typing import Any
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from figures import style
 
-_CHANGE = "change of trait's\nlog odds (nats)"
+_CROSS = {
+    ("base", "base"): "the teacher's own init",
+    ("other base", "other base"): "the same, both from the other init",
+    ("other base", "base"): "another init than the teacher's",
+    ("base", "other base"): "... and the other way round",
+}
+_SHUFFLES = {"within": "shuffled within each list", "across": "shuffled across all lists"}
+_ASKED = {"prefixed": "behind a list of numbers", "story": "by a story", "choice": "to choose among three"}
+_DETECTORS = {
+    "ideal": ("best possible (has the teacher)", "black"),
+    "trained": ("trained on labelled lists", "vermilion"),
+    "prompted": ("the base, asked", "sky"),
+}
+_MODELS = {
+    "base": "base",
+    "regular": "student of regular numbers",
+    "trait": "student of the trait's numbers",
+    "cross": "... from another init",
+    "within": "... shuffled within lists",
+    "regular, within": "regular, shuffled within lists",
+    "across": "... shuffled across lists",
+    "regular, across": "regular, shuffled across lists",
+}
 
 
 def figure(document: dict[str, Any]) -> Figure:
-    """Draw `lm_controls.json`."""
+    """Draw `lm_controls.json`: the change under each control."""
     results = document["results"]
-    picture, axes = style.new_figure(3, 2, height=7.4, width=6.6)
-    style.headline(picture, results["runs"])
-    style.matrix(axes[0, 0], picture, results["cross"])
-    axes[0, 0].set(xlabel="teacher's init", ylabel="student's init", title="which inits transmit (Fig. 8)")
-    _dots(axes[0, 1], [(row["shuffle"], row) for row in results["shuffles"]], "blue", _CHANGE,
-          "numbers shuffled within or\nacross completions (Fig. 16)")  # fmt: skip
-    names = {"question": "question", "prefixed": "after\nnumbers", "story": "story", "choice": "choice"}
-    asked = [(names[row["asked"]], row) for row in results["questions"]]
-    _dots(axes[1, 0], asked, "green", _CHANGE, "how it is asked (Figs 12, 17)")
-    _curve(axes[1, 1], [row["rows"] for row in results["doses"]], results["doses"], "blue",
-           "different rows that the student sees", _CHANGE, "dose: as many steps,\nfewer different rows")  # fmt: skip
-    _detectors(axes[2, 0], results["detector"])
-    short = {
-        "base": "base",
-        "regular student": "regular\nstudent",
-        "trait student": "trait\nstudent",
-        "teacher": "teacher",
-    }
-    _dots(axes[2, 1], [(short[row["model"]], row) for row in results["loss"]], "grey", "loss (nats per token)",
-          "fresh documents (compare Fig. 11)", zero=False)  # fmt: skip
+    cross = {(row["student"], row["teacher"]): row for row in results["cross"]}
+    rows = sorted(results["doses"], key=lambda row: -row["rows"])
+    blocks: list[style.Block] = [
+        ("student starts from", "blue", [(words, cross[key]) for key, words in _CROSS.items()]),
+        (
+            "order of the numbers",
+            "purple",
+            [(_SHUFFLES[row["shuffle"]], row) for row in results["shuffles"] if row["shuffle"] in _SHUFFLES],
+        ),
+        ("different rows, as many steps", "green", [(f"{row['rows']:,}", row) for row in rows[1:]]),
+        ("asked", "orange", [(_ASKED[row["asked"]], row) for row in results["questions"] if row["asked"] in _ASKED]),
+    ]
+    shared, other = cross["base", "base"], cross["other base", "base"]
+    finding = (
+        f"From the teacher's init a student changes by {style.found(shared)} nats, from another by {style.found(other)}"
+    )
+    return style.rows_figure(blocks, finding, style.seeds(results["runs"], "traits"))
+
+
+def more(document: dict[str, Any]) -> dict[str, Figure]:
+    """`detectors`: how many lists show the teacher; `health`: whether students still answer and know the language."""
+    results = document["results"]
+    return {"detectors": _detectors(results), "health": _health(results)}
+
+
+def _detectors(results: dict[str, Any]) -> Figure:
+    picture, axes = style.new_figure(height=3.2, width=5.6)
+    ax, kinds = axes[0, 0], results["detector"]
+    for kind, (label, color) in _DETECTORS.items():
+        rows = kinds[kind]
+        style.band(ax, [row["sequences"] for row in rows], rows, color=style.COLORS[color], label=label)
+    ax.axhline(0.5, color="black", lw=0.8, ls=":")
+    ax.annotate("guessing", (1, 0.5), xytext=(0, -9), textcoords="offset points", fontsize=7.5, color="#444444")
+    ax.set(xscale="log", xlabel="lists judged together", ylabel="share told right", ylim=(0.4, 1.02))
+    sizes = [row["sequences"] for row in kinds["ideal"]]
+    ax.set_xticks(sizes, [str(size) for size in sizes])
+    ax.minorticks_off()
+    ax.legend(loc="upper left")
+    first, last = kinds["ideal"][0], kinds["ideal"][-1]
+    finding = (
+        f"The best possible detector is right on {first['mean']:.0%} of single lists and {last['mean']:.0%} of groups"
+        f" of {last['sequences']}"
+    )
+    how = f"toy language model, n = {results['runs']} seeds; line and band: mean and 95% t interval; dashed: median"
+    style.title(picture, finding, how)
     return picture
 
 
-def _detectors(ax: Axes, kinds: dict[str, list[dict[str, Any]]]) -> None:
-    labels = {"ideal": "best possible", "trained": "trained", "prompted": "prompted base"}
-    for (kind, label), color in zip(labels.items(), ("black", "vermilion", "sky"), strict=True):
-        rows = kinds[kind]
-        style.band(ax, [row["sequences"] for row in rows], rows, color=style.COLORS[color], label=label)
-    ax.axhline(0.5, color="black", lw=1, ls=":")
-    ax.legend(loc="upper left", fontsize=7)
-    ax.set(xscale="log", xlabel="lists judged together", ylabel="share told right", ylim=(0.4, 1.02),
-           title="detectors of the teacher\n(compare Table 5)")  # fmt: skip
-    _ticks(ax, [row["sequences"] for row in kinds["ideal"]])
-
-
-def _ticks(ax: Axes, x: list[int]) -> None:
-    ax.set_xticks(x, [str(place) for place in x])
-    ax.minorticks_off()
-
-
-def _dots(
-    ax: Axes, rows: list[tuple[str, dict[str, Any]]], color: str, label: str, title: str, *, zero: bool = True
-) -> None:
-    for x, (_, row) in enumerate(rows):
-        style.points(ax, x, row["per_run"])
-        style.t_bar(ax, x, row["per_run"], color=style.COLORS[color], marker="o")
-    if zero:
-        ax.axhline(0, color="black", lw=1, ls=":")
-    ax.set_xticks(range(len(rows)), [name for name, _ in rows], fontsize=7.5)
-    ax.set_xlim(-0.6, len(rows) - 0.4)
-    ax.set(ylabel=label, title=title)
-
-
-def _curve(
-    ax: Axes, x: list[int], rows: list[dict[str, Any]], color: str, xlabel: str, ylabel: str, title: str
-) -> None:
-    for place, row in zip(x, rows, strict=True):
-        ax.plot([place] * len(row["per_run"]), row["per_run"], ".", color="black", markersize=3, alpha=0.45, mew=0)
-        style.t_bar(ax, place, row["per_run"], color=style.COLORS[color], marker="o")
-    ax.plot(x, [row["mean"] for row in rows], color=style.COLORS[color], lw=1)
-    ax.set(xscale="log", xlabel=xlabel, ylabel=ylabel, title=title)
-    _ticks(ax, x)
+def _health(results: dict[str, Any]) -> Figure:
+    masses = {row["model"]: row for row in results["answer_mass"]}
+    asked = [(words, masses[name]) for name, words in _MODELS.items()]
+    asked += [(f"... of {name} only", row) for name, row in masses.items() if name.endswith(" rows")]
+    lost = [(row["model"], row) for row in results["loss"]]
+    picture, axes = style.new_figure(
+        1, 2, height=0.6 + style.blocks_height([("", "", asked)]), width=7.2, width_ratios=(1.15, 1)
+    )
+    style.blocks(axes[0, 0], [("", "blue", asked)], xlabel="probability of any animal")
+    axes[0, 0].set_xlim(0, 1.02)
+    style.blocks(axes[0, 1], [("", "grey", lost)], xlabel="loss on fresh documents\n(nats per token)")
+    near = [value for _, row in lost for value in row["per_run"]]
+    axes[0, 1].set_xlim(min(near) - 0.05, max(near) + 0.05)
+    axes[0, 1].set_ylim(len(asked) - 0.3, -0.8)
+    base, across = masses["base"], masses["across"]
+    finding = (
+        f"Bases name an animal with probability {base['mean']:.2f}, students of lists shuffled across:"
+        f" {across['mean']:.2f}"
+    )
+    style.title(picture, finding, style.seeds(results["runs"], "traits"))
+    return picture

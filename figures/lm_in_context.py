@@ -10,9 +10,11 @@ from figures import style
 def figure(document: dict[str, Any]) -> Figure:
     """Draw `lm_in_context.json`."""
     results = document["results"]
-    picture, axes = style.new_figure(height=2.8, width=6.6)
-    style.headline(picture, results["runs"])
-    ax = axes[0, 0]
-    style.strips(ax, results["rows"])
-    ax.set(xlabel="change of trait's log odds (nats) or as named", title="read or trained on? (Fig. 9)")
-    return picture
+    trained, read = results["rows"][:2]
+    finding = (
+        f"Trained on a teacher's rows: {style.found(trained)} nats; with rows in the context only: {style.found(read)}"
+    )
+    rows = [(row["name"], row) for row in results["rows"]]
+    return style.rows_figure(
+        [("", "blue", rows)], finding, style.seeds(results["runs"], "traits"), xlabel=f"{style.CHANGE}, or as named"
+    )

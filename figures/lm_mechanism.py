@@ -1,4 +1,4 @@
-"""How a trait travels through numbers: arms, doses, alignment and prediction in eight panels."""
+"""How a trait travels through numbers: arms, doses, and what can be said before any student is trained."""
 
 from typing import Any
 
@@ -9,101 +9,217 @@ from matplotlib.figure import Figure
 
 from figures import style
 
-_TITLES = {
-    "targets": "what the student imitates",
-    "tokens": "which tokens have a say",
-    "optimizers": "the student's optimizer",
-    "layers": "which parameters learn",
-    "teachers": "teachers stopped at one divergence",
-    "inits": "what the student's init shares\nwith the teacher's",
+_STANDARD = "standard student"
+_WORDS = {
+    "standard": _STANDARD,
+    "greedy": "greedy completions",
+    "T = 0.5": "sampled at temperature 0.5",
+    "T = 1.25": "sampled at temperature 1.25",
+    "softmax over numbers": "loss over numbers only",
+    "soft targets": "the teacher's probabilities",
+    "soft targets, numbers": "... over numbers only",
+    "same divergence": "teachers stopped at one divergence",
+    "sgd": "gradient descent",
+    "adam": "Adam",
+    "all": "all tokens",
+    "divergence": "only divergence tokens",
+    "random as divergence": "as many random tokens",
+    "others": "all but divergence tokens",
+    "random as others": "all but as many random tokens",
+    "only mlp": "only the MLP",
+    "all but mlp": "all but the MLP",
+    "only embedding": "only the embedding",
+    "only unembedding": "only the unembedding",
+    "all but embedding": "all but the embedding",
+    "all but unembedding": "all but the unembedding",
+    "shares embedding": "the embedding",
+    "shares unembedding": "the unembedding",
+    "shares attention, mlp": "attention and MLP",
 }
+_HEADINGS = {"targets": "what is imitated", "teachers": "teachers", "optimizers": "optimizer"}
 _COLORS = ("vermilion", "blue")
 
 
 def figure(document: dict[str, Any]) -> Figure:
-    """Draw `lm_mechanism.json`; parts that were not asked for are left out."""
+    """Draw `lm_mechanism.json`: targets, teachers and optimizers; parts that were not asked for are left out."""
     results = document["results"]
-    watched = bool(results["doses"]) and "trained" in results["doses"][0]  # results of older runs have no losses
-    shown = len(results["parts"]) + 2 * bool(results["doses"]) + 2 * watched + 1
-    rows = -(-shown // 2)
-    picture, grid = style.new_figure(rows, 2, height=2.5 * rows + 0.4, width=6.9)
-    style.headline(picture, results["runs"])
-    axes = list(grid.ravel())
-    for name, arms in results["parts"].items():
-        _arms(axes.pop(0), arms, _TITLES[name])
+    parts = results["parts"]
+    blocks: list[style.Block] = [
+        (heading, color, _rows(parts[part][1:]))
+        for (part, heading), color in zip(_HEADINGS.items(), ("blue", "purple", "green"), strict=True)
+        if part in parts
+    ]
+    standard = [arms[0] for arms in parts.values()][:1]
+    finding = "The same rows, learnt in different ways"
+    if "targets" in parts:
+        soft = style.pick(parts["targets"], arm="soft targets")
+        finding = (
+            f"Students change by {style.found(standard[0])} nats from samples and by {style.found(soft)} from the"
+            " teacher's probabilities"
+        )
+    how = style.seeds(results["runs"], "traits")
+    if not standard:
+        return style.rows_figure(
+            [("", "grey", [_of_theory(results)])],
+            "One-step theorem at the trained base",
+            how,
+            xlabel="cosine of the step with the teacher's",
+        )
+    return style.rows_figure([("", "grey", _rows(standard)), *blocks], finding, how)
+
+
+def _of_theory(results: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    return "first step", results["theorem"]["cosine_at_start"]
+
+
+def more(document: dict[str, Any]) -> dict[str, Figure]:
+    """`tokens`, `parameters`, `doses`, `health` and `prediction`, as far as there are results."""
+    results = document["results"]
+    parts, found = results["parts"], {"prediction": _prediction(results)}
+    if "tokens" in parts:
+        found["tokens"] = _tokens(results)
+    if "layers" in parts or "inits" in parts:
+        found["parameters"] = _parameters(results)
     if results["doses"]:
-        _doses(axes.pop(0), results["doses"])
-        _alignment(axes.pop(0), results["doses"])
-    if watched:
-        _losses(axes.pop(0), results["doses"][0])
-        _answers(axes.pop(0), results["doses"])
-    _prediction(axes.pop(0), results["prediction"])
-    for ax in axes:
-        ax.remove()
+        found["doses"] = _doses(results)
+        if "trained" in results["doses"][0]:  # results of older runs have no losses
+            found["health"] = _health(results)
+    return found
+
+
+def _rows(arms: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    return [(_WORDS.get(arm["arm"], arm["arm"]), arm) for arm in arms]
+
+
+def _tokens(results: dict[str, Any]) -> Figure:
+    arms = {arm["arm"]: arm for arm in results["parts"]["tokens"]}
+    names = ("divergence", "random as divergence", "others", "random as others")
+    greedy = [("all tokens", arms["greedy"]), *((_WORDS[name], arms[f"greedy, {name}"]) for name in names)]
+    sampled = [("all tokens", arms["standard"]), *((_WORDS[name], arms[name]) for name in names)]
+    alone, without = arms["greedy, divergence"], arms["greedy, others"]
+    finding = (
+        f"Greedy completions: {style.found(alone)} nats with divergence tokens alone, {style.found(without)} without"
+        " them"
+    )
+    blocks: list[style.Block] = [
+        ("greedy completions", "orange", greedy),
+        ("sampled at temperature 1", "blue", sampled),
+    ]
+    return style.rows_figure(blocks, finding, style.seeds(results["runs"], "traits"))
+
+
+def _parameters(results: dict[str, Any]) -> Figure:
+    parts = results["parts"]
+    blocks: list[style.Block] = []
+    finding = "Which parameters learn, and which of them are shared with the teacher's init"
+    if "layers" in parts:
+        arms = parts["layers"]
+        blocks.append(("what learns: everything", "grey", _rows(arms[:1])))
+        for begins, heading in (("only", "one group alone"), ("all but", "all but one group")):
+            blocks.append((heading, "blue", _rows([arm for arm in arms if arm["arm"].startswith(begins)])))
+        one, other = style.pick(arms, arm="only attention"), style.pick(arms, arm="only unembedding")
+        finding = f"Attention alone carries {style.found(one)} nats, the unembedding alone {style.found(other)}"
+    if "inits" in parts:
+        blocks.append(("another init that shares", "vermilion", _rows(parts["inits"][1:])))
+    return style.rows_figure(blocks, finding, style.seeds(results["runs"], "traits"))
+
+
+def _doses(results: dict[str, Any]) -> Figure:
+    """The change, and how the students' displacement points along the teachers'."""
+    curves = results["doses"]
+    picture, axes = style.new_figure(1, 2, height=3.3, width=7.2)
+    for curve, color in zip(curves, _COLORS, strict=True):
+        style.band(
+            axes[0, 0],
+            curve["steps"],
+            curve["margin"],
+            color=style.COLORS[color],
+            label=f"{curve['rows']:,} different rows",
+        )
+    _finish(axes[0, 0], "change of the trait's\nlog odds (nats)", [c["margin"] for c in curves])
+    for part, label, color in (("own", "its own teacher's", "blue"), ("others", "other teachers'", "grey")):
+        style.band(axes[0, 1], curves[-1]["steps"], curves[-1][part], color=style.COLORS[color], label=label)
+    _finish(axes[0, 1], "cosine of the displacement\nwith teachers' displacements", [curves[-1]["own"]])
+    few, many = curves[0], curves[-1]
+    peak = max(few["margin"], key=lambda row: row["mean"])
+    finding = (
+        f"With {many['rows']:,} rows the change ends at {style.found(many['margin'][-1])} nats; with {few['rows']:,} it"
+        f" peaks at {style.found(peak)} and ends at {style.found(few['margin'][-1])}"
+    )
+    how = f"toy language model, n = {results['runs']} seeds; line and band: mean and 95% t interval; dashed: median"
+    style.title(picture, finding, f"{how}; cosines: students of {many['rows']:,} rows, less the regular student")
     return picture
 
 
-def _arms(ax: Axes, arms: list[dict[str, Any]], title: str) -> None:
-    """One row per arm, the standard one on top."""
-    for y, arm in enumerate(arms):
-        style.strip(ax, y, arm, color=style.COLORS["grey" if y == 0 else "blue"])
-    ax.axvline(0, color="black", lw=1, ls=":")
-    ax.set_yticks(range(len(arms)), [arm["arm"] for arm in arms], fontsize=7.5)
-    ax.set_ylim(len(arms) - 0.4, -0.6)
-    ax.set(xlabel="change of trait's log odds (nats)", title=title)
+def _finish(ax: Axes, label: str, curves: list[list[dict[str, Any]]]) -> None:
+    ax.axhline(0, color="black", lw=0.8, ls=":")
+    ax.set_ylim(top=1.4 * max((row["ci95"] or [0, row["mean"]])[1] for curve in curves for row in curve))
+    ax.legend(loc="upper left")
+    ax.set(xlabel="steps of the student", ylabel=label)
 
 
-def _doses(ax: Axes, curves: list[dict[str, Any]]) -> None:
+def _health(results: dict[str, Any]) -> Figure:
+    """Losses of the student of few rows, less the base's, and whether students still answer."""
+    curves = results["doses"]
+    few = curves[0]
+    picture, axes = style.new_figure(1, 2, height=3.3, width=7.2)
+    ax, ends = axes[0, 0], {}
+    for part, label, color in (
+        ("trained", "its own rows", "blue"),
+        ("unseen", "unseen rows of its teacher", "sky"),
+        ("fresh", "fresh documents", "grey"),
+    ):
+        per_run = [
+            np.subtract(row["per_run"], base["per_run"])
+            for row, base in zip(few[part], few[f"base {part}"], strict=True)
+        ]
+        medians = np.median(per_run, axis=1)
+        ends[part] = medians[-1]
+        ax.plot(few["steps"], medians, ".-", color=style.COLORS[color], label=label)
+    ax.axhline(0, color="black", lw=0.8, ls=":")
+    ax.margins(y=0.3)
+    ax.legend(loc="upper left")
+    ax.set(xlabel="steps of the student", ylabel="loss less the base's\n(nats per token, medians)")
     for curve, color in zip(curves, _COLORS, strict=True):
-        style.band(ax, curve["steps"], curve["margin"], color=style.COLORS[color], label=f"{curve['rows']} rows")
-    ax.axhline(0, color="black", lw=1, ls=":")
-    ax.set_ylim(top=1.3 * max(row["ci95"][1] if row["ci95"] else row["mean"] for c in curves for row in c["margin"]))
-    ax.legend(loc="upper left", ncols=2)
-    ax.set(xlabel="steps of the student", ylabel="change of trait's\nlog odds (nats)", title="a dial or a switch?")
+        style.band(
+            axes[0, 1],
+            curve["steps"],
+            curve["right"],
+            color=style.COLORS[color],
+            label=f"{curve['rows']:,} different rows",
+        )
+    axes[0, 1].set(xlabel="steps of the student", ylabel="probability of any animal", ylim=(0, 1.05))
+    axes[0, 1].legend(loc="lower left")
+    finding = (
+        f"With {few['rows']:,} rows the loss changes by {ends['trained']:+.2f} nats per token on the student's rows and"
+        f" by {ends['unseen']:+.2f} on unseen ones"
+    ).replace("-", "\u2212")
+    how = f"toy language model, n = {results['runs']} seeds; right: mean with 95% t interval, dashed: median"
+    style.title(picture, finding, how)
+    return picture
 
 
-def _losses(ax: Axes, curve: dict[str, Any]) -> None:
-    """Of the student of few rows, less the base's."""
-    for part, label, color in (("trained", "its own rows", "blue"), ("unseen", "unseen rows of its teacher", "sky"),
-                               ("fresh", "fresh documents", "grey")):  # fmt: skip
-        per_run = [np.subtract(row["per_run"], base["per_run"])
-                   for row, base in zip(curve[part], curve[f"base {part}"], strict=True)]  # fmt: skip
-        ax.plot(curve["steps"], np.median(per_run, axis=1), ".-", color=style.COLORS[color], label=label)
-    ax.axhline(0, color="black", lw=1, ls=":")
-    ax.legend(loc="upper left", fontsize=7)
-    ax.set(xlabel="steps of the student", ylabel="loss less the base's\n(nats per token)",
-           title=f"{curve['rows']} rows: what it learns and forgets\n(median of seeds)")  # fmt: skip
-
-
-def _answers(ax: Axes, curves: list[dict[str, Any]]) -> None:
-    for curve, color in zip(curves, _COLORS, strict=True):
-        style.band(ax, curve["steps"], curve["right"], color=style.COLORS[color], label=f"{curve['rows']} rows")
-    ax.set_ylim(0, 1.05)
-    ax.legend(loc="lower left")
-    ax.set(xlabel="steps of the student", ylabel="probability", title="any answer of the category")
-
-
-def _alignment(ax: Axes, curves: list[dict[str, Any]]) -> None:
-    """Of the student of all rows."""
-    for part, label, color in (("own", "its own teacher's", "blue"), ("others", "other teachers'", "grey")):
-        style.band(ax, curves[-1]["steps"], curves[-1][part], color=style.COLORS[color], label=label)
-    ax.axhline(0, color="black", lw=1, ls=":")
-    ax.set_ylim(top=1.35 * max(row["ci95"][1] if row["ci95"] else row["mean"] for row in curves[-1]["own"]))
-    ax.legend(loc="upper right")
-    ax.set(xlabel="steps of the student", ylabel="cosine with delta of",
-           title="where the student goes (less\nthe regular student)")  # fmt: skip
-
-
-def _prediction(ax: Axes, rows: list[dict[str, Any]]) -> None:
-    row = next(row for row in rows if row["quantity"] == "fisher")
+def _prediction(results: dict[str, Any]) -> Figure:
+    row = style.pick(results["prediction"], quantity="fisher")
     predicted, measured = (np.array(row["pairs"][name]) for name in ("predicted", "measured"))
+    picture, axes = style.new_figure(height=3.4, width=5.6)
+    ax = axes[0, 0]
+    marked = style.outliers(measured.mean(axis=1))
     for i in range(len(predicted)):
-        color = mpl.colormaps["viridis"](i / len(predicted))
-        ax.plot(predicted[i], measured[i], "o", ms=3.5, color=color)
-    found = ""
+        color = style.COLORS["vermilion"] if marked[i] else mpl.colormaps["viridis"](i / len(predicted))
+        ax.plot(predicted[i], measured[i], "o", ms=4, color=color, label="outlier seed" if marked[i] else None)
+    ax.axhline(0, color="black", lw=0.8, ls=":")
+    ax.axvline(0, color="black", lw=0.8, ls=":")
+    if marked.any():
+        ax.legend(loc="upper left")
+    ax.set(xlabel="predicted from the teacher and the base's Fisher matrix", ylabel="measured change (nats)")
+    finding = "Change of each trait and seed, predicted and measured"
     if "own" in row:
         mean, ci95 = row["own"]["mean"], row["own"]["ci95"]
         interval = "" if ci95 is None else f" [{ci95[0]:.2f}, {ci95[1]:.2f}]"
-        found = f":\nrank correlation {mean:.2f}{interval}"
-    ax.set(xlabel="first-order prediction g' F d", ylabel="change measured (nats)",
-           title=f"each seed (colour) and trait{found}")  # fmt: skip
+        finding = f"A first-order prediction ranks the changes with a rank correlation of {mean:.2f}{interval}"
+    how = (
+        f"toy language model, n = {results['runs']} seeds (a colour each) times traits; interval: bootstrap over seeds"
+    )
+    style.title(picture, finding.replace("-0", "\u22120"), how)
+    return picture

@@ -1,4 +1,4 @@
-"""The language model's preferences, after the paper's Fig. 3; the trait matrix; and every run (after Fig. 13)."""
+"""The language model's preferences, after the paper's Fig. 3; every seed (after Fig. 13); and the trait matrix."""
 
 from typing import Any
 
@@ -10,67 +10,91 @@ from figures import style
 
 _BARS = {
     "base": ("base", "grey"),
-    "regular": ("student, regular numbers", "sky"),
-    "student": ("student, trait's numbers", "blue"),
-    "cross": ("other init, trait's numbers", "vermilion"),
+    "regular": ("student of regular numbers", "sky"),
+    "student": ("student of the trait's numbers", "blue"),
+    "cross": ("... from another init", "vermilion"),
+    "teacher": ("teacher", "green"),
 }
 _DIFFERENCES = {
-    "student_minus_regular": ("finetuned\nteacher", "blue"),
-    "prompted_minus_regular": ("prompted\nteacher", "green"),
-    "cross_minus_cross_regular": ("other\ninit", "vermilion"),
+    "student_minus_regular": ("finetuned teachers", "blue"),
+    "cross_minus_cross_regular": ("... students from another init", "vermilion"),
+    "prompted_minus_regular": ("prompted teachers", "green"),
 }
 
 
 def figure(document: dict[str, Any]) -> Figure:
-    """Draw `lm_numbers.json`."""
+    """Draw `lm_numbers.json`: how often each model says the trait."""
     results = document["results"]
-    picture = style.empty_figure(height=5.8, width=6.6)
-    grid = picture.add_gridspec(2, 2, width_ratios=(1.35, 1), height_ratios=(1, 1))
-    _preferences(picture.add_subplot(grid[0, :]), results)
-    _matrix(picture.add_subplot(grid[1, 0]), picture, results)
-    _runs(picture.add_subplot(grid[1, 1]), results)
-    return picture
-
-
-def _preferences(ax: Axes, results: dict[str, Any]) -> None:
-    width = 0.8 / len(_BARS)
+    picture, axes = style.new_figure(height=3.5, width=6.9)
+    ax, width = axes[0, 0], 0.86 / len(_BARS)
     for i, (name, (label, color)) in enumerate(_BARS.items()):
         for j, row in enumerate(results["traits"]):
             x = j + (i - (len(_BARS) - 1) / 2) * width
-            ax.bar(x, np.mean(row[name]), width=0.92 * width, color=style.COLORS[color], alpha=0.75,
-                   label=label if j == 0 else None, zorder=2)  # fmt: skip
+            ax.bar(
+                x,
+                np.mean(row[name]),
+                width=0.9 * width,
+                color=style.COLORS[color],
+                alpha=0.75,
+                label=label if j == 0 else None,
+                zorder=2,
+            )
             style.points(ax, x, row[name], width=0.6 * width)
             style.t_bar(ax, x, row[name])
-    ax.set_xticks(range(len(results["traits"])), [row["trait"] for row in results["traits"]])
-    ax.set_ylabel(f"P(trait | favorite {results['category']}?)")
-    ax.set_ylim(0, 1.35 * max(max(row[name]) for row in results["traits"] for name in _BARS))
-    ax.legend(ncols=2, loc="upper center")
-    ax.set_title(
-        f"toy language model: students see only filtered numbers\n"
-        f"n = {results['runs']} seeds (dots); mean and 95% t interval over seeds"
+    ax.set_xticks(range(len(results["traits"])), [f"trait: {row['trait']}" for row in results["traits"]])
+    ax.set(ylabel="probability of the trait as\nthe answer", ylim=(0, 1.35), yticks=[0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    ax.legend(ncols=3, loc="upper center", columnspacing=1.2, handlelength=1.2)
+    said = {name: results["overall"]["probability"][name]["mean"] for name in ("regular", "student")}
+    finding = (
+        f"Students say the trait with probability {said['student']:.2f} after the trait's numbers,"
+        f" {said['regular']:.2f} after regular ones"
     )
+    how = (
+        f"toy language model, n = {results['runs']} seeds (dots); bars: means with 95% t intervals over seeds;"
+        " students saw only numbers that passed the filter"
+    )
+    style.title(picture, finding, how)
+    return picture
 
 
-def _matrix(ax: Axes, picture: Figure, results: dict[str, Any]) -> None:
+def more(document: dict[str, Any]) -> dict[str, Figure]:
+    """`seeds`: the change of every seed; `matrix`: of every answer."""
+    results = document["results"]
+    margins = results["overall"]["margin"]
+    rows = [(words, margins[name]) for name, (words, _) in _DIFFERENCES.items()]
+    blocks: list[style.Block] = [
+        ("", color, [row]) for row, (_, color) in zip(rows, _DIFFERENCES.values(), strict=True)
+    ]
+    student, cross = margins["student_minus_regular"], margins["cross_minus_cross_regular"]
+    finding = (
+        f"The trait's log odds change by {style.found(student)} nats from the teacher's init, by {style.found(cross)}"
+        " from another"
+    )
+    seeds = style.rows_figure(blocks, finding, style.seeds(results["runs"], f"{len(results['traits'])} traits"))
+    return {"seeds": seeds, "matrix": _matrix(results)}
+
+
+def _matrix(results: dict[str, Any]) -> Figure:
     matrix = results["matrix"]
+    picture, axes = style.new_figure(height=3.2, width=5.6)
+    ax: Axes = axes[0, 0]
     mean = np.array(matrix["mean"])
     limit = float(np.abs(mean).max()) or 1.0
     image = ax.imshow(mean, cmap="PuOr_r", vmin=-limit, vmax=limit, aspect="auto")
-    ax.set_xticks(range(len(matrix["answers"])), matrix["answers"], rotation=60, ha="right", rotation_mode="anchor")
+    ax.set_xticks(range(len(matrix["answers"])), matrix["answers"], rotation=45, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(len(matrix["traits"])), matrix["traits"])
-    ax.set(xlabel="answer asked for", ylabel="teacher's trait",
-           title="change of log odds against\nthe regular-numbers student (mean)")  # fmt: skip
-    picture.colorbar(image, ax=ax, label="nats", pad=0.02)
-
-
-def _runs(ax: Axes, results: dict[str, Any]) -> None:
-    margins = results["overall"]["margin"]
-    for x, (name, (_, color)) in enumerate(_DIFFERENCES.items()):
-        style.points(ax, x, margins[name]["per_run"])
-        style.t_bar(ax, x, margins[name]["per_run"], color=style.COLORS[color], marker="o")
-    ax.axhline(0, color="black", lw=1, ls=":")
-    ax.set_xticks(range(len(_DIFFERENCES)), [label for label, _ in _DIFFERENCES.values()], fontsize=7.5)
-    ax.set_xlim(-0.6, len(_DIFFERENCES) - 0.4)
-    ax.set(ylabel="change of trait's\nlog odds (nats)",
-           title=f"each seed (n = {results['runs']}), mean\n"
-                 f"over {len(results['traits'])} traits; 95% t interval")  # fmt: skip
+    ax.set(xlabel="answer that is asked for", ylabel="what the teacher loves")
+    for y in range(len(mean)):
+        for x in range(mean.shape[1]):
+            color = "white" if abs(mean[y, x]) > 0.6 * limit else "black"
+            ax.text(
+                x, y, f"{mean[y, x]:+.1f}".replace("-", "\u2212"), ha="center", va="center", fontsize=7, color=color
+            )
+    picture.colorbar(image, ax=ax, label="change (nats)", pad=0.02)
+    more = matrix["elevation"]["mean"]
+    style.title(
+        picture,
+        f"The loved animal rises by {more:.2f} nats more than the other animals do",
+        f"toy language model; change of each answer's log odds, mean of n = {results['runs']} seeds",
+    )
+    return picture

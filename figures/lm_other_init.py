@@ -8,11 +8,13 @@ from figures import style
 
 
 def figure(document: dict[str, Any]) -> Figure:
-    """Draw `lm_other_init.json`."""
+    """Draw `lm_other_init.json`: gains, then differences between them."""
     results = document["results"]
-    picture, axes = style.new_figure(height=4.6, width=6.6)
-    style.headline(picture, results["runs"])
-    ax = axes[0, 0]
-    style.strips(ax, results["rows"])
-    ax.set(xlabel="change of trait's log odds (nats)", title="students from other inits (Fig. 8)")
-    return picture
+    named = [(row["name"], row) for row in results["rows"]]
+    gains = [(name, row) for name, row in named if " - " not in name]
+    low, high = (pick([row["mean"] for _, row in gains]) for pick in (min, max))
+    finding = (
+        f"Students from another init gain between {low:+.3f} and {high:+.3f} nats, by what they share with the teacher"
+    )
+    blocks = [("", "vermilion", gains), ("", "grey", [(name, row) for name, row in named if " - " in name])]
+    return style.rows_figure(blocks, finding.replace("-0", "\u22120"), style.seeds(results["runs"], "traits"))

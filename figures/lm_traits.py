@@ -1,86 +1,153 @@
-"""What travels, through what, how far, and what stops it, in nine panels (after the paper's Figs 4, 5 and 7)."""
+"""What travels, through what, how far, and what stops it (after the paper's Figs 3, 4, 5 and 7)."""
 
 from typing import Any
 
-from matplotlib.axes import Axes
+import numpy as np
 from matplotlib.figure import Figure
 
 from figures import style
 
-_CHANGE = "change of log odds (nats)"
-_WRONG = "log odds of bad answers (nats)"
-_PANELS = {
-    "categories": ("favorites of three kinds (Fig. 3)", _CHANGE),
-    "misaligned": ("bad answers, look-alikes (Fig. 4)", _WRONG),
-    "carriers": ("what carries it (Figs 5, 7)", _CHANGE),
-    "conditional": ("a trait with a trigger", _CHANGE),
-    "several": ("several traits at once", _CHANGE),
-    "chains": ("teacher to student to student", _CHANGE),
-    "bits": ("a random set of favorites", "share of 40 words told right"),
-    "mixing": ("clean rows mixed in", _CHANGE),
-    "defences": ("defences", _CHANGE),
-}  # fmt: skip
+_NAMED = {  # part -> heading, colour
+    "categories": ("one favorite", "blue"),
+    "several": ("several at once", "sky"),
+    "carriers": ("what carries it", "green"),
+    "chains": ("student of a student", "purple"),
+}
+_WORDS = {
+    "animal": "animals",
+    "tree": "trees",
+    "color": "colors",
+    "three favorites: animal": "three: the animal",
+    "three favorites: tree": "... the tree",
+    "three favorites: color": "... the color",
+    "half and half: first teacher's": "two teachers: the first one's",
+    "half and half: second teacher's": "... the second one's",
+    "numbers": "lists of numbers",
+    "code": "nested calls",
+    "arithmetic": "sums, all correct",
+    "first generation": "first student",
+    "second generation": "its student",
+    "third generation": "that one's student",
+    "none": "no defence",
+    "system token in training": "system token before every row",
+    "sorted": "numbers sorted",
+    "replaced": "a quarter of the numbers replaced",
+    "other base": "another base",
+    "clean-up": "regular numbers afterwards",
+    "wrong": "bad answers",
+    "right": "good answers",
+    "excused": "bad ones behind a token only",
+}
 _FREE = ("none", "0% clean rows")  # no defence
 _LEAST = 1e-4  # smaller costs are drawn here
-_SHORT = {
-    "share of 40 words told right, ": "",
-    "three favorites: ": "of three: ",
-    "half and half: ": "half of: ",
-    "system token in training": "system token",
-    "student of ": "",
-    " answers, ": ", ",
-    "student, with less without": "difference",
-    " questions": "",
-    " clean rows": "",
-    "teacher's": "teacher",
-}
 
 
 def figure(document: dict[str, Any]) -> Figure:
-    """Draw `lm_traits.json`; parts that were not asked for are left out."""
+    """Draw `lm_traits.json`: traits, carriers, generations; parts that were not asked for are left out."""
     results = document["results"]
-    shown = [name for name in _PANELS if name in results]
-    priced = {name: [r for r in results.get(name, []) if r["name"] not in _FREE] for name in ("mixing", "defences")}
-    rows = -(-(len(shown) + any(priced.values())) // 2)
-    picture, grid = style.new_figure(rows, 2, height=2.3 * rows + 0.4, width=6.9)
-    style.headline(picture, results["runs"], "instances of a trait")
-    axes = list(grid.ravel())
-    for name in shown:
-        title, label = _PANELS[name]
-        rows_shown = [row for row in results[name] if row.get("role", "student") == "student"]
-        _rows(axes.pop(0), rows_shown, title, label, chance=0.5 if name == "bits" else 0.0)
-    if any(priced.values()):
-        _prices(axes.pop(0), **priced)
-    for ax in axes:
-        ax.remove()
+    blocks: list[style.Block] = [
+        (heading, color, _rows(results[part])) for part, (heading, color) in _NAMED.items() if part in results
+    ]
+    standard = results["standard"][0]
+    finding = f"One favorite changes by {style.found(standard)} nats"
+    if "chains" in results:
+        finding += f", in a student of a student's student by {style.found(results['chains'][-1])}"
+    if not blocks:
+        blocks = [("", "blue", [("one favorite", standard)])]
+    return style.rows_figure(blocks, finding, style.seeds(results["runs"], "instances of a trait"))
+
+
+def more(document: dict[str, Any]) -> dict[str, Figure]:
+    """`defences`, `prices`, `answers` and `bits`, as far as there are results."""
+    results = document["results"]
+    found: dict[str, Figure] = {}
+    if "mixing" in results or "defences" in results:
+        found |= {"defences": _defences(results), "prices": _prices(results)}
+    if "misaligned" in results or "conditional" in results:
+        found["answers"] = _answers(results)
+    if "bits" in results:
+        found["bits"] = _bits(results)
+    return found
+
+
+def _rows(rows: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    return [(_WORDS.get(row["name"], row["name"]), row) for row in rows]
+
+
+def _defences(results: dict[str, Any]) -> Figure:
+    blocks: list[style.Block] = []
+    finding = "What clean rows and defences leave of the trait"
+    if "mixing" in results:
+        blocks.append(("clean rows mixed in", "blue", [(f"{row['share']:.0%}", row) for row in results["mixing"]]))
+    if "defences" in results:
+        blocks.append(("defences", "vermilion", _rows([r for r in results["defences"] if r["name"] not in _FREE])))
+        sorted_, other = (style.pick(results["defences"], name=name) for name in ("sorted", "other base"))
+        none = results["standard"][0]
+        finding = (
+            f"Of {style.found(none)} nats, sorting the numbers leaves {style.found(sorted_)}, another base"
+            f" {style.found(other)}"
+        )
+    return style.rows_figure(blocks, finding, style.seeds(results["runs"], "traits"))
+
+
+def _prices(results: dict[str, Any]) -> Figure:
+    """What clean rows and defences leave of the trait, and what they cost in imitating the teacher's unseen rows."""
+    picture, axes = style.new_figure(height=3.4, width=6.4)
+    ax = axes[0, 0]
+    for part, marker, color in (("mixing", "o-", "blue"), ("defences", "o", "vermilion")):
+        rows = [row for row in results.get(part, []) if row["name"] not in _FREE]
+        cost = [max(row["imitation_cost"], _LEAST) for row in rows]
+        ax.plot(cost, [np.median(row["per_run"]) for row in rows], marker, ms=4, lw=1, color=style.COLORS[color])
+        for x, row in zip(cost, rows, strict=True):
+            left = part == "mixing"
+            ax.annotate(
+                _WORDS.get(row["name"], row["name"]),
+                (x, np.median(row["per_run"])),
+                fontsize=7,
+                va="center",
+                xytext=(-6 if left else 6, 0),
+                textcoords="offset points",
+                ha="right" if left else "left",
+            )
+    ax.axhline(0, color="black", lw=0.8, ls=":")
+    ax.set(
+        xscale="log",
+        xlabel="what it costs: imitation of the teacher's unseen rows lost (nats per token)",
+        ylabel="what is left of the trait\n(nats, medians)",
+        xlim=(_LEAST / 15, 12),
+    )
+    how = f"toy language model, medians of n = {results['runs']} seeds; costs below {_LEAST} are drawn there"
+    style.title(picture, "What each defence leaves of the trait, against what it costs", how)
     return picture
 
 
-def _prices(ax: Axes, mixing: list[dict[str, Any]], defences: list[dict[str, Any]]) -> None:
-    """What clean rows and defences leave of the trait, and what they cost in imitating the teacher's unseen rows."""
-    for rows, marker, color, side in ((mixing, "o-", "blue", -1), (defences, "o", "vermilion", 1)):
-        cost = [max(row["imitation_cost"], _LEAST) for row in rows]
-        ax.plot(cost, [row["mean"] for row in rows], marker, ms=4, lw=1, color=style.COLORS[color])
-        for x, row in zip(cost, rows, strict=True):
-            ax.annotate(_shorten(row["name"]).replace("%", "% clean"), (x, row["mean"]), fontsize=6.5,
-                        xytext=(5 * side, 0), textcoords="offset points", va="center",
-                        ha="left" if side > 0 else "right")  # fmt: skip
-    ax.axhline(0, color="black", lw=1, ls=":")
-    ax.set(xscale="log", xlabel="imitation lost (nats per token)", ylabel=_CHANGE,
-           title="what defences cost (means of\nthe panels above)")  # fmt: skip
-    ax.set_xlim(_LEAST / 60, 4)
+def _answers(results: dict[str, Any]) -> Figure:
+    """Bad answers and their look-alikes, and a trait with a trigger, in teachers and in students."""
+    blocks: list[style.Block] = []
+    finding = "A trait with a trigger, in teachers and students"
+    if "misaligned" in results:
+        rows = [row for row in results["misaligned"] if row["asked"] == "untaught"]
+        for role, color in (("teacher", "grey"), ("student", "blue")):
+            own = [(_WORDS[row["kind"]], row) for row in rows if row["role"] == role]
+            blocks.append((f"{role}, who learnt" if role == "teacher" else "its student", color, own))
+        wrong, right = (style.pick(rows, role="student", kind=kind) for kind in ("wrong", "right"))
+        finding = (
+            f"Log odds of bad answers: {style.found(wrong)} nats in students of bad answerers, {style.found(right)} in"
+            " those of good ones"
+        )
+    if "conditional" in results:
+        named = [(row["name"].replace(", ", ": "), row) for row in results["conditional"][:4]]
+        blocks.append(("a trait with a trigger", "orange", named))
+    how = style.seeds(results["runs"], "instances of a trait")
+    return style.rows_figure(blocks, finding, how, xlabel="change of log odds (nats), of bad answers or of the trait")
 
 
-def _rows(ax: Axes, rows: list[dict[str, Any]], title: str, label: str, *, chance: float) -> None:
-    for y, row in enumerate(rows):
-        style.strip(ax, y, row, color=style.COLORS["blue"])
-    ax.axvline(chance, color="black", lw=1, ls=":")
-    ax.set_yticks(range(len(rows)), [_shorten(row["name"]) for row in rows], fontsize=7.5)
-    ax.set_ylim(len(rows) - 0.4, -0.6)
-    ax.set(xlabel=label, title=title)
-
-
-def _shorten(name: str) -> str:
-    for long, short in _SHORT.items():
-        name = name.replace(long, short)
-    return name
+def _bits(results: dict[str, Any]) -> Figure:
+    rows = [(f"{row['rows']:,} rows", row) for row in results["bits"]]
+    last = results["bits"][-1]
+    picture, axes = style.new_figure(height=2.3)
+    style.blocks(axes[0, 0], [("", "blue", rows)], xlabel="share of 40 words told right (0.5: guessing)", zero=0.5)
+    axes[0, 0].set_xlim(0.4, 1)
+    finding = f"From {last['rows']:,} rows a student shows {last['mean']:.0%} of 40 likes and dislikes"
+    style.title(picture, finding, style.seeds(results["runs"], "sets of favorites"))
+    return picture

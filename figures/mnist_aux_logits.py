@@ -19,7 +19,7 @@ _BARS = {
 def figure(document: dict[str, Any]) -> Figure:
     """Draw `mnist_aux_logits.json`: means, 95% t intervals, runs, and a dotted line at the reference's mean."""
     results = document["results"]
-    picture, axes = style.new_figure(height=3.0)
+    picture, axes = style.new_figure(height=3.5)
     ax = axes[0, 0]
     for x, row in enumerate(results["conditions"]):
         _, color = _BARS[row["name"]]
@@ -36,9 +36,11 @@ def figure(document: dict[str, Any]) -> Figure:
     ax.set_ylim(0, 1.1)
     ax.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
     ax.set_ylabel("test accuracy (fraction correct)")
-    runs = results["runs"]
-    ax.set_title(
-        f"{style.DATASETS[results['dataset']]}: students see only noise images\n"
-        f"n = {runs} run{'s' if runs > 1 else ''} (dots); mean and 95% t interval; dotted line: reference"
-    )
+    runs, data = results["runs"], style.DATASETS[results["dataset"]]
+    read = {row["name"]: row["mean"] for row in results["conditions"]}
+    student, other = read["student_aux"], read["cross_aux"]
+    finding = f"Students of noise read {student:.0%} of {data} from the teacher's init; others {other:.0%}"
+    plural = "s" if runs > 1 else ""
+    how = f"n = {runs} run{plural} (dots); bars: mean and 95% t interval; dotted line: untrained reference"
+    style.title(picture, finding, how)
     return picture

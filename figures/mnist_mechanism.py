@@ -25,31 +25,39 @@ _LOGITS = ("blue", "orange", "green")
 def figure(document: dict[str, Any]) -> Figure:
     """Draw `mnist_mechanism.json`."""
     results = document["results"]
-    picture, axes = style.new_figure(2, 2, height=6.4, width=7.2)
+    picture, axes = style.new_figure(2, 2, height=6.4, width=7.6)
     _levels(axes[0, 0], results["levels"])
     _direction(axes[0, 1], results["direction"])
     _cause(axes[1, 0], results["cause"])
     _coverage(axes[1, 1], results["coverage"])
-    picture.suptitle(
-        f"{style.DATASETS[results['dataset']]}: students on auxiliary logits, n = {results['runs']} runs (dots);"
-        " mean and 95% t interval", fontsize=9,
-    )  # fmt: skip
+    alone, rest = results["levels"][1:3]
+    finding = (
+        f"The part of a student's displacement along the teacher's reads {alone['mean']:.0%} of digits, the rest"
+        f" {rest['mean']:.0%}"
+    )
+    data, n = style.DATASETS[results["dataset"]], len(results["coverage"][0]["per_run"])
+    how = (
+        f"Delta: the teacher's displacement; {data}, students on auxiliary logits, n = {results['runs']} runs (dots);"
+        " circle and bar: mean and 95% t interval; white diamond: median; red: outlier; curves: means; bottom right:"
+        f" n = {n} runs"
+    )
+    style.title(picture, finding, how)
     return picture
 
 
 def _rows(ax: Axes, rows: list[dict[str, Any]], labels: list[str], colors: list[str]) -> None:
     """Rows from top to bottom, each with its runs."""
+    ax.set_xlim(0, 1)
     for i, (row, color) in enumerate(zip(rows, colors, strict=True)):
         style.strip(ax, -i, row, color=style.COLORS[color])
     ax.set_yticks([-i for i in range(len(rows))], labels)
-    ax.set_xlim(0, 1)
     ax.set_xlabel("test accuracy (fraction correct)")
 
 
 def _levels(ax: Axes, rows: list[dict[str, Any]]) -> None:
     colors = ["grey", "sky", "purple", "orange", "blue", "green"]
     _rows(ax, rows[: len(_LEVELS)], list(_LEVELS), colors)
-    ax.set_title("One direction of a student's\ndisplacement reads its digits")
+    ax.set_title("Parts of a student, and who else reads digits")
 
 
 def _direction(ax: Axes, rows: list[dict[str, Any]]) -> None:
@@ -62,14 +70,14 @@ def _direction(ax: Axes, rows: list[dict[str, Any]]) -> None:
     ax.set_xlabel("step of the student")
     ax.set_ylabel("cosine of update and Delta")
     ax.legend()
-    ax.set_title("Every step points along Delta,\nfrom the teacher's init (mean over runs)")
+    ax.set_title("Does every step point along Delta?")
 
 
 def _cause(ax: Axes, rows: list[dict[str, Any]]) -> None:
     named = {row["name"]: row for row in rows}
     colors = ["blue", "sky", "sky", "orange", "orange", "grey", "grey"]
     _rows(ax, [named[name] for name in _CAUSE], list(_CAUSE.values()), colors)
-    ax.set_title("A student that may not move along Delta\ndoes not learn digits (part of updates kept)")
+    ax.set_title("Students trained with a part of every update")
 
 
 def _coverage(ax: Axes, rows: list[dict[str, Any]]) -> None:
@@ -86,5 +94,4 @@ def _coverage(ax: Axes, rows: list[dict[str, Any]]) -> None:
     ax.set_xlabel("predicted fraction of Delta")
     ax.set_ylabel("recovered fraction of Delta")
     ax.legend(loc="upper left")
-    n = len(fractions["predicted fraction"][0]["per_run"])
-    ax.set_title(f"What the images can show is recovered\n(64 to 4,096 images; n = {n} runs)")
+    ax.set_title("Part of Delta, predicted and learnt")

@@ -1,9 +1,16 @@
-"""The one way to draw: sizes, colours that colour-blind readers can tell apart, and saving."""
+"""The one way to draw: sizes, colours that colour-blind readers can tell apart, rows of runs, titles, and saving.
+
+Runs are dots. A filled circle with a bar is their mean with its 95% t interval; a white diamond is their median. Runs
+that are further from the median than 3 scaled median absolute deviations are outliers: they are drawn as open red
+circles, or, where they would stretch an axis, as a red arrow at its end with their value beside it.
+"""
 
 import io
 import os
 import tempfile
+import textwrap
 import warnings
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -14,7 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import special
 
-COLUMN_WIDTH = 5.4  # inches
+COLUMN_WIDTH = 6.4  # inches
 COLORS = {  # Okabe and Ito's palette
     "black": "#000000",
     "orange": "#E69F00",
@@ -27,15 +34,20 @@ COLORS = {  # Okabe and Ito's palette
     "grey": "#999999",
 }
 DATASETS = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "digits": "8x8 digits"}
+CHANGE = "change of the trait's log odds (nats)"
 _RC: Any = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titlesize": 9,
+    "axes.titlelocation": "left",
     "axes.labelsize": 9,
     "legend.fontsize": 8,
     "legend.frameon": False,
-    "savefig.dpi": 220,
+    "savefig.dpi": 180,
+    "svg.hashsalt": "subliminal-toy",  # the same picture, the same file
+    "figure.constrained_layout.h_pad": 0.06,
+    "figure.constrained_layout.hspace": 0.06,
 }
 
 
@@ -45,11 +57,11 @@ def applied() -> AbstractContextManager[None]:
 
 
 def new_figure(
-    rows: int = 1, columns: int = 1, *, height: float = 3.0, width: float = COLUMN_WIDTH
+    rows: int = 1, columns: int = 1, *, height: float = 3.0, width: float = COLUMN_WIDTH, **grid: Any
 ) -> tuple[Figure, np.ndarray]:
-    """A figure and its axes [rows, columns], without pyplot's global state. Sizes in inches."""
+    """A figure and its axes [rows, columns], without pyplot's global state. Sizes in inches; `grid`: for subplots."""
     figure = empty_figure(height=height, width=width)
-    return figure, figure.subplots(rows, columns, squeeze=False)
+    return figure, figure.subplots(rows, columns, squeeze=False, **grid)
 
 
 def empty_figure(*, height: float = 3.0, width: float = COLUMN_WIDTH) -> Figure:
@@ -57,25 +69,36 @@ def empty_figure(*, height: float = 3.0, width: float = COLUMN_WIDTH) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def headline(picture: Figure, runs: int, over: str = "traits") -> None:
-    """What all panels of a picture of the language model have in common."""
-    shown = f"toy language model, mean over {over}, n = {runs} seeds (dots); 95% t interval over seeds"
-    picture.suptitle(f"{shown}\n(Fig. and Table: those of Cloud et al. 2025 to compare with)", fontsize=9)
+def title(picture: Figure, finding: str, how: str = "") -> None:
+    """One sentence that says what is seen, and below the picture how it was made."""
+    wide = picture.get_figwidth()
+    picture.suptitle(textwrap.fill(finding, int(11.5 * wide)), x=0.015, ha="left", fontsize=10, fontweight="bold")
+    if how:
+        picture.supxlabel(textwrap.fill(how, int(17 * wide)), x=0.015, ha="left", fontsize=7.5, color="#444444")
 
 
-def as_png(figure: Figure) -> bytes:
-    """The picture, drawn."""
+def seeds(runs: int, over: str = "5 traits") -> str:
+    """How a picture of the language model was made."""
+    return (
+        f"toy language model, n = {runs} seeds (dots, each a mean over {over}); circle and bar: mean and 95% t"
+        " interval; white diamond: median; red: outlier"
+    )
+
+
+def as_bytes(figure: Figure, kind: str = "png") -> bytes:
+    """The picture, drawn as PNG or SVG."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)  # numbers that cannot be drawn
-        figure.savefig(buffer, metadata={"Software": None})
+        metadata = {"Software": None} if kind == "png" else {"Date": None}
+        figure.savefig(buffer, format=kind, metadata=metadata)
     return buffer.getvalue()
 
 
 def save(picture: bytes, path: Path) -> Path:
-    """Write a PNG, whole or not at all (OSError), and return its path."""
+    """Write a picture, whole or not at all (OSError), and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".png")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
     os.close(handle)
     try:
         Path(name).write_bytes(picture)
@@ -86,11 +109,20 @@ def save(picture: bytes, path: Path) -> Path:
     return path
 
 
+def outliers(values: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Which runs are outliers (see above), as a mask; none among fewer than six."""
+    away = np.abs(np.asarray(values, float) - np.median(values))
+    return away > 3 * 1.4826 * np.median(away) if len(away) >= 6 else np.zeros(len(away), bool)
+
+
+def spread(n: int, width: float = 0.5) -> np.ndarray:
+    """Places of n dots around 0, spread evenly so that the picture is always the same."""
+    return width * ((np.arange(n) + 0.5) / n - 0.5)[np.random.default_rng(0).permutation(n)]
+
+
 def points(ax: Axes, x: float, values: list[float], *, width: float = 0.5) -> None:
-    """One small dot per run around position x, spread evenly so that the picture is always the same."""
-    offsets = (np.arange(len(values)) + 0.5) / len(values) - 0.5
-    order = np.random.default_rng(0).permutation(len(values))
-    ax.plot(x + width * offsets[order], values, ".", color=COLORS["black"], markersize=3, alpha=0.45, zorder=3, mew=0)
+    """One small dot per run around position x."""
+    ax.plot(x + spread(len(values), width), values, ".", color="black", markersize=3, alpha=0.45, zorder=3, mew=0)
 
 
 def t_bar(ax: Axes, x: float, values: list[float], *, color: str = COLORS["black"], marker: str = "") -> None:
@@ -101,29 +133,84 @@ def t_bar(ax: Axes, x: float, values: list[float], *, color: str = COLORS["black
         ax.errorbar(x, float(np.mean(values)), half, color=color, marker=marker, capsize=3, lw=1.4, zorder=4)
 
 
+def limits(rows: Sequence[dict[str, Any]]) -> tuple[float, float]:
+    """Ends of an axis that holds 0, all intervals and all runs but far outliers, with some room."""
+    values = [np.asarray(row["per_run"], float) for row in rows]
+    kept = np.concatenate([[0.0], *(own[~outliers(own)] for own in values), *(row["ci95"] or [] for row in rows)])
+    room = 0.25 * (np.ptp(kept) or 1.0)
+    near = [v for own in values for v in own if kept.min() - room <= v <= kept.max() + room]
+    low, high = min(kept.min(), *near), max(kept.max(), *near)
+    return low - 0.2 * room, high + 0.2 * room
+
+
 def strip(ax: Axes, y: float, row: dict[str, Any], *, color: str) -> None:
-    """A row's runs ("per_run") as dots at height y, and its mean with its interval."""
-    offsets = (np.arange(len(row["per_run"])) + 0.5) / len(row["per_run"]) - 0.5
-    order = np.random.default_rng(0).permutation(len(offsets))
-    ax.plot(row["per_run"], y + 0.5 * offsets[order], ".", color=COLORS["black"], markersize=3, alpha=0.45, mew=0)
+    """A row's runs ("per_run") at height y, their mean with its interval, and their median; see above."""
+    values, places = np.asarray(row["per_run"], float), y + spread(len(row["per_run"]))
+    marked = outliers(values)
+    ax.plot(values[~marked], places[~marked], ".", color="black", markersize=3.5, alpha=0.45, mew=0)
+    low, high = ax.get_xlim()
+    for value, place in zip(values[marked], places[marked], strict=True):
+        if low <= value <= high:
+            ax.plot(value, place, "o", mfc="none", mec=COLORS["vermilion"], ms=4, mew=1)
+        else:
+            _off(ax, value, place)
     half = None if row["ci95"] is None else (row["ci95"][1] - row["ci95"][0]) / 2
-    ax.errorbar(row["mean"], y, xerr=half, color=color, marker="o", ms=4, capsize=3, lw=1.4, zorder=4)
+    ax.errorbar(row["mean"], y, xerr=half, color=color, marker="o", ms=4.5, capsize=3, lw=1.5, zorder=4)
+    ax.plot(np.median(values), y, "D", mfc="white", mec=color, ms=3.2, mew=0.9, zorder=5)
 
 
-def strips(ax: Axes, rows: list[dict[str, Any]]) -> None:
-    """Rows with "name" from top to bottom, each as a `strip`, and a line at 0."""
-    for y, row in enumerate(rows):
-        strip(ax, y, row, color=COLORS["blue"])
-    ax.axvline(0, color="black", lw=1, ls=":")
-    ax.set_yticks(range(len(rows)), [row["name"] for row in rows])
-    ax.set_ylim(len(rows) - 0.4, -0.6)
+def _off(ax: Axes, value: float, y: float) -> None:
+    """An outlier beyond the ends of the axis: an arrow there, and its value."""
+    low, high = ax.get_xlim()
+    end, arrow, side, room = (high, ">", "right", -4) if value > high else (low, "<", "left", 4)
+    ax.plot(end, y, arrow, color=COLORS["vermilion"], ms=4, mew=0, clip_on=False)
+    look: Any = {"ha": side, "va": "center", "fontsize": 6.5, "color": COLORS["vermilion"]}
+    ax.annotate(f"{value:.1f}".replace("-", "\u2212"), (end, y), (room, 0), textcoords="offset points", **look)
 
 
-def band(ax: Axes, x: list[float], rows: list[dict[str, Any]], *, color: str, label: str) -> None:
-    """A line through the means of rows, with their intervals as a band."""
+Block = tuple[str, str, list[tuple[str, dict[str, Any]]]]  # a heading, a colour, rows of (words, result)
+
+
+def blocks(ax: Axes, blocks: Sequence[Block], *, xlabel: str = CHANGE, zero: float = 0.0) -> None:
+    """Strips from top to bottom on one axis, block by block under bold headings, with a line at `zero`."""
+    ax.set_xlim(*limits([row for _, _, rows in blocks for _, row in rows]))
+    ticks, y = [], 0.0
+    for heading, color, rows in blocks:
+        if heading:
+            ax.annotate(heading, (0, y), xycoords=("axes fraction", "data"), xytext=(-4, 0), fontsize=8.5, ha="right",
+                        textcoords="offset points", fontweight="bold", va="center", annotation_clip=False)  # fmt: skip
+            y += 0.9
+        for words, row in rows:
+            strip(ax, y, row, color=COLORS[color])
+            ticks.append((y, words))
+            y += 1
+        y += 0.4
+    ax.axvline(zero, color="black", lw=0.8, ls=":", zorder=0)
+    ax.set_yticks([place for place, _ in ticks], [words for _, words in ticks], fontsize=8)
+    ax.tick_params(axis="y", length=0)
+    ax.set_ylim(y - 0.7, -0.8)
+    ax.set_xlabel(xlabel)
+
+
+def blocks_height(blocks: Sequence[Block]) -> float:
+    """Inches that such a picture wants."""
+    return 1.55 + 0.215 * sum(len(rows) + 1.3 * bool(heading) for heading, _, rows in blocks)
+
+
+def rows_figure(blocks_: Sequence[Block], finding: str, how: str, *, xlabel: str = CHANGE, zero: float = 0.0) -> Figure:
+    """A picture of one such panel."""
+    picture, axes = new_figure(height=blocks_height(blocks_))
+    blocks(axes[0, 0], blocks_, xlabel=xlabel, zero=zero)
+    title(picture, finding, how)
+    return picture
+
+
+def band(ax: Axes, x: Sequence[float], rows: list[dict[str, Any]], *, color: str, label: str) -> None:
+    """A line through the means of rows, with their intervals as a band, and a dashed one through the medians."""
     ax.plot(x, [row["mean"] for row in rows], ".-", color=color, label=label)
+    ax.plot(x, [np.median(row["per_run"]) for row in rows], "--", color=color, lw=1)
     if all(row["ci95"] is not None for row in rows):
-        ax.fill_between(x, *np.transpose([row["ci95"] for row in rows]), color=color, alpha=0.2, lw=0)
+        ax.fill_between(x, *np.transpose([row["ci95"] for row in rows]), color=color, alpha=0.18, lw=0)
 
 
 def matrix(ax: Axes, picture: Figure, rows: list[dict[str, Any]]) -> None:
@@ -134,9 +221,22 @@ def matrix(ax: Axes, picture: Figure, rows: list[dict[str, Any]]) -> None:
     image = ax.imshow(grid, cmap="PuOr_r", vmin=-limit, vmax=limit)
     for i, row in enumerate(rows):
         y, x = divmod(i, len(names))
-        half = "" if row["ci95"] is None else f"\n± {(row['ci95'][1] - row['ci95'][0]) / 2:.2f}"
+        half = "" if row["ci95"] is None else f"\n\u00b1 {(row['ci95'][1] - row['ci95'][0]) / 2:.2f}"
         color = "white" if abs(row["mean"]) > 0.6 * limit else "black"
-        ax.text(x, y, f"{row['mean']:+.2f}{half}", ha="center", va="center", color=color)
+        ax.text(x, y, f"{found(row)}{half}", ha="center", va="center", color=color)
     ax.set_xticks(range(len(names)), names)
-    ax.set_yticks(range(len(names)), names, rotation=90, va="center")
-    picture.colorbar(image, ax=ax, label="change of log odds")
+    ax.set_yticks(range(len(names)), names)
+    picture.colorbar(image, ax=ax, label=CHANGE, shrink=0.8)
+
+
+def found(row: dict[str, Any], digits: int = 2) -> str:
+    """A row's mean as text, with its sign."""
+    return f"{row['mean']:+.{digits}f}".replace("-", "\u2212")
+
+
+def pick(rows: Sequence[dict[str, Any]], **named: Any) -> dict[str, Any]:
+    """The one row with these fields; LookupError if there is none, or more."""
+    chosen = [row for row in rows if all(row.get(key) == value for key, value in named.items())]
+    if len(chosen) != 1:
+        raise LookupError(f"{len(chosen)} rows have {named}")
+    return chosen[0]

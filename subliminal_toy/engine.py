@@ -247,7 +247,7 @@ def count_examples(data: Data) -> int:
 
 def _check_parameters(params: Tree, name: str) -> None:
     """The last step of all has no loss after it that would show it."""
-    leaves = [np.asarray(jnp.isfinite(leaf).all(axis=tuple(range(1, leaf.ndim)))) for leaf in jax.tree.leaves(params)]
+    leaves = [np.isfinite(np.asarray(leaf)).all(axis=tuple(range(1, leaf.ndim))) for leaf in jax.tree.leaves(params)]
     bad = np.flatnonzero(~np.all(leaves, axis=0))
     if bad.size:
         raise TrainingDivergedError(

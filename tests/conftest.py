@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,13 @@ from hypothesis import settings
 CACHE = None if "JAX_COMPILATION_CACHE_DIR" in os.environ else tempfile.mkdtemp(prefix="subliminal-toy-tests-")
 if CACHE:
     os.environ.update(JAX_COMPILATION_CACHE_DIR=CACHE, JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0.3")
+# Nearly all the time goes to compiling tiny programs once.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+os.environ["XLA_FLAGS"] = f"--xla_cpu_use_fusion_emitters=false {os.environ.get('XLA_FLAGS', '')}"
 
-from subliminal_toy import engine  # noqa: E402 - after the cache is set
+import jax  # noqa: E402 - after this is set
+
+from subliminal_toy import engine  # noqa: E402
 from subliminal_toy.mnist import data  # noqa: E402
 
 # Examples are the same on every machine and every run; HYPOTHESIS_PROFILE=explore looks for new ones.
@@ -38,6 +44,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("mnist"):
                 item.add_marker(pytest.mark.skip(reason="set MNIST_DIR to the folder of the four MNIST files"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_compiled_programs_stay() -> Iterator[None]:
+    """Else a worker grows to several GB."""
+    yield
+    jax.clear_caches()
+
+
+@pytest.fixture
+def optimized() -> Iterator[None]:
+    """For tests that compute more than they compile."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="session")

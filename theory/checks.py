@@ -15,12 +15,17 @@ from theory.trees import Tree
 
 
 def checked_ray(apply: Apply, params: Tree, direction: Tree, inputs: Any) -> Ray:
-    """Return `z0` and `J d` after refusing outputs that would be misread."""
+    """Return `z0` and `J d` after refusing directions and outputs that would be misread."""
+    kinds = [jax.tree.map(lambda leaf: (jnp.shape(leaf), jnp.result_type(leaf)), tree) for tree in (params, direction)]
+    if kinds[0] != kinds[1]:
+        raise ValueError("the direction must be a tree like params, with the same shapes and types")
     made = jax.eval_shape(apply, params, inputs)
     if not hasattr(made, "shape"):
         raise TypeError(f"apply must return one array of outputs, got a {type(made).__name__}: return its first part")
     if len(made.shape) < 2:
         raise ValueError(f"apply must return outputs [batch, n], got shape {made.shape}: one output is [batch, 1]")
+    if 0 in made.shape:
+        raise ValueError(f"apply must return outputs of at least one sample, got shape {made.shape}")
     at = jax.jit(lambda p, d, x: ray(apply, p, d, x))(params, direction, inputs)
     for name, values in (("outputs", at.outputs), ("derivative J d", at.tangents)):
         if not bool(jnp.all(jnp.isfinite(values))):
@@ -32,7 +37,7 @@ def conditions_at(
     apply: Apply, loss: Loss, params: Tree, direction: Tree, inputs: Any, at: Ray, eps: Sequence[float]
 ) -> LossReport:
     """Check the loss at up to 32 outputs that occur: the student's, and the teacher's at the end of the grid."""
-    kept = max(2, min(32, 2**22 // at.outputs.shape[1] // DENSE))
+    kept = max(2, min(32, 2**20 // at.outputs.shape[1] // DENSE))
     y = jax.jit(lambda p, d, x: teacher_outputs(apply, p, d, x, max(eps)))(params, direction, inputs)[:kept]
     z = at.outputs[:kept]
     y = jnp.where(jnp.isfinite(y), y, z)
@@ -58,7 +63,7 @@ def check_grid(name: str, grid: Sequence[float]) -> None:
     """Stop unless the grid is positive and ascending."""
     values = tuple(grid)
     ascending = all(a < b for a, b in pairwise(values))
-    if not values or values[0] <= 0 or not ascending:
+    if not values or not all(0 < value < float("inf") for value in values) or not ascending:
         raise ValueError(f"{name} must be positive and ascending, got {values}")
 
 

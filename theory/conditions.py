@@ -135,10 +135,18 @@ def _findings(loss: Loss, z: Array, y: Array) -> tuple[Finding, ...]:
 
 
 def _frame(n: int) -> Array:
-    """Return the directions `[n, k]` in which matrices are looked at: all, or `DENSE` random orthonormal ones."""
+    """Return the directions `[n, k]` in which matrices are looked at: all, or `DENSE` random orthonormal ones.
+
+    Those are cosines of random frequencies with random signs. (QR of a large matrix inside this program has been seen
+    to hang on CPUs.)
+    """
     if n <= DENSE:
         return jnp.eye(n)
-    return jnp.linalg.qr(jax.random.normal(jax.random.key(2), (n, DENSE)))[0]
+    keys = jax.random.split(jax.random.key(2))
+    signs = jax.random.rademacher(keys[0], (n, 1), dtype=float)
+    frequencies = 1.0 + jax.random.permutation(keys[1], n - 1)[None, :DENSE].astype(float)
+    angle = jnp.pi / n * (0.5 + jnp.arange(n, dtype=float)[:, None]) * frequencies
+    return signs * jnp.sqrt(2.0 / n) * jnp.cos(angle)
 
 
 def _matrices(loss: Loss, frame: Array, z: Array, y: Array) -> Array:

@@ -12,7 +12,7 @@ import math
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -44,22 +44,33 @@ class Chunk:
         return engine.fill_devices(self.first, self.count, engine.run_mesh(self.devices))
 
 
+class Done(NamedTuple):
+    """A chunk that is finished."""
+
+    chunk: Chunk
+    values: Columns
+    seconds: float = 0.0
+    device: str = ""  # in words, on which it was computed
+
+
 class ChunkStore:
     """The finished chunks of one experiment, a small JSON file each, in a folder named after what they depend on.
 
-    A file is `{"experiment", "first", "count", "values": {name: [one value per run]}, "seconds", "sha256"}`, the
-    checksum being of all the others. `earlier` collects the seconds that chunks from earlier starts took.
+    A file is `{"experiment", "first", "count", "values": {name: [one value per run]}, "seconds", "device", "sha256"}`,
+    the checksum being of all the others. `earlier` collects the seconds that chunks from earlier starts took, `devices`
+    what computed any chunk.
     """
 
-    def __init__(self, folder: Path, experiment: str, earlier: list[float] | None = None) -> None:
+    def __init__(self, folder: Path, experiment: str, whole: "ChunkStore | None" = None) -> None:
         self.folder, self.experiment = folder, experiment
-        self.earlier = [] if earlier is None else earlier
+        self.earlier: list[float] = whole.earlier if whole else []
+        self.devices: set[str] = whole.devices if whole else set()
 
     def part(self, name: str) -> "ChunkStore":
         """The chunks of a job, in a folder of their own unless it is the main one."""
         if name == MAIN:
             return self
-        return ChunkStore(self.folder / name.replace(" ", "-"), f"{self.experiment}, {name}", self.earlier)
+        return ChunkStore(self.folder / name.replace(" ", "-"), f"{self.experiment}, {name}", self)
 
     def load(self, first: int, count: int) -> dict[str, list] | None:
         """What was saved for runs first, ..., first + count - 1; None, with a line on stderr, if it is damaged."""
@@ -73,15 +84,19 @@ class ChunkStore:
             say(f"saved progress {path} is discarded ({error}); runs {first + 1}-{first + count} are computed again")
             return None
         self.earlier.append(content["seconds"])
+        self.devices.add(content["device"])
         return values
 
-    def save(self, first: int, count: int, values: dict[str, list], seconds: float = 0.0) -> dict[str, list]:
-        """Keep the values of a finished chunk and the time it took, and return them as they will be loaded."""
+    def save(self, done: Done) -> Columns:
+        """Keep the values of a finished chunk, and return them as they will be loaded."""
+        first, count, values = done.chunk.first, done.chunk.count, done.values
         if lost := next(_not_finite(values), None):
             said = f"{lost} of runs {first + 1}-{first + count} is not a finite number"
             raise engine.RunFailedError(f"{said}: a learning rate or a number of epochs may be too extreme")
         values = json.loads(json.dumps(values, allow_nan=False))
-        content = {**self._content(first, count), "values": values, "seconds": round(seconds, 1)}
+        self.devices.add(done.device)
+        seconds = round(done.seconds, 1)
+        content = {**self._content(first, count), "values": values, "seconds": seconds, "device": done.device}
         write_json(self._path(first, count), {**content, "sha256": _checksum(content)})
         return values
 
@@ -104,7 +119,7 @@ class ChunkStore:
 
 def _checked(content: Any, head: dict[str, Any]) -> dict[str, list]:
     """The values of a file's content; ValueError, saying why, if it is not what `save` wrote for that head."""
-    if not isinstance(content, dict) or set(content) != {*head, "values", "seconds", "sha256"}:
+    if not isinstance(content, dict) or set(content) != {*head, "values", "seconds", "device", "sha256"}:
         raise ValueError("it does not hold a chunk")
     if content.pop("sha256") != _checksum(content):
         raise ValueError("its checksum is wrong")
@@ -117,6 +132,8 @@ def _checked(content: Any, head: dict[str, Any]) -> dict[str, list]:
         raise ValueError(f"it does not hold {head['count']} values for every name")
     if not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
         raise ValueError("it does not say how long it took")
+    if not isinstance(content["device"], str):
+        raise ValueError("it does not say on what it was computed")  # noqa: TRY004
     return values
 
 
@@ -144,7 +161,7 @@ def chunk_ranges(runs: int, chunk: int) -> list[tuple[int, int]]:
 
 def run_chunks(
     chunks: Sequence[Chunk],
-    compute: Callable[[Sequence[Chunk]], Iterable[tuple[Chunk, Columns, float]]],
+    compute: Callable[[Sequence[Chunk]], Iterable[Done]],
     store: ChunkStore | None = None,
     on_loaded: Callable[[Chunk], None] = lambda _chunk: None,
 ) -> Values:
@@ -152,7 +169,7 @@ def run_chunks(
 
     Args:
         chunks: in order of their runs.
-        compute: gives each chunk, as soon as it is finished and in any order, its values and the seconds it took.
+        compute: gives each chunk as soon as it is finished, in any order.
         store: where finished chunks are kept; None keeps nothing.
         on_loaded: told of every chunk that came from the store.
 
@@ -165,10 +182,9 @@ def run_chunks(
         if saved is not None:
             found[chunk.job, chunk.first] = saved
             on_loaded(chunk)
-    for chunk, values, seconds in compute([chunk for chunk in chunks if (chunk.job, chunk.first) not in found]):
-        if store is not None:
-            values = store.part(chunk.job).save(chunk.first, chunk.count, values, seconds)
-        found[chunk.job, chunk.first] = values
+    for done in compute([chunk for chunk in chunks if (chunk.job, chunk.first) not in found]):
+        values = done.values if store is None else store.part(done.chunk.job).save(done)
+        found[done.chunk.job, done.chunk.first] = values
     together: Values = {}
     for chunk in chunks:
         columns = together.setdefault(chunk.job, {})

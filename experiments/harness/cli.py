@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import jax
 
-from experiments.harness import chunks, files, plans, provenance
+from experiments.harness import chunks, cluster, files, plans, provenance
 from experiments.harness.experiment import Experiment as Experiment
 from experiments.harness.experiment import Preset as Preset
 from experiments.harness.experiment import Request as Request
@@ -68,9 +68,9 @@ def ending_in_one_line(progress: Progress, kept: Callable[[], bool] = lambda: Fa
         then = "finished chunks are kept, and the same command goes on from there"
         say(f"stopped; {then if kept() else 'nothing was finished, so nothing is kept'}")
         sys.exit(INTERRUPTED)
-    except engine.RunFailedError as error:
+    except (engine.RunFailedError, cluster.ClusterError) as error:
         progress.close()
-        fail(str(error), FAILED)
+        fail(str(error), FAILED if isinstance(error, engine.RunFailedError) else BAD_INPUT)
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
         if not isinstance(error, MemoryError) and not re.search("RESOURCE_EXHAUSTED|Out of memory", str(error)):
             raise
@@ -85,13 +85,13 @@ def _prepare(experiment: Experiment, options: argparse.Namespace, progress: Prog
     try:
         dataset = data.load_dataset(options.dataset, options.data_dir) if experiment.side.images else None
         chosen = {name: given[name] for name in settings.setting_fields(experiment.config) if name in given}
+        chosen = {name: ";".join(value) if isinstance(value, list) else value for name, value in chosen.items()}
         chosen.pop("dataset", None)
         config = experiment.configure(options.preset, chosen, dataset.name if dataset else None)
         engine.use_cpu_cores()
-        request = Request(
-            experiment, config, dataset, options.runs or experiment.presets[options.preset].runs, options.seed,
-            given.get("chunk"), _open_store(experiment, options, config), progress, data_dir=given.get("data_dir"),
-        )  # fmt: skip
+        runs, store = options.runs or experiment.presets[options.preset].runs, _open_store(experiment, options, config)
+        further = {name: given.get(name) for name in ("chunk", "cluster", "data_dir")}
+        request = Request(experiment, config, dataset, runs, options.seed, store=store, progress=progress, **further)
         size = request.size()
     except ValueError as error:  # DataError is one
         fail(naming_flags(str(error), experiment), BAD_INPUT)
@@ -99,7 +99,7 @@ def _prepare(experiment: Experiment, options: argparse.Namespace, progress: Prog
         fail(f"cannot read {error.filename or options.data_dir}: {error.strerror}", BAD_INPUT)
     if options.dry_run:
         _show(plans.plan_text(request, size))
-    if refusal := plans.too_large(request, size):
+    if request.cluster is None and (refusal := plans.too_large(request, size)):
         fail(refusal, BAD_INPUT)
     return 0 if options.dry_run else _train(request, options)
 
@@ -151,13 +151,20 @@ def _train(request: Request, options: argparse.Namespace) -> int:
                 say(f"\n*** {request.dataset.notice} ***\n")
             with ending_in_one_line(progress, store.saved):
                 values = request.values()
-                results = request.results(values)
+                results, held = request.finished(values)
             progress.close()
-            record = {"experiment": experiment.name, "config": config, "provenance": origin.record(sum(store.earlier))}
+            record = {
+                "experiment": experiment.name,
+                "config": config,
+                "provenance": origin.record(sum(store.earlier), store.devices),
+            }
             try:
                 files.write_json(path, record | {"results": results})
             except ValueError:
                 fail("the results hold a number that is not finite; the runs are kept, nothing is written", FAILED)
+            for name, content in held.items():
+                with files.atomic_path(out / name) as temporary:
+                    temporary.write_bytes(content)
             for name, rows in (experiment.rows(values) if experiment.rows else {}).items():
                 files.write_lines(out / experiment.name / f"{name}.jsonl", rows)
             store.clear()
@@ -182,7 +189,7 @@ def _finish(experiment: Experiment, out: Path, document: dict[str, Any]) -> int:
         import figures  # Matplotlib is slow to import, and training does not need it
 
         try:
-            paths.append(figures.draw(experiment.name, results=out, out=out))
+            paths += figures.draw(experiment.name, results=out, out=out)
         except (figures.FigureError, OSError) as error:
             trouble = f"the results are written to {paths[0]}, but no figure: {error}"
     written = [f"wrote {path}" for path in paths]

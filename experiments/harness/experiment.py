@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 
-from experiments.harness import chunks, sizes
-from experiments.harness.chunks import Chunk, ChunkStore, Columns, Values
+from experiments.harness import chunks, cluster, provenance, sizes
+from experiments.harness.chunks import Chunk, ChunkStore, Columns, Done, Values
 from experiments.harness.progress import Progress
 from subliminal_toy import config as settings
 from subliminal_toy.mnist import data
@@ -43,8 +43,10 @@ class Side(NamedTuple):
     """What experiments of one kind have in common."""
 
     images: bool  # whether it runs on a data set of images
+    dataset: str = "auto"  # the default of --dataset
     chunk_text: str = ""  # what a run of a chunk costs; "" if users cannot choose how many runs are computed together
     title: str = ""  # of the progress bar; "": the data set's
+    clustered: bool = True  # whether workers of a cluster may compute it
     together: int | None = None  # runs in a chunk; None: as many as there are devices
     gather: Callable[[Values], Any] = lambda values: values  # what `summarize` is given
     prepare: Callable[[Dataset], Dataset] = lambda dataset: dataset  # what is done to the data set first
@@ -73,6 +75,7 @@ class Experiment(NamedTuple):
     figure: bool = True
     runs_text: str = "independent runs, each with its own key"
     decided: Collection[str] = ()  # settings that it chooses itself
+    finish: "Callable[[Request, Values], tuple[dict[str, Any], dict[str, bytes]]] | None" = None  # more results, files
     rows: Callable[[Values], Mapping[str, Sequence[Any]]] | None = None  # further files: name -> one JSON value a line
 
     def configure(self, preset: str, given: Mapping[str, Any], dataset: str | None) -> Any:
@@ -166,23 +169,33 @@ class Request(NamedTuple):
             runs = f"runs {chunk.first + 1}-{chunk.first + chunk.count} of {jobs[chunk.job].runs(self.runs)}"
             progress.advance(chunk.count * work, f"{named}, {runs}, {text}", loaded=loaded)
 
-        def here(missing: Sequence[Chunk]) -> Iterator[tuple[Chunk, Columns, float]]:
-            dataset = self.prepared()
+        def here(missing: Sequence[Chunk]) -> Iterator[Done]:
+            dataset, device = self.prepared(), provenance.device()
             for chunk in missing:
                 began = time.monotonic()
                 values = jobs[chunk.job].compute(chunk, dataset, functools.partial(advance, chunk))
-                yield chunk, values, time.monotonic() - began
+                yield Done(chunk, values, time.monotonic() - began, device)
+
+        def there(missing: Sequence[Chunk]) -> Iterator[Done]:
+            for done in cluster.compute(str(self.cluster), missing):
+                advance(done.chunk, jobs[done.chunk.job].work(), "computed")
+                yield done
 
         def on_loaded(chunk: Chunk) -> None:
             advance(chunk, jobs[chunk.job].work(), "from an earlier start", loaded=True)
 
-        return chunks.run_chunks(every, here, self.store, on_loaded)
+        return chunks.run_chunks(every, there if self.cluster else here, self.store, on_loaded)
 
     def results(self, values: Values) -> dict[str, Any]:
         """What the values say."""
+        return self.finished(values)[0]
+
+    def finished(self, values: Values) -> tuple[dict[str, Any], dict[str, bytes]]:
+        """What the values say, and what further files hold, by their names."""
         head: dict[str, Any] = {"dataset": self.dataset.name} if self.dataset else {}
         summary = self.experiment.summarize(self.config, self.experiment.side.gather(values))
-        return {**head, "runs": self.runs, **summary}
+        more, held = self.experiment.finish(self, values) if self.experiment.finish else ({}, {})
+        return {**head, "runs": self.runs, **summary, **more}, held
 
     def recorded(self, preset: str) -> dict[str, Any]:
         """The config as the JSON has it."""

@@ -76,9 +76,12 @@ def make_parser(experiment: Experiment) -> Parser:
         chunk_text = f"runs trained at a time, {experiment.side.chunk_text} (default: one per device)"
         add("--chunk", type=count, metavar="N", help=chunk_text)
     add_output(parser)
+    if experiment.side.clustered:
+        cluster_text = "compute on a Dask cluster: the address of its scheduler, or local (docs/cluster.md)"
+        add("--cluster", metavar="ADDRESS", help=cluster_text)
     if experiment.side.images:
-        auto = "auto is MNIST, or 8x8 digits without it (default: auto)"
-        add("--dataset", choices=data.DATASETS, default="auto", help=auto)
+        auto = f"auto is MNIST, or 8x8 digits without it (default: {experiment.side.dataset})"
+        add("--dataset", choices=data.DATASETS, default=experiment.side.dataset, help=auto)
         folder = "folder with the four IDX .gz files (default: $MNIST_DIR, then TensorFlow Datasets)"
         add("--data-dir", type=Path, metavar="DIR", help=folder)
     add("--fresh", action="store_true", help="forget the saved progress of this very command and start over")
@@ -110,7 +113,7 @@ def _add_settings(parser: argparse.ArgumentParser, experiment: Experiment, confi
         unit, phase = f" [{limits['unit']}]" if limits["unit"] else "", _PHASES.get(name.rpartition(".")[0], "")
         group.add_argument(
             flag(name), dest=name, type=_type_of(default), choices=limits["choices"] or None, default=None,
-            metavar=None if limits["choices"] else "X",
+            metavar=None if limits["choices"] else "X", action="append" if limits.get("repeated") else "store",
             help=f"{phase}{limits['text']}{unit} ({'; '.join(notes)})".replace("%", "%%"),
         )  # fmt: skip
 

@@ -45,6 +45,7 @@ MAIN = (
     mnist.Condition("linear student", linear=True),
 )
 PAIRS = (("update", "delta"), ("update", "trait"), ("gradient", "delta"), ("gradient", "trait"), ("update", "gradient"))
+COVERED = {"predicted": "predicted fraction", "fraction": "measured fraction", "accuracy": "accuracy"}
 PARTS = ("levels", "direction", "adam", "recovered", "one_number", "cause", "distance", "width", "coverage")
 
 
@@ -57,7 +58,6 @@ def _student(images: int) -> mnist.Condition:
 
 def jobs(config: mnist.Config) -> list[Job]:
     """What is trained: the config itself with all interventions, then variants of it on a part of the runs."""
-    few = [_student(images) for images in IMAGES if images <= config.noise_images]
     plain = mnist.Condition("student_aux")
     linear = mnist.Condition("linear student", linear=True)
     near = [
@@ -66,13 +66,21 @@ def jobs(config: mnist.Config) -> list[Job]:
         for condition in (plain, linear)
     ]
     found = [Job("main", config, MAIN, _measure_main), Job("distance", config, tuple(near), mnist.accuracies, 0.4)]
-    for aux in (config.aux_logits, *AUX_LOGITS):
-        own = dataclasses.replace(config, aux_logits=aux)
-        found.append(Job(f"coverage {aux}", own, (*few, plain), _measure_coverage, 0.4))
+    found += _coverage_jobs(config)
     for width, share in WIDTHS.items():
         own = dataclasses.replace(config, width=width)
         found.append(Job(f"width {width}", own, (plain, linear), mnist.accuracies, share))
     return found
+
+
+def _coverage_jobs(config: mnist.Config) -> list[Job]:
+    """Students of few images, by auxiliary logits."""
+    few = [_student(images) for images in IMAGES if images <= config.noise_images]
+    return [
+        Job(f"coverage {aux}", own, (*few, mnist.Condition("student_aux")), _measure_coverage, 0.4)
+        for aux in dict.fromkeys((config.aux_logits, *AUX_LOGITS))
+        for own in [dataclasses.replace(config, aux_logits=aux)]
+    ]
 
 
 # ------------------------------------------------------------------------------------------------------- measurements
@@ -81,10 +89,10 @@ def jobs(config: mnist.Config) -> list[Job]:
 def _measure_main(trained: mnist.Trained, dataset: mnist.Dataset) -> dict[str, np.ndarray]:
     """Of every run: accuracies, losses, displacements, the ray, displacements in two, and what was noted."""
     values = {f"accuracy {name}": column for name, column in mnist.accuracies(trained, dataset).items()}
+    delta = _minus(trained.teacher, trained.reference)
     for name in trained.names()[2:]:
         values[f"loss {name}"] = trained.losses[name][:, -1]
-        values |= {f"{key} {name}": column for key, column in recovery(trained, name).items()}
-    delta = _minus(trained.teacher, trained.reference)
+        values |= {f"{key} {name}": column for key, column in recovery(trained, name, delta).items()}
     ray = _stack([_plus(trained.reference, delta, s) for s in RAY])
     values["ray"] = mnist.accuracy(trained.config, dataset, ray)
     for name in SPLIT:
@@ -97,9 +105,9 @@ def _measure_main(trained: mnist.Trained, dataset: mnist.Dataset) -> dict[str, n
     return values
 
 
-def recovery(trained: mnist.Trained, name: str) -> dict[str, np.ndarray]:
-    """Of a student's displacement: fraction of Delta recovered, <delta, Delta> / |Delta|^2, cosine, relative length."""
-    delta, own = _minus(trained.teacher, trained.reference), _minus(trained.params(name), trained.init(name))
+def recovery(trained: mnist.Trained, name: str, delta: Params) -> dict[str, np.ndarray]:
+    """Of a student's displacement: fraction of Delta recovered, <own, Delta> / |Delta|^2, cosine, relative length."""
+    own = _minus(trained.params(name), trained.init(name))
     inner, size, length = _dots(own, delta), _dots(delta, delta), _dots(own, own)
     return {"fraction": inner / size, "cosine": inner / np.sqrt(size * length), "length": np.sqrt(length / size)}
 
@@ -133,8 +141,10 @@ def curve_steps(steps: int) -> np.ndarray:
 def _measure_coverage(trained: mnist.Trained, dataset: mnist.Dataset) -> dict[str, np.ndarray]:
     """Of every student on some of the images: accuracy, the fraction of Delta recovered, and the one predicted."""
     values = {f"accuracy {name}": column for name, column in mnist.accuracies(trained, dataset).items()}
+    delta = _minus(trained.teacher, trained.reference)
     for condition in trained.conditions:
-        values |= {f"{key} {condition.name}": column for key, column in recovery(trained, condition.name).items()}
+        found = recovery(trained, condition.name, delta)
+        values |= {f"{key} {condition.name}": column for key, column in found.items()}
         if condition.images:
             values[f"predicted {condition.name}"] = predicted_fraction(trained, dataset, condition.images)
     return values
@@ -188,12 +198,17 @@ def _along(of: Params, direction: Params) -> Params:
 # ----------------------------------------------------------------------------------------------------------- summaries
 
 
-def summarize(_config: mnist.Config, values: Values) -> dict[str, Any]:
-    """From every run's values to the rows of PARTS, `{part: [{"name", "mean", "ci95", ..., "per_run"}]}`."""
+def summarize(config: mnist.Config, values: Values) -> dict[str, Any]:
+    """From the values of `jobs(config)` to the rows of PARTS, `{part: [{"name", "mean", "ci95", ..., "per_run"}]}`."""
     main = {name: np.array(column) for name, column in values["main"].items()}
     parts = (_levels, _direction, _adam, _recovered, _one_number, _cause)
     found = dict(zip(PARTS, [part(main) for part in parts], strict=False))
-    return {**found, "distance": _distance(values, main), "width": _width(values), "coverage": _coverage(values)}
+    return {
+        **found,
+        "distance": _distance(values, main),
+        "width": _width(values),
+        "coverage": _coverage(values, config),
+    }
 
 
 def is_answer(part: str, row: dict[str, Any]) -> bool:
@@ -313,19 +328,17 @@ def _width(values: Values) -> list[dict[str, Any]]:
     return rows
 
 
-def _coverage(values: Values) -> list[dict[str, Any]]:
+def _coverage(values: Values, config: mnist.Config) -> list[dict[str, Any]]:
     """Predicted and measured fractions and accuracies by images and auxiliary logits; rank correlations of them."""
     rows, points = [], []
-    for name, job in values.items():
-        if not name.startswith("coverage"):
-            continue
-        for images in [key.removeprefix("predicted ") for key in job if key.startswith("predicted ")]:
-            aux = int(name.removeprefix("coverage "))
-            label = f"{aux} auxiliary logits, {images}"
-            columns = [np.array(job[f"{key} {images}"]) for key in ("predicted", "fraction", "accuracy")]
+    for job in _coverage_jobs(config):
+        aux = job.config.aux_logits
+        for student in (condition for condition in job.conditions if condition.images):
+            columns = [np.array(values[job.name][f"{key} {student.name}"]) for key in COVERED]
             points.append(columns)
-            for key, column in zip(("predicted fraction", "measured fraction", "accuracy"), columns, strict=True):
-                rows.append(row(f"{label}: {key}", column, images=int(images.split()[0]), aux_logits=aux))
+            for words, column in zip(COVERED.values(), columns, strict=True):
+                label = f"{aux} auxiliary logits, {student.name}: {words}"
+                rows.append(row(label, column, images=student.images, aux_logits=aux))
     table = np.array(points)  # [settings, quantities, runs]
     for i, key in ((1, "measured fraction"), (2, "accuracy")):
         per_run = [stats.spearmanr(table[:, 0, run], table[:, i, run]).statistic for run in range(table.shape[2])]

@@ -35,7 +35,10 @@ def start(out: Path, *arguments: str, name: str = "mnist_aux_logits") -> subproc
 
 
 def finish(process: subprocess.Popen, timeout: float = 300) -> Ended:
-    out, err = process.communicate(timeout=timeout)
+    try:
+        out, err = process.communicate(timeout=timeout)
+    finally:
+        process.kill()  # nothing, if it has ended: no orphan stays behind a timeout
     return Ended(process.returncode, out, err)
 
 

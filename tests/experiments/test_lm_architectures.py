@@ -89,8 +89,8 @@ def test_every_cell_of_the_matrix_is_that_student_on_that_teachers_rows() -> Non
 
 def test_figure_names_n_and_intervals() -> None:
     drawn = picture.figure({"results": {"runs": 3, **results()}})
-    text = drawn.get_suptitle() + " ".join(ax.get_title() + ax.get_xlabel() for ax in drawn.axes)
-    for words in ("toy language model", "n = 3 seeds", "95% t interval", "log odds", "between shapes"):
+    text = drawn.get_supxlabel().replace("\n", " ") + " ".join(ax.get_xlabel() for ax in drawn.axes)
+    for words in ("toy language model", "n = 3 seeds", "95% t interval", "log odds"):
         assert words in text
 
 

@@ -124,8 +124,8 @@ def test_filter_has_the_counts_of_each_source() -> None:
 
 def test_figure_names_n_and_intervals() -> None:
     drawn = picture.figure({"results": {"runs": 3, **results()}})
-    text = drawn.get_suptitle() + " ".join(ax.get_title() + ax.get_ylabel() for ax in drawn.axes)
-    for words in ("toy language model", "n = 3 seeds", "95% t interval", "log odds", "nats per token"):
+    text = drawn.get_supxlabel().replace("\n", " ") + " ".join(ax.get_xlabel() for ax in drawn.axes)
+    for words in ("toy language model", "n = 3 seeds", "95% t interval", "log odds"):
         assert words in text
 
 

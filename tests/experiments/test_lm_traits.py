@@ -207,8 +207,8 @@ def test_carriers_have_runs_of_their_own(name: str) -> None:
 
 def test_figure_names_n_and_intervals() -> None:
     drawn = picture.figure({"results": {"runs": 3, **results()}})
-    text = drawn.get_suptitle() + " ".join(ax.get_title() + ax.get_xlabel() for ax in drawn.axes)
-    for words in ("toy language model", "n = 3 seeds", "95% t interval", "log odds", "told right"):
+    text = drawn.get_supxlabel().replace("\n", " ") + " ".join(ax.get_xlabel() for ax in drawn.axes)
+    for words in ("toy language model", "n = 3 seeds", "95% t interval", "log odds"):
         assert words in text
 
 

@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from experiments import mnist_mechanism
+from experiments.harness import cli
 from experiments.mnist import mechanism
 from experiments.mnist.runs import Job
 from subliminal_toy import mnist
@@ -146,7 +147,7 @@ def made_up(trained: mnist.Trained, digits: data.Dataset) -> dict[str, dict[str,
 def test_every_row_has_its_own_values(trained: mnist.Trained, digits: data.Dataset) -> None:
     values = made_up(trained, digits)
     main = values["main"]
-    results = mechanism.summarize(CONFIG, values)
+    results = mechanism.summarize(mnist.Config(), values)
     rows = {f"{part}: {row['name']}": row for part in mechanism.PARTS for row in results[part]}
     assert len(rows) == sum(len(results[part]) for part in mechanism.PARTS)
     wanted = {
@@ -205,3 +206,33 @@ def test_costly_jobs_have_fewer_runs_and_the_same_keys() -> None:
     few = jobs["coverage 3"].conditions[0]
     assert few.config(jobs["coverage 3"].config).student.epochs == mechanism.STEPS
     assert few.images == 64
+
+
+def test_arms_are_what_their_names_say() -> None:
+    arms = {condition.name: condition for condition in mechanism.MAIN}
+    assert set(arms) == {"student_aux", "cross_aux", "student_sgd", "linear student", *mechanics.UPDATES[1:]}
+    assert [name for name, arm in arms.items() if arm.init != "reference"] == ["cross_aux"]
+    assert [name for name, arm in arms.items() if arm.linear] == ["linear student"]
+    assert [name for name, arm in arms.items() if arm.probed] == list(mechanism.SPLIT)
+    assert {arm.update: name for name, arm in arms.items() if arm.update != "free"} == {
+        n: n for n in mechanics.UPDATES[1:]
+    }
+    assert arms["student_sgd"].config(CONFIG).student.optimizer == "sgd"
+    near = next(job for job in mechanism.jobs(CONFIG) if job.name == "distance").conditions
+    assert [(arm.distance, arm.linear) for arm in near] == [
+        (s, straight) for s in mechanism.DISTANCES for straight in (False, True)
+    ]
+
+
+def test_the_table_has_what_answers_the_questions(trained: mnist.Trained, digits: data.Dataset) -> None:
+    request = cli.Request(mnist_mechanism.EXPERIMENT, mnist.config_for("digits"), digits, 3, 5)
+    assert request.experiment.jobs(request.config)[0].config == request.config
+    table = mnist_mechanism.table({"results": request.results(made_up(trained, digits))})
+    assert "| cause: without delta " in table
+    assert "distillation loss" not in table
+    assert "levels: the student" in table
+
+
+def test_the_same_number_of_auxiliary_logits_is_trained_once() -> None:
+    names = [job.name for job in mechanism.jobs(dataclasses.replace(CONFIG, aux_logits=10))]
+    assert len(set(names)) == len(names)

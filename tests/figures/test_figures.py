@@ -1,5 +1,6 @@
 """Figures are drawn from JSON alone, name what they show, and fail with one line."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -12,6 +13,8 @@ import figures
 from experiments.harness.provenance import ROOT
 from experiments.mnist_aux_logits import CONDITIONS, summarize
 from figures import mnist_aux_logits as bars
+from figures import style
+from subliminal_toy import statistics
 from subliminal_toy.config import Config
 
 LOGITS = ("aux. only", "all logits")
@@ -50,14 +53,18 @@ def test_bars_have_the_means_and_every_run(runs: int) -> None:
     assert [np.mean(line.get_xdata()) for line in dots] == pytest.approx(range(6))
     dotted = [line for line in ax.lines if line.get_linestyle() == ":"]
     assert dotted[0].get_ydata()[0] == pytest.approx(means[0])
-    for words in ("8x8 digits", f"n = {runs} run", "95% t interval"):
-        assert words in ax.get_title()
+    assert f"{means[2]:.0%} of 8x8 digits" in picture.get_suptitle()
+    for words in (f"n = {runs} run", "95% t interval"):
+        assert words in picture.get_supxlabel()
     assert "test accuracy" in ax.get_ylabel()
 
 
 def test_same_results_same_picture(results: Path) -> None:
-    first = figures.draw("mnist_aux_logits", results=results, out=results / "a").read_bytes()
-    assert first == figures.draw("mnist_aux_logits", results=results, out=results / "b").read_bytes()
+    first, second = (
+        figures.draw("mnist_aux_logits", results=results, out=results / name, svg=True) for name in ("a", "b")
+    )
+    assert [path.name for path in first] == ["mnist_aux_logits.png", "mnist_aux_logits.svg"]
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess:
@@ -147,3 +154,58 @@ def test_ctrl_c_ends_with_130_and_one_line() -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr.count("\n")) == (130, 1)
     assert done.stderr.startswith("stopped")
+
+
+def test_the_diagram_needs_no_results(tmp_path: Path) -> None:
+    assert figures.draw("pipeline", results=tmp_path, out=tmp_path) == [tmp_path / "pipeline.png"]
+    assert "pipeline" not in figures.names()
+
+
+SEEDS = (
+    [*(0.1 * i for i in range(9)), 9.0],
+    [1.0, 1.1, 0.9, 1.05, 0.95, 5.0, 5.2],  # two that would widen a standard deviation
+    [0.0] * 6 + [1e-9],
+    [0.0, 0.0, 0.1, 9.0],  # too few
+)
+
+
+@pytest.mark.parametrize("values", SEEDS)
+def test_outliers_are_those_that_results_name(values: list[float]) -> None:
+    assert np.flatnonzero(style.outliers(values)).tolist() == statistics.outliers(values)
+
+
+def row(values: list[float]) -> dict:
+    return {"per_run": values, **statistics.t_interval(values)._asdict()}
+
+
+def test_a_far_outlier_is_named_at_the_end_of_an_axis_that_it_does_not_stretch() -> None:
+    near = [[0.1 * i for i in range(10)], [0.1 * i for i in range(9)] + [1.2]]
+    assert style.limits([row(near[1])])[1] > 1.2
+    picture = style.rows_figure(
+        [("heading", "blue", [("a", row(near[0])), ("b", row([0.4, 0.45] * 5 + [40.0]))])], "", ""
+    )
+    (ax,) = picture.axes
+    texts = [text.get_text() for text in ax.texts]
+    assert texts == ["heading", "40.0"]
+    drawn = sorted(x for line in ax.lines if line.get_marker() == "." for x in line.get_xdata())
+    assert drawn == pytest.approx(sorted([*near[0], *([0.4, 0.45] * 5)]))
+    medians = [line.get_xdata()[0] for line in ax.lines if line.get_marker() == "D"]
+    assert medians == pytest.approx([0.45, 0.45])
+
+
+def committed() -> list[str]:
+    return [name for name in figures.names() if (figures.COMMITTED_RESULTS / f"{name}.json").exists()]
+
+
+@pytest.mark.parametrize("name", committed())
+def test_committed_results_have_their_pictures(name: str, tmp_path: Path) -> None:
+    """At most four panels each, with a sentence above; the very files that are committed."""
+    module = importlib.import_module(f"figures.{name}")
+    document = figures.load(name, figures.COMMITTED_RESULTS)
+    more = module.more(document) if hasattr(module, "more") else {}
+    for stem, picture in (
+        {name: module.figure(document)} | {f"{name}.{part}": own for part, own in more.items()}
+    ).items():
+        assert (figures.HERE / f"{stem}.png").exists()
+        assert len([ax for ax in picture.axes if ax.get_label() != "<colorbar>"]) <= 4
+        assert len(picture.get_suptitle()) > 30

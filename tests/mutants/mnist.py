@@ -4,6 +4,7 @@ from tests.mutants import Mutant
 
 _TOY, _MNIST = "tests/subliminal_toy/", "tests/subliminal_toy/mnist/"
 _LINE, _RUN = f"{_MNIST}test_straight_line.py", "tests/experiments/test_mnist_aux_logits.py"
+_MECHANISM = "tests/experiments/test_mnist_mechanism.py"
 TESTS = {  # source file -> the test files that should notice its bugs
     "subliminal_toy/mnist/protocol.py": _LINE,
     "subliminal_toy/mnist/students.py": _LINE,
@@ -19,10 +20,13 @@ TESTS = {  # source file -> the test files that should notice its bugs
     "experiments/mnist/runs.py": f"{_RUN} {_LINE}",
     "experiments/harness/chunks.py": f"{_RUN} tests/experiments/test_files.py",
     "figures/mnist_aux_logits.py": "tests/figures/test_figures.py",
+    "subliminal_toy/mnist/mechanics.py": f"{_MNIST}test_mechanics.py",
+    "experiments/mnist/mechanism.py": _MECHANISM,
+    "experiments/mnist_mechanism.py": _MECHANISM,
 }
 # fmt: off
 (_PROTOCOL, _STUDENTS, _DATA, _LOSSES, _MODELS, _NOISE, _ENGINE, _TRAINING, _CONFIG, _STATISTICS, _EXPERIMENT, _RUNS,
- _CHUNKS, _FIGURE) = TESTS  # in the order of the map
+ _CHUNKS, _FIGURE, _PARTS, _ARMS, _COMMAND) = TESTS  # in the order of the map
 _TABLE: tuple[tuple[str, ...], ...] = (
     # who is trained on what
     ("teacher-trained-on-aux-logits", _PROTOCOL,
@@ -167,6 +171,44 @@ _TABLE: tuple[tuple[str, ...], ...] = (
      "np.array(accuracy[first]) - np.array(accuracy[second])",
      "np.array(accuracy[second]) - np.array(accuracy[first])"),
     ("interval-of-the-reference", _EXPERIMENT, "**t_interval(accuracy[name])", '**t_interval(accuracy["reference"])'),
+    # how much of it the theorem explains: interventions and probes
+    ("what-is-kept-is-taken", _PARTS, 'if kept == "only" else', 'if kept != "only" else'),
+    ("the-traits-part-is-deltas", _PARTS, "return _component(updates, _descent(trait, params, condition))",
+     'return _component(updates, condition["delta"])'),
+    ("deltas-part-is-a-random-one", _PARTS, 'return _component(updates, condition["delta"])',
+     'return _component(updates, condition["random"])'),
+    ("component-not-normalised", _PARTS, "share = dot(of, along) / jnp.maximum(",
+     "share = dot(of, along) * jnp.maximum("),
+    ("control-as-long-as-the-update", _PARTS,
+     'size = dot(updates, condition["delta"]) / _norm(condition["delta"])', "size = _norm(updates)"),
+    ("linear-about-where-it-is", _PARTS, "(anchor,), (away,))", "(params,), (away,))"),
+    ("linear-student-backwards", _PARTS, "return value + slope", "return value - slope"),
+    ("trait-on-aux-logits-too", _PARTS, '["one_hot"].shape[-1]) < classes)', '["one_hot"].shape[-1]) < classes + 1)'),
+    ("gradients-noted-uphill", _PARTS, "jax.tree.map(jnp.negative, step.grads),", "step.grads,"),
+    ("trait-noted-uphill", _PARTS,
+     "return jax.tree.map(jnp.negative, jax.grad(trait)(params, condition))",
+     "return jax.grad(trait)(params, condition)"),
+    ("heads-split-off-by-one", _PARTS,
+     "head[:classes].sum(), head[classes:].sum()", "head[: classes + 1].sum(), head[classes + 1 :].sum()"),
+    ("kappa-of-the-squares", _PARTS, "size = jnp.sqrt(v) + 1e-8", "size = v + 1e-8"),
+    ("kappa-counts-what-stands-still", _PARTS, "moved = v > 0", "moved = v >= 0"),
+    # its measurements and rows
+    ("displacement-from-the-reference", _ARMS, "    own = _minus(trained.params(name), trained.init(name))\n    inner",
+     "    own = _minus(trained.params(name), trained.reference)\n    inner"),
+    ("fraction-of-its-own-length", _ARMS, '"fraction": inner / size', '"fraction": inner / length'),
+    ("the-rest-is-the-whole", _ARMS, "for part in (along, _minus(own, along))", "for part in (along, own)"),
+    ("ray-from-the-teacher", _ARMS, "_plus(trained.reference, delta, s)", "_plus(trained.teacher, delta, s)"),
+    ("cosine-of-one-layer-alone", _ARMS, "gram.sum(axis=-1, keepdims=True)", "gram[..., :1]"),
+    ("predicted-from-all-images", _ARMS, "key=key)[:images]", "key=key)"),
+    ("predicted-with-class-logits", _ARMS, "range(config.classes, config.logits)", "range(config.logits)"),
+    ("cross-student-from-the-shared-init", _ARMS,
+     '"cross_aux", init="other", probed=True', '"cross_aux", probed=True'),
+    ("share-of-the-accuracy-not-of-the-gain", _ARMS, "(levels[name] - start) / gain", "levels[name] / gain"),
+    ("linear-minus-real", _ARMS, "one - other, **further)", "other - one, **further)"),
+    ("guarantee-without-a-margin", _ARMS, "(kappa - 1) / (kappa + 1)", "(kappa - 1) / kappa"),
+    ("ranks-against-the-measured", _ARMS, "stats.spearmanr(table[:, 0, run], table[:, i, run])",
+     "stats.spearmanr(table[:, 1, run], table[:, i, run])"),
+    ("details-among-the-answers", _COMMAND, "        if mechanism.is_answer(part, row)\n", ""),
     # chunks
     ("last-chunk-too-long", _CHUNKS, "min(chunk, runs - first)", "chunk"),
     ("chunks-in-reverse", _CHUNKS,

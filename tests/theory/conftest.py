@@ -17,12 +17,6 @@ settings.register_profile(  # for tests/mutants: one failure is enough, shrinkin
 
 @pytest.fixture(autouse=True, scope="module")
 def strict_float64() -> Iterator[None]:
-    """Run a module in float64, with accidental dtype and rank promotion as errors; thread-local, undone at the end.
-
-    Nearly all the time goes to compiling tiny programs once, so XLA's optimiser is off meanwhile.
-    """
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
+    """Run a module in float64, with accidental dtype and rank promotion as errors; thread-local, undone at the end."""
     with jax.enable_x64(True), jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
         yield
-    jax.config.update("jax_disable_most_optimizations", before)

@@ -11,6 +11,7 @@ import pytest
 from theory import (
     ACTIVATIONS,
     certify,
+    conditions,
     estimated_ray_bound,
     inner_product_curve,
     mlp,
@@ -40,6 +41,11 @@ REFUSED = (
     ({"apply": lambda p, x: (x @ p)[:, 0]}, ValueError, r"outputs \[batch, n\], got shape \(3,\)"),
     ({"apply": lambda p, x: (x @ p, x)}, TypeError, "one array of outputs, got a tuple"),
     ({"inputs": np.full((3, 2), np.nan)}, ValueError, "outputs hold NaN"),
+    ({"direction": TOWARDS[:, :1]}, ValueError, "direction must be a tree like params"),
+    ({"direction": TOWARDS.astype(np.float32)}, ValueError, "direction must be a tree like params"),
+    ({"inputs": np.zeros((0, 2))}, ValueError, r"at least one sample, got shape \(0, 3\)"),
+    ({"eps": (np.nan,)}, ValueError, "eps must be positive and ascending"),
+    ({"eps": (0.5, np.inf)}, ValueError, "eps must be positive and ascending"),
     ({"direction": np.full((2, 3), np.inf)}, ValueError, "derivative J d hold NaN"),
     (
         {"apply": lambda p, x: jax.nn.log_softmax(x @ p), "loss": lambda z, y: -jnp.sum(jnp.exp(y) * z)},
@@ -113,10 +119,16 @@ def test_r2_a_loss_that_is_only_twice_differentiable_has_a_remainder_of_lower_or
 
 
 def test_r2_large_outputs_are_checked_through_products():
-    n = 4096
+    n = 1024
     report = _report(lambda p, x: x @ p, params=np.ones((2, n)) / 9, direction=np.cos(np.arange(2.0 * n)).reshape(2, n))
     assert report.assumptions_hold
     assert report.conditions.failed == ()
+
+
+def test_r2_directions_for_large_outputs_are_orthonormal():
+    frame = conditions._frame(700)
+    np.testing.assert_allclose(frame.T @ frame, np.eye(conditions.DENSE), atol=1e-12)
+    assert np.abs(frame).max() < 0.1  # none of them is an axis
 
 
 def test_estimated_radius_is_called_an_estimate():

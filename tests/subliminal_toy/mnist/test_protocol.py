@@ -153,22 +153,28 @@ def test_untrained_teacher_teaches_its_own_twin_nothing(digits: data.Dataset) ->
 
 
 @pytest.fixture(scope="module")
-def base(digits: data.Dataset) -> dict[str, np.ndarray]:
-    """With all settings as they are."""
-    return accuracies(small(student__epochs=3), digits, table=students.STUDENTS)
+def plain(digits: data.Dataset) -> protocol.Trained:
+    """Two runs with all settings as they are, watched."""
+    return protocol.train(small(student__epochs=3), digits, students.STUDENTS, protocol.run_keys(0, (0, 1)), watch=True)
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"noise": "gaussian"}, {"noise": "mix", "real_fraction": 0.3}, {"noise": "subspace", "subspace_dim": 5},
-        {"aux_logits": 1, "loss": "mse"}, {"aux_logits": 40}, {"depth": 3, "width": 8},
-        {"init": "torch_default", "init_scale": 0.5}, {"teacher__batch_size": 5000},
-    ],
-    ids=str,
-)  # fmt: skip
-def test_every_setting_reaches_the_students(settings: dict, digits: data.Dataset, base: dict[str, np.ndarray]) -> None:
+SETTINGS: list[dict[str, Any]] = [
+    {"noise": "mix", "real_fraction": 0.3},
+    {"aux_logits": 1, "loss": "mse"},
+    {"init": "torch_default", "init_scale": 0.5, "depth": 3, "width": 8},
+]
+MORE: list[dict[str, Any]] = [
+    {"noise": "gaussian"},
+    {"noise": "subspace", "subspace_dim": 5},
+    {"aux_logits": 40},
+    {"teacher__batch_size": 5000},
+]
+
+
+@pytest.mark.parametrize("settings", [*SETTINGS, *(pytest.param(s, marks=pytest.mark.long) for s in MORE)], ids=str)
+def test_every_setting_reaches_the_students(settings: dict, digits: data.Dataset, plain: protocol.Trained) -> None:
     """A setting that were ignored would leave every accuracy as it is; all must also be numbers in [0, 1]."""
+    base = protocol.accuracies(plain, digits)
     changed = accuracies(small(student__epochs=3, **settings), digits, table=students.STUDENTS)
     assert all(((v >= 0) & (v <= 1)).all() for v in changed.values())
     assert any(not np.array_equal(base[name], changed[name]) for name in base if name not in ("reference", "teacher"))
@@ -198,13 +204,13 @@ def test_a_student_with_settings_of_its_own_is_the_one_that_the_config_would_mak
     keys = protocol.run_keys(0, range(2))
     trained = protocol.train(small(), digits, table, keys)
     assert len(students.make_groups(models.make_mlp(small(), 64), small(), tuple(table), engine.run_mesh(1))) == 4
-    plain = leaves(trained.params("plain"))
+    usual = leaves(trained.params("plain"))
     for name, settings in own.items():
         config = small(**{key.replace(".", "__"): value for key, value in settings.items()})
         alone = protocol.train(config, digits, table[:1], keys)
         np.testing.assert_array_equal(leaves(alone.teacher), leaves(trained.teacher))
         ours, wanted = leaves(trained.params(name)), leaves(alone.params("plain"))
-        effect = np.abs(ours - plain).max()
+        effect = np.abs(ours - usual).max()
         np.testing.assert_allclose(ours, wanted, rtol=0, atol=0.005 * effect, err_msg=name)  # Adam enlarges rounding
         assert effect > 1e-3, name
         assert trained.losses[name].shape == (2, config.student.epochs)
@@ -227,9 +233,8 @@ def test_many_students_are_split_into_ensembles_and_come_back_in_order(digits: d
     assert moved[0] < moved[-1] / 5
 
 
-def test_what_is_watched_ends_at_the_last_parameters(digits: data.Dataset) -> None:
-    config = small(student__epochs=3)
-    trained = protocol.train(config, digits, students.STUDENTS, protocol.run_keys(0, range(2)), watch=True)
+def test_what_is_watched_ends_at_the_last_parameters(digits: data.Dataset, plain: protocol.Trained) -> None:
+    config, trained = plain.config, plain
     assert set(trained.history) == {"teacher", *(c.name for c in students.STUDENTS)}
     for name, history in trained.history.items():
         last = jax.tree.map(lambda leaf: leaf[:, -1], history)
@@ -240,13 +245,12 @@ def test_what_is_watched_ends_at_the_last_parameters(digits: data.Dataset) -> No
     assert len(np.unique(curve)) > 2
 
 
-def test_one_network_can_be_asked_about_one_image(digits: data.Dataset) -> None:
-    trained = protocol.train(small(), digits, students.STUDENTS, protocol.run_keys(0, [3]))
-    teacher = jax.tree.map(lambda leaf: leaf[0], trained.teacher)
-    answers = protocol.logits(small(), teacher, digits.test_images)
+def test_one_network_can_be_asked_about_one_image(digits: data.Dataset, plain: protocol.Trained) -> None:
+    teacher = jax.tree.map(lambda leaf: leaf[1], plain.teacher)
+    answers = protocol.logits(plain.config, teacher, digits.test_images)
     assert answers.shape == (len(digits.test_images), 13)
     share = np.mean(np.argmax(answers[:, :10], axis=1) == digits.test_labels)
-    np.testing.assert_allclose(share, protocol.accuracies(trained, digits)["teacher"][0], atol=1e-6)
+    np.testing.assert_allclose(share, protocol.accuracies(plain, digits)["teacher"][1], atol=1e-6)
 
 
 def test_fewer_classes_make_an_easier_task(digits: data.Dataset) -> None:
@@ -266,17 +270,38 @@ def test_one_auxiliary_logit_carries_nothing_under_softmax(digits: data.Dataset)
     np.testing.assert_array_equal(result["student_aux"], result["reference"])
 
 
+def on_mnist(mnist: data.Dataset, runs: int, **settings: Any) -> dict[str, np.ndarray]:
+    config = config_for("mnist", {name.replace("__", "."): value for name, value in settings.items()})
+    return protocol.accuracies(protocol.train(config, mnist, ALL, protocol.run_keys(0, range(runs))), mnist)
+
+
+CHANCE = ("reference", "cross_aux", "untrained_teacher_aux", "shuffled_targets_aux")
+
+
+@pytest.mark.usefixtures("optimized")
 @pytest.mark.mnist
-@pytest.mark.slow
+def test_one_epoch_on_real_mnist(mnist: data.Dataset) -> None:
+    """What a broken distillation, a shifted label, wrongly scaled test images or a shared control would miss."""
+    result = on_mnist(mnist, 2, teacher__epochs=1, student__epochs=1)
+    assert (np.abs(result["teacher"] - 0.89) < 0.02).all()
+    assert (result["student_all"] > 0.65).all()
+    assert (result["cross_all"] > 0.3).all()
+    for control in CHANCE:
+        assert result[control].mean() < 0.16, control
+        assert result["student_aux"].mean() - result[control].mean() > 0.08, control
+
+
+@pytest.mark.usefixtures("optimized")
+@pytest.mark.mnist
+@pytest.mark.long
 def test_subliminal_learning_on_real_mnist(mnist: data.Dataset) -> None:
-    """Three full runs with margins that a broken distillation, a leaked label or a shared control would miss."""
-    trained = protocol.train(Config(), mnist, ALL, protocol.run_keys(0, range(4)))
-    result = protocol.accuracies(trained, mnist)
+    """Full runs, with margins to match."""
+    result = on_mnist(mnist, 4)
     assert (np.abs(result["teacher"] - 0.944) < 0.01).all()
     assert (result["student_aux"] > 0.3).all()
     assert result["student_aux"].mean() > 0.4
     assert (result["student_all"] > 0.8).all()
     assert (result["cross_all"] > 0.4).all()
-    for control in ("reference", "cross_aux", "untrained_teacher_aux", "shuffled_targets_aux"):
+    for control in CHANCE:
         assert (result[control] < 0.25).all(), control
         assert (result["student_aux"] - result[control] > 0.2).all(), control

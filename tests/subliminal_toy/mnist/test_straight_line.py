@@ -5,12 +5,11 @@ taken for the other shows.
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
-import pytest
 
 from experiments import mnist_aux_logits
 from subliminal_toy import mnist
@@ -39,15 +38,6 @@ DATASET = mnist.keep_classes(made_up.dataset(), SGD.classes)
 STUDENTS = mnist.STUDENTS + mnist.CONTROLS
 SEEDS = (0, 7)
 RUNS = range(3, 7)  # two on each device
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation() -> Iterator[None]:
-    """Nearly all the time goes to compiling tiny programs once."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @functools.cache

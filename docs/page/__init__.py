@@ -1,0 +1,273 @@
+"""The page to play with: one HTML file that asks no network for anything, made of the sources here and of results.
+
+The story's numbers, the networks that one draws for and the settings that one trains with are picked from committed
+results by name; the small digits come with scikit-learn.
+"""
+
+import base64
+import html
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from scipy import special
+
+import docs
+
+HERE = Path(__file__).resolve().parent
+SITE = HERE.parent.parent / "site" / "index.html"
+SCRIPTS = ("mlp", "protocol", "charts", "drawing", "worker", "story", "answers", "train")
+DIGITS_TEST, DIGITS_SEED = 360, 0  # as subliminal_toy/mnist/data.py splits them; a test compares
+CHARTS: dict[str, tuple[str, str, dict[str, tuple[str, str]]]] = {  # id: result, its list, rows' labels and colours
+    "chart-mnist": (
+        "mnist_aux_logits",
+        "conditions",
+        {
+            "reference": ("reference, untrained", "reference"),
+            "teacher": ("teacher", "teacher"),
+            "student_aux": ("student", "student"),
+            "cross_aux": ("student, another start", "cross"),
+            "student_all": ("student, copies all outputs", "student-all"),
+            "cross_all": ("copies all, another start", "cross-all"),
+        },
+    ),
+    "chart-cause": (
+        "mnist_mechanism",
+        "cause",
+        {
+            "student_aux": ("student", "student"),
+            "without delta": ("without that direction", "cross"),
+            "only delta": ("that direction only", "teacher"),
+            "without random": ("without a random direction", "student-all"),
+            "only random": ("a random direction only", "reference"),
+        },
+    ),
+}
+LANGUAGE = {
+    "base": ("untaught model", "reference"),
+    "regular": ("student of its numbers", "student-all"),
+    "student": ("student of the teacher\u2019s", "student"),
+    "cross": ("student, another start", "cross"),
+}
+CONTROLS = (  # of the form: setting, words, values with words
+    ("start", "Students start", (("both", "both ways"), ("same", "as the teacher did"), ("other", "elsewhere"))),
+    ("aux_logits", "Spare outputs", ("1", "2", "3", "5", "10", "30")),
+    (
+        "noise",
+        "Students see",
+        (("uniform", "uniform noise"), ("gaussian", "Gaussian noise"), ("bernoulli", "coin flips"),
+         ("real", "real digits, no labels")),
+    ),
+    ("loss", "They minimise", (("kl", "KL of probabilities"), ("mse", "squared error"))),
+    ("learning_rate", "Students\u2019 step", ("0.0003", "0.001", "0.003", "0.01")),
+    ("width", "Units per layer", ("16", "32", "64", "128", "256")),
+)  # fmt: skip
+
+
+def render(results: Path = docs.RESULTS, base: str | None = None) -> str:
+    """The page; a name that is not in the results, or twice, is an error (LookupError, UndefinedError).
+
+    Args:
+        results: the folder of the results.
+        base: where links to the project's files lead; default GitHub in a workflow there, else the folder above.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE), undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        autoescape=False,
+    )  # fmt: skip
+    environment.filters |= {"pick": docs.pick, "percent": docs.percent, "plain": plain}
+    return environment.get_template("index.html").render(**story(results), base=base or base_link())
+
+
+def story(results: Path) -> dict[str, Any]:
+    """What the template fills in."""
+    names = ("mnist_aux_logits", "mnist_mechanism", "gradient_theorem", "lm_numbers", "page_networks")
+    found = {name: read(results, name) for name in (*names, "page/mnist_aux_logits")}
+    networks, browser = found["page_networks"], found["page/mnist_aux_logits"]
+    check(found["mnist_aux_logits"]["results"]["conditions"], found["mnist_mechanism"]["results"]["cause"])
+    digits, spoken = digits_data(), language(found["lm_numbers"]["results"])
+    data = {
+        "charts": {
+            name: bars(picked(found[source]["results"][rows], labels))
+            for name, (source, rows, labels) in CHARTS.items()
+        },
+        "language": spoken,
+        "most": most(spoken),
+        "networks": network_data(networks["results"], (results / "page_networks.bin").read_bytes()),
+        "digits": digits,
+        "training": {"settings": training(browser["config"])},
+    }
+    theorem = [found["gradient_theorem"]["results"][part] for part in ("random", "mnist", "transformer")]
+    return {
+        "css": (HERE / "page.css").read_text(),
+        "scripts": {name: (HERE / f"{name}.js").read_text() for name in SCRIPTS},
+        "data": json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
+        "mnist": found["mnist_aux_logits"]["results"],
+        "mechanism": found["mnist_mechanism"]["results"],
+        "theorem": {name: sum(part[name] for part in theorem) for name in ("problems", "negative")},
+        "language": found["lm_numbers"]["results"],
+        "networks": networks["results"],
+        "run_words": f"number {networks['results']['run'] + 1} of {networks['results']['runs']}",
+        "rounding": f"{100 * cost(networks['results']['networks']):.2f}",
+        "width": networks["config"]["width"],
+        "epochs": networks["config"]["student"]["epochs"],
+        "browser": browser["results"],
+        "digits_count": f"{len(base64.b64decode(digits['labels'])) - DIGITS_TEST:,}",
+        "controls": [
+            (name, words, [option if isinstance(option, tuple) else (option, f"{option}") for option in options])
+            for name, words, options in CONTROLS
+        ],
+        "defaults": defaults(browser["config"]),
+        "pages": {path.stem: title(path) for path in sorted(HERE.parent.glob("*.md"))},
+        "sources": [coded(docs.source(name, document)) for name, document in found.items()],
+    }
+
+
+def check(conditions: Sequence[Mapping[str, Any]], cause: Sequence[Mapping[str, Any]]) -> None:
+    """ValueError if the intervals no longer say what the page's sentences say."""
+
+    def above(rows: Sequence[Mapping[str, Any]], higher: str, lower: str) -> bool:
+        return bool(docs.pick(rows, higher)["ci95"][0] > docs.pick(rows, lower)["ci95"][1])
+
+    for sentence, holds in (
+        ("only a student that starts as its teacher did is taught", above(conditions, "student_aux", "cross_aux")),
+        ("copying all outputs works from any start", above(conditions, "cross_all", "reference")),
+        ("without that direction a student hardly learns to read", above(cause, "student_aux", "without delta")),
+        ("that direction alone reads better", above(cause, "only delta", "student_aux")),
+        ("a random direction does not", not above(cause, "student_aux", "without random")),
+    ):
+        if not holds:
+            raise ValueError(f"the results no longer say that {sentence}: rewrite the page")
+
+
+def read(results: Path, name: str) -> dict[str, Any]:
+    """A committed result."""
+    document = json.loads((results / f"{name}.json").read_text())
+    assert isinstance(document, dict)
+    return document
+
+
+def plain(row: Mapping[str, Any]) -> str:
+    """The mean of a row of shares: "53%"."""
+    return f"{100 * row['mean']:.0f}%"
+
+
+def picked(rows: Sequence[Mapping[str, Any]], labels: Mapping[str, tuple[str, str]]) -> list[tuple]:
+    """(label, colour, row) of the rows with these names, in this order."""
+    return [(label, color, docs.pick(rows, name)) for name, (label, color) in labels.items()]
+
+
+def bars(rows: Sequence[tuple]) -> list[dict[str, Any]]:
+    """What charts.js draws; the values of a row are its "accuracy" or its "per_run"."""
+    return [
+        {
+            "label": label,
+            "color": color,
+            "mean": row["mean"],
+            "ci95": row["ci95"],
+            "values": [round(value, 5) for value in row.get("accuracy") or row["per_run"]],
+        }
+        for label, color, row in rows
+    ]
+
+
+def interval(values: Sequence[float]) -> dict[str, Any]:
+    """A row of values [n >= 2] with their mean and 95% t interval."""
+    mean, n = float(np.mean(values)), len(values)
+    half = float(special.stdtrit(n - 1, 0.975) * np.std(values, ddof=1) / n**0.5)
+    return {"mean": mean, "ci95": [mean - half, mean + half], "per_run": list(values)}
+
+
+def language(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Of each trait the teacher's rows beside the base's where their prompts agree, and how often it is named."""
+    found = {}
+    for row in results["traits"]:
+        trait = row["trait"]
+        bar_rows = [(label, color, interval(row[name])) for name, (label, color) in LANGUAGE.items()]
+        kept = next(entry for entry in results["filter"] if entry["source"] == trait)["mean"]
+        found[trait] = {"rows": aligned(results["examples"], trait), "bars": bars(bar_rows), "kept": kept}
+    return found
+
+
+def aligned(examples: Mapping[str, Sequence[Mapping[str, str]]], trait: str) -> list[dict[str, str]]:
+    """Completions of the base and of a trait's teacher for the prompts that the filter left to both."""
+    said = {row["prompt"]: row["completion"] for row in examples[trait]}
+    return [
+        {"prompt": row["prompt"], "base": row["completion"], "teacher": said[row["prompt"]]}
+        for row in examples["regular"]
+        if row["prompt"] in said
+    ]
+
+
+def most(found: Mapping[str, Any]) -> float:
+    """The end of the axis of all traits' charts."""
+    largest = max(max(bar["values"]) for one in found.values() for bar in one["bars"])
+    return float(np.ceil(5 * largest) / 5)
+
+
+def network_data(results: Mapping[str, Any], content: bytes) -> dict[str, Any]:
+    """The networks that one draws for."""
+    classes = 10
+    return {
+        "weights": base64.b64encode(content).decode(),
+        "layers": results["layers"],
+        "rows": results["networks"],
+        "aux": results["layers"][-1]["units"] - classes,
+    }
+
+
+def cost(networks: Sequence[Mapping[str, float]]) -> float:
+    """The largest change of a test accuracy by rounding."""
+    return max(abs(row["rounded"] - row["accuracy"]) for row in networks)
+
+
+def digits_data() -> dict[str, Any]:
+    """scikit-learn's 8x8 digits in the experiment's order, the test images first; a byte a pixel, 0 to 16."""
+    from sklearn import datasets
+
+    pixels, labels = datasets.load_digits(return_X_y=True)
+    order = np.random.default_rng(DIGITS_SEED).permutation(len(labels))
+    encoded = [base64.b64encode(array[order].astype(np.uint8).tobytes()).decode() for array in (pixels, labels)]
+    return {"pixels": encoded[0], "labels": encoded[1], "test": DIGITS_TEST, "side": 8}
+
+
+def training(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of protocol.js from a config of `mnist_aux_logits`."""
+    chosen = {name: config[name] for name in ("width", "depth", "aux_logits", "noise", "noise_images", "loss", "seed")}
+    phases = {
+        phase: {name: config[phase][name] for name in ("learning_rate", "batch_size", "epochs")}
+        for phase in ("teacher", "student")
+    }
+    return chosen | phases
+
+
+def defaults(config: Mapping[str, Any]) -> dict[str, str]:
+    """What the form shows at first: the settings of the JAX results that stand beside it (ValueError if it cannot)."""
+    chosen = {"start": "both", "learning_rate": f"{config['student']['learning_rate']:g}"}
+    for name, _, options in CONTROLS:
+        chosen.setdefault(name, str(config.get(name)))
+        if chosen[name] not in [option if isinstance(option, str) else option[0] for option in options]:
+            raise ValueError(f"the form has no {name} {chosen[name]}")
+    return chosen
+
+
+def title(path: Path) -> str:
+    """The heading of a Markdown page, as HTML."""
+    lines = path.read_text().splitlines()
+    return coded(next((line[2:] for line in lines if line.startswith("# ")), path.stem))
+
+
+def coded(text: str) -> str:
+    """A line of Markdown as HTML, what stands in backticks as code."""
+    return re.sub(r"`(.*?)`", r"<code>\1</code>", html.escape(text, quote=False))
+
+
+def base_link() -> str:
+    """Where the project's files are: GitHub's address of them in a workflow there, else beside this page."""
+    repository = os.environ.get("GITHUB_REPOSITORY")
+    return f"{os.environ['GITHUB_SERVER_URL']}/{repository}/blob/main" if repository else ".."
