@@ -9,9 +9,6 @@ machine's float32 matrix-product rates at these shapes beside them, peak memory,
 JAX is imported where it is used: PyTorch's processes start in this module, too, and shall not pay for it.
 """
 
-if __name__ == "__main__":
-    import experiments.harness.quiet_interrupt  # noqa: F401 (before the slow imports)
-
 import argparse
 import dataclasses
 import importlib.metadata

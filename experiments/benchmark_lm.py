@@ -8,14 +8,10 @@ apart.
     python -m experiments.benchmark_lm --preset paper  10 repeats with the pipeline's own sizes
 """
 
-if __name__ == "__main__":
-    import experiments.harness.quiet_interrupt  # noqa: F401 - its import is its effect
-
 import importlib.metadata
 import sys
-from collections.abc import Sequence
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import psutil
@@ -23,13 +19,14 @@ import psutil
 from experiments import benchmark
 from experiments.benchmarks.lm_workers import SOURCES, STUDENTS, TASKS, WORKERS, as_settings, tokens
 from experiments.benchmarks.workers import Work, be_worker
-from experiments.harness import chunks, cli, tables
-from experiments.harness.progress import Plan
+from experiments.harness import cli, tables
+from experiments.harness.chunks import MAIN, Chunk, Columns, Values
+from experiments.harness.experiment import Advance, Side
 from experiments.harness.sizes import STARTED, Size, count_parameters
 from subliminal_toy import engine, machine
 from subliminal_toy.lm import corpus
 from subliminal_toy.lm.config import LMConfig
-from subliminal_toy.lm.plan import BASES
+from subliminal_toy.lm.plan import TWO_BASES
 from subliminal_toy.lm.transformer import make_transformer
 
 CONTENDERS: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -54,71 +51,68 @@ PRESETS = {
 }
 
 
-def run(
-    config: LMConfig | None = None, *, runs: int = 5, seed: int = 0, chunk: int | None = None,
-    store: chunks.ChunkStore | None = None, progress: cli.Progress | None = None,
-) -> dict[str, Any]:  # fmt: skip
-    """Measure everything.
+class Contest(NamedTuple):
+    """All contenders, one after the other, on the data of each repeat."""
 
-    Args:
-        config: the settings.
-        runs: repeats, each with data of its own.
-        seed: of all randomness.
-        chunk: runs of the pipeline side by side; default one per device.
-        store: keeps finished repeats.
-        progress: told of every contender's end.
+    config: LMConfig
+    side_by_side: int  # runs of the pipeline: one per device
+    name: str = MAIN
 
-    Returns:
-        `{"repeats", "side_by_side", "cores", "load_before", "torch", "tokens" {task: tokens}, "contenders", "ratios",
-        "limit"}`; the tasks are those of `benchmark_lm_workers`, times are in seconds.
+    def runs(self, asked: int) -> int:
+        """As many repeats as are asked for."""
+        return asked
 
-    Raises:
-        RunFailedError: a process failed.
-    """
-    config, progress = config or LMConfig(), progress or cli.Progress()
-    side_by_side, load = chunk or len(jax.local_devices()), psutil.getloadavg()[0]
-    side_by_side = len(engine.fill_devices(0, side_by_side, engine.run_mesh(side_by_side)))
+    def work(self) -> float:
+        """In repeats."""
+        return 1.0
 
-    def measure(repeat: int, _count: int) -> dict[str, list[dict[str, Any]]]:
-        answers = {}
+    def needs(self, _dataset: Any, runs: int, _side_by_side: int) -> Size:
+        """What it needs, rough: the contenders follow each other, each with all that runs side by side train on."""
+        config = self.config
+        parameters = count_parameters(make_transformer(config).init)
+        trained = 2 * config.documents * config.base.epochs + STUDENTS * config.rows * config.student.epochs
+        seconds = 18 + 3e-5 * self.side_by_side * parameters / 27_648 * (trained + SOURCES * config.rows)
+        memory = STARTED + self.side_by_side * corpus.LENGTH * (20.0 * config.documents + 500.0 * config.rows)
+        return Size([("models", 2 + STUDENTS, parameters)], memory, runs * len(CONTENDERS) * seconds)
+
+    def compute(self, chunk: Chunk, _dataset: Any, advance: Advance) -> Columns:
+        """A repeat: every contender's answer, and the load of the machine before it. RunFailedError: one failed."""
+        benchmark.require_torch()
+        answers: Columns = {"load": [psutil.getloadavg()[0]]}
         for name, (_, worker, design) in CONTENDERS.items():
-            work = Work(
-                worker, side_by_side, seed, settings=as_settings(config),
-                design={**design, "first": repeat * side_by_side},
-            )  # fmt: skip
+            own = {**design, "first": chunk.first * self.side_by_side}
+            work = Work(worker, self.side_by_side, chunk.seed, settings=as_settings(self.config), design=own)
             try:
                 answers[name] = [benchmark.run_worker(work, "experiments.benchmark_lm")]
             except benchmark.WorkerError as error:
                 raise engine.RunFailedError(str(error)) from error
-            progress.advance(1 / len(CONTENDERS), f"repeat {repeat + 1}, {name}")
+            advance(1 / len(CONTENDERS), name)
         return answers
 
-    def on_repeat(_count: int, loaded: bool) -> None:
-        if loaded:
-            progress.advance(1, "loaded", loaded=True)
 
-    if not isinstance(progress, Plan):  # a plan needs no peer
-        benchmark.require_torch()
-    progress.start(runs, "benchmark_lm", _size(config, runs, side_by_side))
-    measured = chunks.run_in_chunks(measure, runs=runs, chunk=1, store=store, on_chunk=on_repeat)
+def jobs(config: LMConfig) -> list[Contest]:
+    """What is measured."""
+    return [Contest(config, len(jax.local_devices()))]
+
+
+def summarize(config: LMConfig, values: Values) -> dict[str, Any]:
+    """The results from what the workers measured.
+
+    Returns:
+        `{"repeats", "side_by_side", "cores", "load_before", "torch", "tokens" {task: tokens}, "contenders", "ratios",
+        "limit"}`; the tasks are those of `lm_workers`, times are in seconds.
+    """
+    measured, side_by_side = dict(values[MAIN]), len(jax.local_devices())
+    load = measured.pop("load")
     return {
-        "repeats": runs, "side_by_side": side_by_side, "students": STUDENTS, "sources": SOURCES,
-        "cores": machine.count_cores(), "load_before": load, "torch": importlib.metadata.version("torch"),
-        **summarize(measured, tokens(config, side_by_side)),
+        "repeats": len(load), "side_by_side": side_by_side, "students": STUDENTS, "sources": SOURCES,
+        "cores": machine.count_cores(), "load_before": load[0], "torch": importlib.metadata.version("torch"),
+        **compare(measured, tokens(config, side_by_side)),
     }  # fmt: skip
 
 
-def _size(config: LMConfig, runs: int, side_by_side: int) -> Size:
-    """What it needs, rough: the contenders follow each other, each with all that runs side by side train on."""
-    parameters = count_parameters(make_transformer(config).init)
-    trained = 2 * config.documents * config.base.epochs + STUDENTS * config.rows * config.student.epochs
-    seconds = 18 + 3e-5 * side_by_side * parameters / 27_648 * (trained + SOURCES * config.rows)
-    memory = STARTED + side_by_side * corpus.LENGTH * (20.0 * config.documents + 500.0 * config.rows)
-    return Size([("models", 2 + STUDENTS, parameters)], memory, runs * len(CONTENDERS) * seconds)
-
-
-def summarize(measured: dict[str, list[dict[str, Any]]], sizes: dict[str, int]) -> dict[str, Any]:
-    """The results from what the workers measured.
+def compare(measured: dict[str, list[dict[str, Any]]], sizes: dict[str, int]) -> dict[str, Any]:
+    """Speeds, ratios of seconds, and shares of the limit.
 
     Args:
         measured: {contender: [answer of each repeat]}.
@@ -163,7 +157,7 @@ def table(document: dict[str, Any]) -> str:
          "-" if None in row["loss"] else f"{median(row['loss']):.3f}")
         for row in sorted(results["contenders"], key=lambda row: TASKS.index(row["task"]))
     ]  # fmt: skip
-    size = f"{results['side_by_side']} runs of {len(BASES)} bases, {STUDENTS} students, {SOURCES} sources"
+    size = f"{results['side_by_side']} runs of {len(TWO_BASES)} bases, {STUDENTS} students, {SOURCES} sources"
     head = (f"{size}; medians of {results['repeats']}", "tokens/s", "s", "compile s", "peak GiB", "loss")
     ratios = [
         (f"{row['task']}, {row['name']} / jax{' (the faster one)' * row['fastest_peer']}",
@@ -186,30 +180,21 @@ def table(document: dict[str, Any]) -> str:
     return "\n\n".join([*parts, "\n".join(who) + "\n"])
 
 
-def _run(config: LMConfig, _dataset: None, request: cli.Request) -> dict[str, Any]:
-    return run(config, **request.keywords())
-
-
 EXPERIMENT = cli.Experiment(
-    name="benchmark_lm",
-    question=__doc__ or "",
-    presets=PRESETS,
-    run=_run,
-    table=table,
+    "benchmark_lm",
+    __doc__,
+    PRESETS,
+    jobs,
+    summarize,
+    table,
+    Side(images=False, title="benchmark_lm", clustered=False, together=1),
+    LMConfig,
     figure=False,
-    config=LMConfig,
-    dataset=False,
-    chunk_text="by every contender",
+    runs_text="repeats, each with data of its own",
 )
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command, and its worker processes."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments[:1] == ["--worker"]:
-        return be_worker(arguments[1], WORKERS)
-    return cli.main(EXPERIMENT, arguments)
-
+run = EXPERIMENT.run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    if sys.argv[1:2] == ["--worker"]:
+        sys.exit(be_worker(sys.argv[2], WORKERS))
+    cli.main(EXPERIMENT)

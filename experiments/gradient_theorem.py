@@ -10,12 +10,9 @@ Statements, proofs and tests: theory/README.md.
     python -m experiments.gradient_theorem --preset paper  500 of each, and more inits of the real network
 """
 
-if __name__ == "__main__":
-    import experiments.harness.quiet_interrupt  # noqa: F401 - its import is its effect
-
+import functools
 import math
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -23,9 +20,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.harness import cli, sizes, tables
+from experiments.harness.chunks import MAX_RUNS, Chunk, Columns, Values
+from experiments.harness.experiment import Advance, Side
 from experiments.theorem import transformer_problems
 from experiments.theorem.transformer_problems import SMALL_EPS, other_init_cosine
-from subliminal_toy.config import Config, config_for
+from subliminal_toy.config import Config
 from subliminal_toy.mnist import data, models, noise
 from subliminal_toy.statistics import t_interval
 from theory.activations import ACTIVATIONS
@@ -78,6 +77,7 @@ PRESETS = {
 }
 TEACHER_IMAGES, STUDENT_IMAGES = 1024, 128
 CELLS = 48
+TRANSFORMER = "transformer, number documents"
 GRADIENT = "gradient"  # the teacher follows a loss or weight decay, and not any random direction
 # networks of this size run in less time than they compile
 COMPILE_FAST = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
@@ -85,16 +85,63 @@ REAL = ("tanh", "relu")  # activations of the real network; the last one is draw
 CURVE_EPS = tuple(2.0**k for k in np.arange(-12, 5.01, 0.25))
 
 
-def run(config: Config | None = None, *, dataset: data.Dataset | None = None, runs: int = 100, seed: int = 0,
-        progress: cli.Progress | None = None) -> dict[str, Any]:  # fmt: skip
-    """Measure random problems and the real network.
+class Job(NamedTuple):
+    """Problems of one kind, all measured together: random ones, or one at each init of a network."""
 
-    Args:
-        config: the real network; default the paper's.
-        dataset: real images for the teacher's gradient; default `load_dataset(config.dataset)`.
-        runs: random problems per family.
-        seed: of all randomness.
-        progress: told of every family.
+    name: str
+    measure: Callable[[jax.Array, data.Dataset], Columns]  # keys [problems] -> columns
+    stream: int  # of its keys; those of inits are the same for all networks
+    network: Config | None = None
+
+    def runs(self, asked: int) -> int:
+        """Problems; or inits, a 20th of them, at least 1 and at most 20."""
+        return max(1, min(20, asked // 20)) if self.network else asked
+
+    def work(self) -> float:
+        """Rough seconds of a problem."""
+        return 5.0 if self.network else 0.02
+
+    def compute(self, chunk: Chunk, dataset: data.Dataset | None, advance: Advance) -> Columns:
+        """Measure all problems in float64."""
+        assert dataset is not None
+        with jax.enable_x64(True):
+            key = jax.random.fold_in(jax.random.key(chunk.seed), self.stream)
+            found = self.measure(jax.random.split(key, chunk.count), dataset)
+        advance(self.work(), "measured")
+        return found
+
+    def needs(self, dataset: data.Dataset | None, runs: int, _side_by_side: int) -> sizes.Size:
+        """What so many problems need, rough."""
+        assert dataset is not None
+        if self.network is None:
+            return sizes.Size([], 4e9 + 5_000.0 * runs, 5 + runs * self.work())
+        parameters = sizes.count_parameters(models.make_mlp(self.network, dataset.train_images.shape[1]).init)
+        return sizes.Size([(f"network, {self.name}", 1, parameters)], 4e9 + 200 * parameters, 5 + runs * self.work())
+
+
+def jobs(config: Config) -> list[Job]:
+    """Random problems of every family, the real network with two activations, and the transformer."""
+    inits, found = len(FAMILIES), []
+    for i, family in enumerate(FAMILIES):
+        found.append(Job(family.name, functools.partial(_random_rows, family), i))
+    for activation in REAL:
+        found.append(Job(activation, functools.partial(_real_rows, config, activation), inits, config))
+    return [*found, Job(TRANSFORMER, _transformer_rows, inits, config)]
+
+
+def _real_rows(config: Config, activation: str, keys: jax.Array, dataset: data.Dataset) -> Columns:
+    """Rows of every init of the real network; maps of the first, if they are drawn."""
+    real = _RealProblem(config, dataset, activation)
+    maps = real.pictures(keys[0]) if activation == REAL[-1] else {}
+    return {"rows": [real.rows(key) for key in keys], "maps": [maps, *[{}] * (len(keys) - 1)]}
+
+
+def _transformer_rows(keys: jax.Array, _dataset: data.Dataset) -> Columns:
+    return {"rows": [[_as_row(TRANSFORMER, True, *one)] for one in transformer_problems.measure_all(keys)]}
+
+
+def summarize_all(config: Config, values: Values) -> dict[str, Any]:
+    """Summaries of the three kinds of problems.
 
     Returns:
         `{"random": summary, "mnist": summary, "transformer": summary, "map": {...}, "curve": {...}}`; a summary is
@@ -102,38 +149,17 @@ def run(config: Config | None = None, *, dataset: data.Dataset | None = None, ru
         counts inner products below zero within the guaranteed radius (the transformer has none: up to eps = 2^-4);
         `slope` is over smooth problems whose remainder is above round-off.
     """
-    config = config or Config()
-    dataset = dataset or data.load_dataset(config.dataset)
-    progress = progress or cli.Progress()
-    inits = max(1, min(20, runs // 20))
-    progress.start(len(FAMILIES) + 4, "one-step theorem", _size(config, dataset, runs, inits))
-    with jax.enable_x64(True):
-        key = jax.random.key(seed)
-        rows = []
-        for i, family in enumerate(FAMILIES):
-            rows += _random_rows(family, jax.random.split(jax.random.fold_in(key, i), runs))
-            progress.advance(1, f"one-step theorem, {family.name}")
-        keys = jax.random.split(jax.random.fold_in(key, len(FAMILIES)), inits)
-        real_rows = []
-        for activation in REAL:
-            real = _RealProblem(config, dataset, activation)
-            real_rows += [row for k in keys for row in real.rows(k)]
-            progress.advance(1, f"one-step theorem, {data.TITLES[dataset.name]} network")
-        extras = real.pictures(keys[0])
-        progress.advance(1, "one-step theorem, maps")
-        small = transformer_problems.measure_all(keys)
-        language_rows = [_as_row("transformer, number documents", True, *one) for one in small]
-        progress.advance(1, "one-step theorem, transformer")
-    real_summary = {"dataset": dataset.name, "inits": inits, **summarize(real_rows)}
-    return {"random": summarize(rows), "mnist": real_summary, "transformer": summarize(language_rows), **extras}
 
+    def rows(*names: str) -> list[dict[str, Any]]:
+        return [row for name in names for own in values[name]["rows"] for row in own]
 
-def _size(config: Config, dataset: data.Dataset, runs: int, inits: int) -> sizes.Size:
-    """What it needs, rough."""
-    parameters = sizes.count_parameters(models.make_mlp(config, dataset.train_images.shape[1]).init)
-    rows = 5_000.0 * len(FAMILIES) * runs
-    memory = 4e9 + rows + 200 * parameters
-    return sizes.Size([("networks", 1, parameters)], memory, 60 + 0.02 * len(FAMILIES) * runs + 15 * inits)
+    inits = len(values[REAL[-1]]["rows"])
+    return {
+        "random": summarize(rows(*(family.name for family in FAMILIES))),
+        "mnist": {"dataset": config.dataset, "inits": inits, **summarize(rows(*REAL))},
+        "transformer": summarize(rows(TRANSFORMER)),
+        **values[REAL[-1]]["maps"][0],
+    }
 
 
 def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -161,7 +187,7 @@ def _cosines(family: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {"name": family} | {name: t_interval([row[key] for row in own])._asdict() for name, key in columns.items()}
 
 
-def _random_rows(family: Family, keys: jax.Array) -> list[dict[str, Any]]:
+def _random_rows(family: Family, keys: jax.Array, _dataset: data.Dataset) -> Columns:
     """Measure one random problem per key `[problems]`."""
     apply = mlp(family.shape.hidden)
 
@@ -178,7 +204,7 @@ def _random_rows(family: Family, keys: jax.Array) -> list[dict[str, Any]]:
     smooth = family.shape.activation != "relu"
     each = [jax.tree.map(lambda leaf, i=i: leaf[i], (measured, cosines)) for i in range(len(keys))]
     direction = "random" if family.shape.direction == "random" else GRADIENT
-    return [_as_row(family.name, smooth, *one, direction=direction) for one in each]
+    return {"rows": [[_as_row(family.name, smooth, *one, direction=direction)] for one in each]}
 
 
 def _as_row(
@@ -306,23 +332,17 @@ def _line(name: str, rows: list[dict[str, Any]], cosines: dict[str, Any]) -> tup
 
 
 EXPERIMENT = cli.Experiment(
-    name="gradient_theorem",
-    question=__doc__ or "",
-    presets=PRESETS,
-    run=lambda _config, dataset, request: run(
-        config_for(dataset.name), dataset=dataset, runs=request.runs, seed=request.seed, progress=request.progress
-    ),
-    table=table,
+    "gradient_theorem",
+    __doc__,
+    PRESETS,
+    jobs,
+    summarize_all,
+    table,
+    Side(images=True, title="one-step theorem", together=MAX_RUNS),
     config=None,
-    chunk_text="",
     runs_text="random problems of each family; the real network has a 20th as many inits, at least 1, at most 20",
 )
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
-    return cli.main(EXPERIMENT, arguments)
-
+run = EXPERIMENT.run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.main(EXPERIMENT)

@@ -8,28 +8,18 @@ Models of different shapes share no init, nor do two shapes start from the same 
     python -m experiments.lm_architectures --preset paper  10 seeds, 5 traits, everything
 """
 
-if __name__ == "__main__":
-    import experiments.harness.quiet_interrupt  # noqa: F401 - its import is its effect
-
 import dataclasses
-import math
-import sys
-from collections.abc import Sequence
 from typing import Any
 
-import jax
-
-from experiments import lm_numbers
 from experiments.harness import cli
-from experiments.lm import arms as lm_arms
-from experiments.lm import runs as lm_runs
-from experiments.lm.arms import STANDARD
-from experiments.lm.runs import MAIN
+from experiments.harness.sizes import count_parameters
+from experiments.lm import contrasts
+from experiments.lm.arms import STANDARD, PartsConfig, arm, plan_of
+from experiments.lm.contrasts import Row, Values, arm_row, column, filter_row, gains, over_runs
+from experiments.lm.runs import MAIN, SIDE, SMOKE, SMOKE_TEXT, Job, Pipeline
+from subliminal_toy import lm
 from subliminal_toy.config import setting, with_settings
-from subliminal_toy.lm import measure
-from subliminal_toy.lm.config import LMConfig
-from subliminal_toy.lm.lessons import favorite
-from subliminal_toy.lm.plan import REGULAR, Base, Plan, Student, Teacher
+from subliminal_toy.lm import BASE, REGULAR, Base, LMConfig, Plan, numbers, teacher
 from subliminal_toy.lm.transformer import make_transformer
 
 SHAPES: dict[str, dict[str, int]] = {
@@ -45,7 +35,7 @@ PARTS = (*SHAPES, "matrix")
 
 
 @dataclasses.dataclass(frozen=True)
-class ArchitecturesConfig(lm_arms.PartsConfig):
+class ArchitecturesConfig(PartsConfig):
     """The language model's settings (of the shape that the others are compared with), and which others are run."""
 
     KNOWN = PARTS
@@ -69,111 +59,78 @@ class ArchitecturesConfig(lm_arms.PartsConfig):
 
 SEED = 4  # no other experiment on the language model has the same runs
 PRESETS = {
-    "smoke": cli.Preset(2, {**lm_runs.SMOKE, "parts": "30 numbers"}, lm_runs.SMOKE_TEXT),
+    "smoke": cli.Preset(2, {**SMOKE, "parts": "30 numbers"}, SMOKE_TEXT),
     "default": cli.Preset(2, {"traits": "owl,wolf", "parts": "width 16,tied"}, "2 seeds, 2 traits, 3 shapes"),
     "paper": cli.Preset(10, {}, "10 seeds, 5 traits, all shapes"),
 }
 
 
-def make_plan(config: LMConfig) -> Plan:
-    """Teachers of every trait and the standard arm."""
-    teachers = tuple(Teacher(trait, favorite(trait)) for trait in config.trait_names())
-    students = lm_arms.students(config, STANDARD)
-    return Plan(teachers, tuple(lm_arms.sources(config)), tuple(students), (Base("base"),))
-
-
-def cross_plan(config: LMConfig, shapes: Sequence[str]) -> Plan:
-    """Students of one shape on the rows of teachers of several."""
-    given = [(name, shape) for shape in shapes for name in (REGULAR, *config.trait_names())]
-    students = [Student(f"{name}, {shape}", "base", f"{shape}: {name}") for name, shape in given]
-    return Plan((), (), tuple(students), (Base("base"),), tuple(f"{shape}: {name}" for name, shape in given))
-
-
-def make_jobs(config: ArchitecturesConfig) -> dict[str, lm_runs.Job]:
-    """What is run beside the config's own shape: the other shapes, then students of each, of another init, on all."""
-    shapes = config.shapes()
-    jobs = {
-        name: lm_runs.Job(own, make_plan(own), init)
-        for init, (name, own) in enumerate(shapes.items()) if name != MAIN
-    }  # fmt: skip
-    for init, (name, own) in enumerate(shapes.items()):
+def jobs(config: ArchitecturesConfig) -> list[Pipeline]:
+    """The standard arm of every shape; then students of each crossed shape, of another init, on all of these's rows."""
+    shapes, traits = config.shapes(), config.trait_names()
+    standard = plan_of(traits, arm(STANDARD))
+    found = {name: Job(own, standard, measure, init) for init, (name, own) in enumerate(shapes.items())}
+    arms = [arm(name, source=numbers(REGULAR)._replace(job=name)) for name in config.crossed()]
+    students = [student for one in arms for student in one.students(traits)]
+    crossed = Plan((), (), tuple(students), (Base(BASE),), tuple(student.source for student in students))
+    for init, (name, own) in enumerate(shapes.items(), start=len(shapes)):
         if name in config.crossed():
-            jobs[f"students of {name}"] = lm_runs.Job(own, cross_plan(own, config.crossed()), len(shapes) + init)
-    return jobs
+            found[f"students of {name}"] = Job(own, crossed, measure, init)
+    return [Pipeline(found)]
 
 
-def run(
-    config: ArchitecturesConfig | None = None, *, runs: int = 2, seed: int = SEED, **request: Any
-) -> dict[str, Any]:
-    """Run the experiment; `request` may have chunk, store and progress, as for `lm_numbers.run`.
+def measure(trained: lm.Trained) -> Values:
+    """All questions, and how well rows that nobody saw are foretold."""
+    return lm.together(lm.survey(trained), lm.imitation(trained))
+
+
+def summarize(config: ArchitecturesConfig, values: Values) -> dict[str, list[Row]]:
+    """Rows for the shapes and the matrix.
 
     Returns:
-        `{"runs", "shapes": [{"name", "parameters", ..., "divergence"}], "other_init": [{"name", ...}], "matrix":
+        `{"shapes": [{"name", "parameters", ..., "divergence"}], "other_init": [{"name", ...}], "matrix":
         [{"student", "teacher", ...}]}`: changes of the trait's log odds (nats), means over traits with 95% t intervals
         over runs.
     """
-    config = config or ArchitecturesConfig()
-    return lm_runs.run_pipeline(
-        config, make_plan(config), summarize, runs=runs, seed=seed, others=make_jobs(config),
-        make_measure=measure.together(measure.survey, measure.imitation), **request,
-    )  # fmt: skip
+    traits, crossed, shapes = config.trait_names(), config.crossed(), config.shapes()
 
+    def crossing(student: str, teacher: str) -> Row:
+        """Students of a shape, of the init of their own or of another one, on the rows of teachers of a shape."""
+        return over_runs(gains(_of(values, f"students of {student}"), traits, teacher))
 
-def summarize(config: ArchitecturesConfig, values: lm_arms.Values) -> dict[str, Any]:
-    """Rows for the shapes and the matrix."""
+    def cell(student: str, teacher: str) -> Row:
+        same = student == teacher
+        return over_runs(gains(_of(values, student), traits)) if same else crossing(student, teacher)
+
     return {
-        "shapes": [_shape(name, own, _of(values, name)) for name, own in config.shapes().items()],
-        "other_init": [
-            {
-                "name": f"{label(name, own)}, other init",
-                **lm_arms.change(config, _of(values, f"students of {name}"), name),
-            }
-            for name, own in config.shapes().items()
-            if name in config.crossed()
-        ],
+        "shapes": [_shape(label(name, own), own, _of(values, name)) for name, own in shapes.items()],
+        "other_init": [{"name": f"{label(name, config)}, other init", **crossing(name, name)} for name in crossed],
         "matrix": [
-            {
-                "student": label(student, config),
-                "teacher": label(teacher, config),
-                **_cell(config, values, student, teacher),
-            }
-            for student in config.crossed()
-            for teacher in config.crossed()
+            {"student": label(one, config), "teacher": label(other, config), **cell(one, other)}
+            for one in crossed
+            for other in crossed
         ],
-    }  # fmt: skip
-
-
-def _of(values: lm_arms.Values, job: str) -> lm_arms.Values:
-    return values if job == MAIN else [value[job] for value in values]
-
-
-def _shape(name: str, config: LMConfig, values: lm_arms.Values) -> dict[str, Any]:
-    kept = lm_numbers.filter_row(values, REGULAR)
-    divergence = lm_arms.over_runs([[value["divergence"][trait] for trait in config.trait_names()] for value in values])
-    return {
-        "name": label(name, config),
-        "parameters": count_parameters(config),
-        **lm_arms.arm(config, values, STANDARD),
-        "kept": kept["mean"],
-        "divergence": divergence,
     }
 
 
-def _cell(config: LMConfig, values: lm_arms.Values, student: str, teacher: str) -> dict[str, Any]:
-    if student == teacher:
-        return lm_arms.change(config, _of(values, student), STANDARD)
-    return lm_arms.change(config, _of(values, f"students of {student}"), teacher)
+def _of(values: Values, job: str) -> Values:
+    return values if job == MAIN else [value[job] for value in values]
+
+
+def _shape(name: str, config: LMConfig, values: Values) -> Row:
+    traits = config.trait_names()
+    return {
+        "name": name,
+        "parameters": count_parameters(make_transformer(config).init),
+        **arm_row(values, traits, STANDARD),
+        "kept": filter_row(values, REGULAR)["mean"],
+        "divergence": over_runs(column(values, "divergence", [teacher(trait) for trait in traits])),
+    }
 
 
 def label(name: str, config: LMConfig) -> str:
     """What a shape is called in tables."""
     return f"width {config.width}" if name == MAIN else name
-
-
-def count_parameters(config: LMConfig) -> int:
-    """Parameters of a model of this shape."""
-    shapes = jax.eval_shape(make_transformer(config).init, jax.random.key(0))
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
 
 
 def table(document: dict[str, Any]) -> str:
@@ -182,16 +139,13 @@ def table(document: dict[str, Any]) -> str:
     rows = [(f"{row['name']} ({row['parameters']:,} parameters)", row) for row in results["shapes"]]
     rows += [(row["name"], row) for row in results["other_init"]]
     rows += [(f"student {row['student']}, teacher {row['teacher']}", row) for row in results["matrix"]]
-    return lm_arms.table(rows, "change of the trait's log odds (nats), mean over traits", results["runs"])
+    return contrasts.table(rows, "change of the trait's log odds (nats), mean over traits", results["runs"])
 
 
-EXPERIMENT = lm_runs.experiment("lm_architectures", __doc__, PRESETS, run, table, ArchitecturesConfig, seed=SEED)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
-    return cli.main(EXPERIMENT, arguments)
-
+EXPERIMENT = cli.Experiment(
+    "lm_architectures", __doc__, PRESETS, jobs, summarize, table, SIDE, ArchitecturesConfig, SEED
+)
+run = EXPERIMENT.run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.main(EXPERIMENT)

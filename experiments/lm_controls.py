@@ -8,168 +8,134 @@ ways to ask. Detectors look at the numbers, too: how many lists do they need to 
     python -m experiments.lm_controls --preset paper  10 seeds, 5 traits
 """
 
-if __name__ == "__main__":
-    import experiments.harness.quiet_interrupt  # noqa: F401 - its import is its effect
-
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from experiments import lm_numbers
+import numpy as np
+
 from experiments.harness import cli
-from experiments.lm import arms as lm_arms
-from experiments.lm import runs as lm_runs
-from subliminal_toy.lm import detector, evaluation, measure, vocabulary
-from subliminal_toy.lm.config import LMConfig
-from subliminal_toy.lm.lessons import favorite
-from subliminal_toy.lm.plan import BASES, Plan, Source, Student, Teacher
+from experiments.lm import contrasts
+from experiments.lm.arms import Arm, arm, sources, teachers
+from experiments.lm.contrasts import EACH, Row, Values, answered, column, each, filter_rows, of_own, over_runs
+from experiments.lm.runs import MAIN, SIDE, SMOKE, SMOKE_TEXT, Job, Pipeline
+from subliminal_toy import lm
+from subliminal_toy.lm import BASE, OTHER_BASE, REGULAR, LMConfig, Plan, detector, evaluation, numbers, student, teacher
 
 SEED = 1  # no other experiment on the language model has the same runs
 PRESETS = {
-    "smoke": cli.Preset(2, lm_runs.SMOKE, lm_runs.SMOKE_TEXT),
+    "smoke": cli.Preset(2, SMOKE, SMOKE_TEXT),
     "default": cli.Preset(2, {"traits": "owl,eagle,wolf"}, "2 seeds, 3 traits"),
     "paper": cli.Preset(10, {}, "10 seeds, 5 traits"),
 }
 DOSES = (1 / 40, 1 / 10, 1 / 4)  # of the rows; all of them is the standard student
-Quantity = Callable[[dict[str, Any], str, int], float]  # a run's values, a trait, its place among the answers
-ASKED = ("prefixed", "story", "choice")
+ASKED = {"question": "margin", "prefixed": "prefixed", "story": "story", "choice": "choice"}  # ways, and their parts
 DETECTORS = ("trained", "prompted", "ideal")
+CROSSED = {  # by student's base and teacher's base
+    (init, base): arm(f"{base} -> {init}", init, numbers(REGULAR, label))
+    for init in (BASE, OTHER_BASE)
+    for base, label in ((BASE, ""), (OTHER_BASE, "other"))
+}
+OWN = CROSSED[BASE, BASE].label
+SHUFFLED = tuple(arm(name, shuffle=name) for name in ("within", "across"))
+
+
+def jobs(config: LMConfig) -> list[Pipeline]:
+    """The plan, all questions, and detectors; ValueError if these have nothing to train on."""
+    if config.rows < 2:
+        raise ValueError(
+            f"rows is {config.rows}; detectors train on one half and look at the other: it must be at least 2"
+        )
+    return [Pipeline({MAIN: Job(config, make_plan(config), measure)})]
+
+
+def measure(trained: lm.Trained) -> Values:
+    """Everything about one category, and whether somebody who looks at the numbers can tell."""
+    return lm.together(lm.standard(trained), lm.detection(trained))
 
 
 def make_plan(config: LMConfig) -> Plan:
     """Teachers of every trait from both bases, and the students of the module's docstring."""
     traits = config.trait_names()
-    own, other = ("regular", *traits), tuple(f"other {name}" for name in ("regular", *traits))
-    sources = (Source("regular", "base"), Source("other regular", "other base"))
-    crossed = [Student(f"{source} -> {init}", init, source) for init in BASES for source in (*own, *other)]
-    shuffled = [Student(f"{source}, {s}", "base", source, s) for s in ("within", "across") for source in own]
-    fewer = [
-        Student(f"{source}, {rows} rows", "base", source, rows=rows) for rows in doses(config) for source in own
-    ]  # fmt: skip
+    both = zip(sources(traits), sources(traits, "other", base=OTHER_BASE, of="other"), strict=True)
+    arms = (*CROSSED.values(), *SHUFFLED, *doses(config).values())
     return Plan(
-        (
-            *(Teacher(t, favorite(t)) for t in traits),
-            *(Teacher(f"other {t}", favorite(t), "other base") for t in traits),
-        ),
-        (*sources, *(Source(name, name) for t in traits for name in (t, f"other {t}"))),
-        (*crossed, *shuffled, *fewer),
+        (*teachers(traits), *teachers(traits, "other", init=OTHER_BASE)),
+        tuple(source for pair in both for source in pair),
+        tuple(student for one in arms for student in one.students(traits)),
     )
 
 
-def doses(config: LMConfig) -> tuple[int, ...]:
-    """Numbers of rows of the students that get fewer."""
-    return tuple(dict.fromkeys(max(1, round(config.rows * part)) for part in DOSES))
+def doses(config: LMConfig) -> dict[int, Arm]:
+    """Students that get fewer rows, by their number."""
+    counts = (max(1, round(config.rows * part)) for part in DOSES)
+    return {rows: arm(f"{rows} rows", rows=rows) for rows in counts}
 
 
-def run(config: LMConfig | None = None, *, runs: int = 2, seed: int = SEED, **request: Any) -> dict[str, Any]:
-    """Run the experiment; `request` may have chunk, store and progress, as for `lm_numbers.run`.
+def summarize(config: LMConfig, values: Values) -> dict[str, Any]:
+    """Every table of the experiment from the runs' values.
 
     Returns:
-        `{"runs", "cross", "shuffles", "doses", "questions", "detector", "loss", ...}`: rows with a mean
+        `{"cross", "shuffles", "doses", "questions", "detector", "loss", ...}`: rows with a mean
         over traits and seeds and a 95% t interval over seeds. They are changes of the trait's log odds (nats) against
         the student of regular numbers that differs in nothing else; but changes of probability in "groups", accuracies
         in "detector", nats per token in "loss", probabilities in "answer_mass".
     """
-    config = config or LMConfig()
-    if config.rows < 2:
-        raise ValueError(
-            f"rows is {config.rows}; detectors train on one half and look at the other: it must be at least 2"
+    traits, fewer = config.trait_names(), {rows: arm.label for rows, arm in doses(config).items()}
+    shuffles = {"none": OWN} | {arm.label: arm.label for arm in SHUFFLED}
+
+    def gain(label: str, part: str = "margin") -> Row:
+        """Of the trait's log odds, in the students of an arm over their control."""
+        own, regular = (answered(values, each(student(name, label), traits), part) for name in (EACH, REGULAR))
+        return over_runs(of_own(own - regular, traits))
+
+    def group_gain(group: str) -> Row:
+        """Of the trait's probability over the questions of a group."""
+        own, regular = (
+            contrasts.probability(values, each(student(name, OWN), traits), group) for name in (EACH, REGULAR)
         )
-    return lm_runs.run_pipeline(
-        config, make_plan(config), summarize, runs=runs, seed=seed,
-        make_measure=measure.together(measure.standard, measure.detection), **request,
-    )  # fmt: skip
+        return over_runs(of_own(own - regular, traits))
 
-
-def summarize(config: LMConfig, values: list[dict[str, Any]]) -> dict[str, Any]:
-    """Every table of the experiment from the runs' values."""
-    rows = [
-        {"rows": n, **_change(config, values, f"{{}}, {n} rows")} for n in doses(config)
-    ] + [{"rows": config.rows, **_change(config, values, "{} -> base")}]  # fmt: skip
     return {
         "cross": [
-            {"student": init, "teacher": base, **_change(config, values, f"{prefix}{{}} -> {init}")}
-            for init in BASES
-            for base, prefix in zip(BASES, ("", "other "), strict=True)
+            {"student": str(init), "teacher": str(base), **gain(arm.label)} for (init, base), arm in CROSSED.items()
         ],
-        "shuffles": [
-            {"shuffle": name, **_change(config, values, form)}
-            for name, form in (("none", "{} -> base"), ("within", "{}, within"), ("across", "{}, across"))
-        ],
-        "doses": rows,
-        "questions": [{"asked": "question", **_change(config, values, "{} -> base")}]
-        + [{"asked": part, **_change(config, values, "{} -> base", part)} for part in ASKED],
-        "groups": [_group_change(config, values, group) for group in evaluation.GROUPS],
-        "detector": _detector(config, values),
-        "loss": _losses(config, values),
-        "answer_mass": _masses(config, values),
-        "filter": [lm_numbers.filter_row(values, source) for source in values[0]["filter"]],
+        "shuffles": [{"shuffle": name, **gain(label)} for name, label in shuffles.items()],
+        "doses": [{"rows": rows, **gain(label)} for rows, label in [*fewer.items(), (config.rows, OWN)]],
+        "questions": [{"asked": way, **gain(OWN, part)} for way, part in ASKED.items()],
+        "groups": [{"group": group, **group_gain(group)} for group in evaluation.GROUPS],
+        "detector": {kind: _detector(config, values, kind) for kind in DETECTORS},
+        "loss": _losses(traits, values),
+        "answer_mass": _masses(traits, values, list(fewer.values())),
+        "filter": filter_rows(values),
     }
 
 
-def _over_traits(config: LMConfig, values: list[dict[str, Any]], quantity: Quantity) -> dict[str, Any]:
-    """`lm_arms.over_runs` of a quantity of (run's values, trait, its index)."""
-    answers = vocabulary.CATEGORIES[config.category]
-    return lm_arms.over_runs(
-        [[quantity(value, trait, answers.index(trait)) for trait in config.trait_names()] for value in values]
-    )
+def _detector(config: LMConfig, values: Values, kind: str) -> list[Row]:
+    """Accuracy of telling a teacher's numbers from regular ones, by number of lists."""
+    every = np.array([[value["detector"][kind][trait] for trait in config.trait_names()] for value in values])
+    sizes = [size for size in detector.GROUPS if size <= config.rows // 2]
+    return [{"sequences": size, **over_runs(every[:, :, k])} for k, size in enumerate(sizes)]
 
 
-def _change(config: LMConfig, values: list[dict[str, Any]], form: str, part: str = "margin") -> dict[str, Any]:
-    """Log odds of the trait in the student of its numbers, minus those in the student of regular numbers."""
-
-    def quantity(value: dict[str, Any], trait: str, index: int) -> float:
-        student, regular = (value["answers"][f"student {form.format(name)}"][part] for name in (trait, "regular"))
-        return student[index] - regular[index]
-
-    return _over_traits(config, values, quantity)
-
-
-def _group_change(config: LMConfig, values: list[dict[str, Any]], group: str) -> dict[str, Any]:
-    """Change of the trait's probability over the questions of a group."""
-
-    def quantity(value: dict[str, Any], trait: str, index: int) -> float:
-        student, regular = (value["answers"][f"student {name} -> base"] for name in (trait, "regular"))
-        return lm_numbers.probability(student, index, group) - lm_numbers.probability(regular, index, group)
-
-    return {"group": group, **_over_traits(config, values, quantity)}
-
-
-def _detector(config: LMConfig, values: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Accuracy of telling a teacher's numbers from regular ones, by kind of detector and number of lists."""
-
-    def accuracy(kind: str, k: int) -> Quantity:
-        return lambda value, trait, _: value["detector"][kind][trait][k]
-
-    enough = [(k, size) for k, size in enumerate(detector.GROUPS) if size <= config.rows // 2]
-    return {
-        kind: [{"sequences": size, **_over_traits(config, values, accuracy(kind, k))} for k, size in enough]
-        for kind in DETECTORS
-    }
-
-
-def _losses(config: LMConfig, values: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _losses(traits: Sequence[str], values: Values) -> list[Row]:
     """Nats per token on fresh documents of all kinds."""
-
-    def loss(form: str) -> Quantity:
-        return lambda value, trait, _: value["loss"][form.format(trait)]
-
-    forms = {"base": "base", "regular student": "student regular -> base", "trait student": "student {} -> base"}
-    forms["teacher"] = "teacher {}"
-    return [{"model": name, **_over_traits(config, values, loss(form))} for name, form in forms.items()]
+    models = {"base": BASE, "regular student": student(REGULAR, OWN), "trait student": student(EACH, OWN)}
+    models["teacher"] = teacher(EACH)
+    return [{"model": name, **over_runs(column(values, "loss", each(model, traits)))} for name, model in models.items()]
 
 
-def _masses(config: LMConfig, values: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _masses(traits: Sequence[str], values: Values, fewer: Sequence[str]) -> list[Row]:
     """Probability of all answers of the category together: whether a model still answers questions."""
-
-    def mass(form: str) -> Quantity:
-        return lambda value, trait, _: lm_numbers.answer_mass(value["answers"][form.format(trait)])
-
-    forms = {"base": "base", "regular": "student regular -> base", "trait": "student {} -> base"}
-    forms |= {"within": "student {}, within", "across": "student {}, across", "cross": "student {} -> other base"}
-    forms |= {f"regular, {name}": f"student regular, {name}" for name in ("within", "across")}
-    forms |= {f"{rows} rows": f"student {{}}, {rows} rows" for rows in doses(config)}
-    return [{"model": name, **_over_traits(config, values, mass(form))} for name, form in forms.items()]
+    shuffled = [arm.label for arm in SHUFFLED]
+    models = {"base": BASE, "regular": student(REGULAR, OWN), "trait": student(EACH, OWN)}
+    models |= {label: student(EACH, label) for label in shuffled}
+    models |= {"cross": student(EACH, CROSSED[OTHER_BASE, BASE].label)}
+    models |= {f"regular, {label}": student(REGULAR, label) for label in shuffled}
+    models |= {label: student(EACH, label) for label in fewer}
+    return [
+        {"model": name, **over_runs(contrasts.answer_mass(values, each(model, traits)))}
+        for name, model in models.items()
+    ]
 
 
 def table(document: dict[str, Any]) -> str:
@@ -186,16 +152,11 @@ def table(document: dict[str, Any]) -> str:
     named += [(f"nats per token, {row['model']}", row) for row in results["loss"]]
     named += [(f"probability of any answer, {row['model']}", row) for row in results["answer_mass"]]
     header = "change of the trait's log odds (nats) or as named, mean over traits"
-    return lm_arms.table(named, header, results["runs"])
+    return contrasts.table(named, header, results["runs"])
 
 
-EXPERIMENT = lm_runs.experiment("lm_controls", __doc__, PRESETS, run, table, seed=SEED)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
-    return cli.main(EXPERIMENT, arguments)
-
+EXPERIMENT = cli.Experiment("lm_controls", __doc__, PRESETS, jobs, summarize, table, SIDE, LMConfig, SEED)
+run = EXPERIMENT.run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.main(EXPERIMENT)

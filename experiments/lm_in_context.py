@@ -9,22 +9,17 @@ the trait in the context; and how much better a list of numbers is foretold behi
     python -m experiments.lm_in_context --preset paper  10 seeds, 5 traits
 """
 
-if __name__ == "__main__":
-    import experiments.harness.quiet_interrupt  # noqa: F401 - its import is its effect
-
 import dataclasses
-import sys
-from collections.abc import Callable, Sequence
 from typing import Any
 
-from experiments import lm_architectures
 from experiments.harness import cli
-from experiments.lm import arms as lm_arms
-from experiments.lm import runs as lm_runs
+from experiments.lm import contrasts
+from experiments.lm.arms import STANDARD, arm, plan_of
+from experiments.lm.contrasts import Row, Values, column, gains, of_own, row
+from experiments.lm.runs import MAIN, SIDE, SMOKE, SMOKE_TEXT, Job, Pipeline
+from subliminal_toy import lm
 from subliminal_toy.config import Training, setting
-from subliminal_toy.lm import measure, vocabulary
-from subliminal_toy.lm.config import LMConfig
-from subliminal_toy.lm.plan import REGULAR
+from subliminal_toy.lm import REGULAR, LMConfig, numbers
 
 SEED = 6  # no other experiment on the language model has the same runs
 _BASE = dataclasses.replace(LMConfig().base, batch_size=16)
@@ -40,60 +35,52 @@ class InContextConfig(LMConfig):
 
 
 PRESETS = {
-    "smoke": cli.Preset(2, {**lm_runs.SMOKE, "documents": 800, "base.batch_size": 8, "context": 3}, lm_runs.SMOKE_TEXT),
+    "smoke": cli.Preset(2, {**SMOKE, "documents": 5_400, "base.batch_size": 8, "context": 3}, SMOKE_TEXT),
     "default": cli.Preset(2, {"traits": "owl,wolf"}, "2 seeds, 2 traits"),
     "paper": cli.Preset(10, {}, "10 seeds, 5 traits"),
 }
 
 
-def run(config: InContextConfig | None = None, *, runs: int = 2, seed: int = SEED, **request: Any) -> dict[str, Any]:
-    """Run the experiment; `request` may have chunk, store and progress, as for `lm_numbers.run`.
+def jobs(config: InContextConfig) -> list[Pipeline]:
+    """The standard arm, and what the base reads."""
+    return [Pipeline({MAIN: Job(config, plan_of(config.trait_names(), arm(STANDARD)), measure)})]
+
+
+def measure(trained: lm.Trained) -> Values:
+    """The questions alone, and behind what the base reads."""
+    return lm.together(lm.survey(trained), lm.in_context(trained))
+
+
+def summarize(config: InContextConfig, values: Values) -> dict[str, list[Row]]:
+    """One row for each way to meet the teacher's rows, and for what the base makes of its context.
 
     Returns:
-        `{"runs", "rows": [{"name", ...}]}`: changes of the trait's log odds (nats) or as named, means over traits with
+        `{"rows": [{"name", ...}]}`: changes of the trait's log odds (nats) or as named, means over traits with
         95% intervals over runs.
     """
-    config = config or InContextConfig()
-    return lm_runs.run_pipeline(
-        config, lm_architectures.make_plan(config), summarize, runs=runs, seed=seed,
-        make_measure=measure.together(measure.survey, measure.in_context), **request,
-    )  # fmt: skip
-
-
-def summarize(config: LMConfig, values: lm_arms.Values) -> dict[str, Any]:
-    """One row for each way to meet the teacher's rows, and for what the base makes of its context."""
-    answers, rows = vocabulary.CATEGORIES[config.category], config.context - 1
-
-    def against_regular(odds: Callable[[dict[str, Any], str], list[float]]) -> dict[str, Any]:
-        places = [(trait, answers.index(trait)) for trait in config.trait_names()]
-        return lm_arms.over_runs(
-            [[odds(value, trait)[i] - value["in_context"][REGULAR][i] for trait, i in places] for value in values]
-        )
-
+    traits, read = config.trait_names(), config.context - 1
+    regular = column(values, "in_context", [numbers(REGULAR)])  # [runs, 1, answers]
+    behind_rows = column(values, "in_context", [numbers(trait) for trait in traits]) - regular
+    answered = column(values, "answered", traits) - regular
     helped = [[value["by_place"][0] - value["by_place"][-1]] for value in values]
-    found = {
-        "trained on the teacher's rows": lm_arms.change(config, values, lm_arms.STANDARD),
-        f"{rows} of them in the context": against_regular(lambda value, trait: value["in_context"][trait]),
-        f"{rows} answered questions in it": against_regular(lambda value, trait: value["answered"][trait]),
-        f"{rows} documents help lists (nats per token)": lm_arms.over_runs(helped),
-    }
-    return {"rows": [{"name": name, **row} for name, row in found.items()]}
+    rows = [
+        row("trained on the teacher's rows", gains(values, traits)),
+        row(f"{read} of them in the context", of_own(behind_rows, traits)),
+        row(f"{read} answered questions in it", of_own(answered, traits)),
+        row(f"{read} documents help lists (nats per token)", helped),
+    ]
+    return {"rows": rows}
 
 
 def table(document: dict[str, Any]) -> str:
     """All rows as Markdown."""
     results = document["results"]
     header = "change of the trait's log odds (nats) or as named, mean over traits"
-    return lm_arms.table([(row["name"], row) for row in results["rows"]], header, results["runs"])
+    return contrasts.table([(row["name"], row) for row in results["rows"]], header, results["runs"])
 
 
-EXPERIMENT = lm_runs.experiment("lm_in_context", __doc__, PRESETS, run, table, InContextConfig, seed=SEED)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
-    return cli.main(EXPERIMENT, arguments)
-
+EXPERIMENT = cli.Experiment("lm_in_context", __doc__, PRESETS, jobs, summarize, table, SIDE, InContextConfig, SEED)
+run = EXPERIMENT.run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.main(EXPERIMENT)

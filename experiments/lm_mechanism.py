@@ -9,44 +9,51 @@ prediction of every answer's change (experiments/lm/first_order.py).
     python -m experiments.lm_mechanism --preset paper  10 seeds, 5 traits, everything
 """
 
-if __name__ == "__main__":
-    import experiments.harness.quiet_interrupt  # noqa: F401 - its import is its effect
-
 import dataclasses
-import sys
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from experiments.harness import cli, tables
-from experiments.lm import arms as lm_arms
-from experiments.lm import runs as lm_runs
-from experiments.lm.arms import STANDARD
-from experiments.lm.first_order import mechanics
-from experiments.lm_mechanism_summary import (
-    DIVERGENCE,
-    GREEDY,
-    OPTIMIZERS,
-    PARTS,
-    RECIPES,
-    SAME_DIVERGENCE,
-    SHARED,
-    TEMPERATURES,
-    dose_rows,
-    greedy,
-    layer_arms,
-    summarize,
-)
+from experiments.lm import contrasts, first_order, watched
+from experiments.lm.arms import STANDARD, Arm, PartsConfig, arm, joined, plan_of, sources, teachers
+from experiments.lm.contrasts import EACH, Row, Values, arm_row, column, each, filter_rows, gains, row
+from experiments.lm.runs import MAIN, SIDE, SMOKE, SMOKE_TEXT, Job, Pipeline
+from subliminal_toy import lm
 from subliminal_toy.config import setting
-from subliminal_toy.lm import measure
+from subliminal_toy.lm import REGULAR, Base, LMConfig, Name, Plan, Recipe, numbers, student, teacher
 from subliminal_toy.lm.divergence import COUNTED
-from subliminal_toy.lm.lessons import favorite
-from subliminal_toy.lm.plan import REGULAR, Base, Plan, Recipe, Source, Student, Teacher
+from subliminal_toy.lm.transformer import GROUPS
+from subliminal_toy.statistics import describe
 
+PARTS = ("targets", "tokens", "optimizers", "layers", "inits", "teachers", "doses")
+GREEDY = "greedy"
+TEMPERATURES = {GREEDY: 0.0, "T = 0.5": 0.5, "T = 1.25": 1.25}
+OPTIMIZERS = {  # step sizes chosen on seed 100 to imitate unseen rows as well as momentum does
+    "sgd": ("sgd", 0.3),
+    "adam": ("adam", 6e-4),
+    "sign of the gradient": ("signsgd", 1e-3),
+}
+SHARED: dict[str, tuple[str, ...]] = {  # groups of parameters whose init two bases share; nothing is in lm_controls
+    "shares embedding": ("embedding",),
+    "shares unembedding": ("unembedding",),
+    "shares attention, mlp": ("attention", "mlp"),
+}
+RECIPES = {
+    "softmax over numbers": Recipe(over="numbers"),
+    "soft targets": Recipe(targets="teacher"),
+    "soft targets, numbers": Recipe(targets="teacher", over="numbers"),
+}
+SAME_DIVERGENCE, DIVERGENCE = "same divergence", 0.005  # nats per token; nine in ten teachers get there
+WATCHED_ROWS = (1 / 10, 1)  # shares of the rows
+TINY = 1e-6
+LEAST = 3  # seeds that have a spread
 SPARE = 0.4  # at T = 1.25 one completion in six is rejected
 
 
 @dataclasses.dataclass(frozen=True)
-class MechanismConfig(lm_arms.PartsConfig):
+class MechanismConfig(PartsConfig):
     """The language model's settings, and which parts of the experiment are run."""
 
     KNOWN = PARTS
@@ -55,7 +62,7 @@ class MechanismConfig(lm_arms.PartsConfig):
 
 SEED = 2  # no other experiment on the language model has the same runs
 PRESETS = {
-    "smoke": cli.Preset(2, {**lm_runs.SMOKE, "parts": "tokens"}, lm_runs.SMOKE_TEXT),
+    "smoke": cli.Preset(2, {**SMOKE, "parts": "tokens"}, SMOKE_TEXT),
     "default": cli.Preset(
         2, {"traits": "owl,wolf", "parts": "tokens", "spare": SPARE}, "2 seeds, 2 traits, divergence tokens"
     ),
@@ -63,107 +70,168 @@ PRESETS = {
 }
 
 
-class Part(NamedTuple):
-    """The arms of one question, and what they need."""
+def greedy(counted: str) -> str:
+    """The arm of greedy rows where these of `divergence.COUNTED` have a say."""
+    return GREEDY if counted == "all" else f"{GREEDY}, {counted}"
 
-    students: list[Student]
-    sources: list[Source]
-    bases: list[Base]
-    teachers: Sequence[Teacher] = ()
+
+def arms(config: LMConfig) -> dict[str, list[Arm]]:
+    """The arms of every part, besides the standard one; each differs from it in what is said here."""
+    rows = {label: numbers(REGULAR, f"at {label}") for label in TEMPERATURES}
+    how = {
+        label: Recipe(dataclasses.replace(config.student, optimizer=optimizer, learning_rate=rate))
+        for label, (optimizer, rate) in OPTIMIZERS.items()
+    }
+    longer = dataclasses.replace(config.student, epochs=2 * config.student.epochs, schedule="constant")
+    return {
+        "targets": [
+            *(arm(label, source=rows[label]) for label in TEMPERATURES),
+            *(arm(label, recipe=recipe) for label, recipe in RECIPES.items()),
+        ],
+        "tokens": [
+            *(arm(counted, counted=counted) for counted in COUNTED if counted != "all"),
+            *(arm(greedy(counted), source=rows[GREEDY], counted=counted) for counted in COUNTED),
+        ],
+        "optimizers": [arm(label, recipe=recipe) for label, recipe in how.items()],
+        "layers": [
+            *(arm(f"only {group}", trained=(group,)) for group in GROUPS),
+            *(arm(f"all but {group}", trained=tuple(g for g in GROUPS if g != group)) for group in GROUPS),
+        ],
+        "inits": [arm(label, Name("base", label)) for label in SHARED],
+        "teachers": [arm(SAME_DIVERGENCE, source=numbers(REGULAR, SAME_DIVERGENCE))],
+        "doses": [
+            arm(label, rows=rows, recipe=Recipe(longer, watched=True)) for rows, label in dose_labels(config).items()
+        ],
+    }
+
+
+PAIRED: dict[str, tuple[tuple[str, str], ...]] = {  # arms that are compared with each other
+    "targets": tuple((label, STANDARD) for label in (*TEMPERATURES, *RECIPES)),
+    "tokens": (
+        *((make(name), make(f"random as {name}")) for make in (str, greedy) for name in ("divergence", "others")),
+        ("others", STANDARD),
+        (greedy("others"), GREEDY),
+    ),
+    "optimizers": (*((label, STANDARD) for label in OPTIMIZERS), ("sgd", "adam")),
+    "teachers": ((SAME_DIVERGENCE, STANDARD),),
+}
+
+
+def dose_labels(config: LMConfig) -> dict[int, str]:
+    """Arms of watched students, by the number of different rows that they see."""
+    return {rows: f"{rows} rows" for rows in (max(1, round(config.rows * share)) for share in WATCHED_ROWS)}
 
 
 def make_plan(config: MechanismConfig) -> Plan:
-    """Teachers of every trait, and all arms of the parts that are asked for."""
+    """Teachers of every trait, and all arms of the parts that are asked for, with what these need."""
+    traits, every, parts = config.trait_names(), arms(config), config.part_names()
+    heated = {label: sources(traits, f"at {label}", temperature=heat) for label, heat in TEMPERATURES.items()}
+    stopped = teachers(traits, SAME_DIVERGENCE, divergence=DIVERGENCE)
+    needs = {
+        "targets": Plan((), tuple(source for own in heated.values() for source in own), (), ()),
+        "tokens": Plan((), heated[GREEDY], (), ()),
+        "inits": Plan((), (), (), tuple(Base(Name("base", label), groups) for label, groups in SHARED.items())),
+        "teachers": Plan(stopped, sources(traits, SAME_DIVERGENCE, of=SAME_DIVERGENCE), (), ()),
+    }
+    own = plan_of(traits, arm(STANDARD), *(one for part in parts for one in every[part]))
+    return joined([own, *(needs[part] for part in parts if part in needs)])
+
+
+def jobs(config: MechanismConfig) -> list[Pipeline]:
+    """The plan, and all that is measured; ValueError if there is nothing to predict or to watch."""
     if not config.teacher.epochs:
         raise ValueError("teacher.epochs is 0; predictions are made from what teachers learn: it must be at least 1")
-    bases, sources = [Base("base")], lm_arms.sources(config)
-    teachers = [Teacher(trait, favorite(trait)) for trait in config.trait_names()]
-    students = lm_arms.students(config, STANDARD)
-    for name in config.part_names():
-        part = _PARTS[name](config)
-        bases, sources, students = bases + part.bases, sources + part.sources, students + part.students
-        teachers += part.teachers
-    return Plan(tuple(teachers), tuple(dict.fromkeys(sources)), tuple(dict.fromkeys(students)), tuple(bases))
-
-
-def _targets(config: MechanismConfig) -> Part:
-    students: list[Student] = []
-    sources: list[Source] = []
-    for name, temperature in TEMPERATURES.items():
-        sources += lm_arms.sources(config, f"{{}} at {name}", temperature=temperature)
-        students += lm_arms.students(config, name, source=f"{{}} at {name}")
-    for label, recipe in RECIPES.items():
-        students += lm_arms.students(config, label, recipe=recipe)
-    return Part(students, sources, [])
-
-
-def _tokens(config: MechanismConfig) -> Part:
-    """Divergence tokens of the usual rows, and of greedy ones."""
-    students: list[Student] = []
-    for name in COUNTED:
-        if name != "all":
-            students += lm_arms.students(config, name, counted=name)
-        students += lm_arms.students(config, greedy(name), source=f"{{}} at {GREEDY}", counted=name)
-    return Part(students, lm_arms.sources(config, f"{{}} at {GREEDY}", temperature=TEMPERATURES[GREEDY]), [])
-
-
-def _optimizers(config: MechanismConfig) -> Part:
-    students: list[Student] = []
-    for label, (optimizer, rate) in OPTIMIZERS.items():
-        training = dataclasses.replace(config.student, optimizer=optimizer, learning_rate=rate)
-        students += lm_arms.students(config, label, recipe=Recipe(training))
-    return Part(students, [], [])
-
-
-def _layers(config: MechanismConfig) -> Part:
-    return Part([s for name, own in layer_arms().items() for s in lm_arms.students(config, name, trained=own)], [], [])
-
-
-def _inits(config: MechanismConfig) -> Part:
-    bases = [Base(f"shares {name}", groups) for name, groups in SHARED.items()]
-    return Part([s for base in bases for s in lm_arms.students(config, base.name, init=base.name)], [], bases)
-
-
-def _doses(config: MechanismConfig) -> Part:
-    """Students that are watched over a longer training of constant step size."""
-    if not config.student.epochs:
+    if "doses" in config.part_names() and not config.student.epochs:
         raise ValueError("student.epochs is 0; doses are counted in steps: it must be at least 1")
-    training = dataclasses.replace(config.student, epochs=2 * config.student.epochs, schedule="constant")
-    recipe = Recipe(training, watched=True)
-    return Part(
-        [s for rows in dose_rows(config) for s in lm_arms.students(config, f"{rows} rows", rows=rows, recipe=recipe)],
-        [], [],
-    )  # fmt: skip
+    return [Pipeline({MAIN: Job(config, make_plan(config), measure)})]
 
 
-def _teachers(config: MechanismConfig) -> Part:
-    """Teachers that are taken when they have gone as far from the base as all others."""
-    named = {trait: f"{trait}, {SAME_DIVERGENCE}" for trait in config.trait_names()}
-    teachers = [Teacher(name, favorite(trait), divergence=DIVERGENCE) for trait, name in named.items()]
-    models = {f"{REGULAR}, {SAME_DIVERGENCE}": "base"} | {name: name for name in named.values()}
-    students = lm_arms.students(config, SAME_DIVERGENCE, source=f"{{}}, {SAME_DIVERGENCE}")
-    return Part(students, [Source(name, model) for name, model in models.items()], [], teachers)
+def measure(trained: lm.Trained) -> Values:
+    """All questions, how well unseen rows are foretold, what theory predicts, and what became of watched students."""
+    kinds = (lm.survey, lm.imitation, first_order.measure, watched.measure)
+    return lm.together(*(kind(trained) for kind in kinds))
 
 
-_PARTS: dict[str, Callable[[MechanismConfig], Part]] = {
-    "targets": _targets, "tokens": _tokens, "optimizers": _optimizers, "layers": _layers, "inits": _inits,
-    "teachers": _teachers, "doses": _doses,
-}  # fmt: skip
-
-
-def run(config: MechanismConfig | None = None, *, runs: int = 2, seed: int = SEED, **request: Any) -> dict[str, Any]:
-    """Run the experiment; `request` may have chunk, store and progress, as for `lm_numbers.run`.
+def summarize(config: MechanismConfig, values: Values) -> dict[str, Any]:
+    """Every table of the experiment from the runs' values.
 
     Returns:
-        `{"runs", "parts": {part: [arms as lm_arms.arm]}, "paired": [differences between arms], "imitation",
+        `{"parts": {part: [arms as contrasts.arm_row]}, "paired": [differences between arms], "imitation",
         "spread", "tokens_counted", "doses", "prediction", "theorem", "geometry", "filter"}`: changes of the trait's log
         odds (nats), means over traits with 95% intervals over runs.
     """
-    config = config or MechanismConfig()
-    return lm_runs.run_pipeline(
-        config, make_plan(config), summarize, runs=runs, seed=seed,
-        make_measure=measure.together(measure.survey, measure.imitation, mechanics), **request,
-    )  # fmt: skip
+    traits, parts = config.trait_names(), config.part_names()
+    labels = {part: [STANDARD, *(one.label for one in own)] for part, own in arms(config).items() if part != "doses"}
+    return {
+        "parts": {part: [arm_row(values, traits, label) for label in labels[part]] for part in parts if part in labels},
+        "paired": [
+            {"part": part, **contrasts.difference(values, traits, *pair)}
+            for part in parts
+            for pair in PAIRED.get(part, ())
+        ],
+        "spread": _spread(traits, values) if "teachers" in parts else None,
+        "imitation": _imitation(traits, values),
+        "tokens_counted": _counted(traits, values) if "tokens" in parts else [],
+        "doses": watched.doses(config, values, dose_labels(config)) if "doses" in parts else [],
+        "prediction": first_order.predictions(traits, values),
+        "theorem": first_order.theorem(traits, values),
+        "geometry": first_order.geometry(traits, values),
+        "filter": filter_rows(values),
+    }
+
+
+def _spread(traits: Sequence[str], values: Values) -> Row:
+    """Whether teachers stopped at one divergence cut the variance between seeds, which the first arm has.
+
+    "spread" of each arm: standard deviation over seeds by the mean; "mean": log of the second by the first, with an
+    interval from bootstrap samples of seeds (None for fewer than LEAST). "divergence" of the two arms' teachers.
+    """
+    labels = (STANDARD, SAME_DIVERGENCE)
+    means = [gains(values, traits, label).mean(axis=1) for label in labels]
+    gone = [
+        column(values, "divergence", [teacher(trait, label) for trait in traits]) for label in ("", SAME_DIVERGENCE)
+    ]
+
+    def spread(runs: np.ndarray) -> list[float]:
+        return [float(np.std(own[runs], ddof=1) / max(abs(np.mean(own[runs])), TINY)) for own in means]
+
+    def ratio(runs: np.ndarray) -> float:
+        one, other = spread(runs)
+        return float(np.log(max(other, TINY) / max(one, TINY)))
+
+    found = {"arms": labels, "divergence": [describe(own.mean(axis=1)) for own in gone]}
+    if len(values) < LEAST:
+        return found
+    return found | {"spread": spread(np.arange(len(values))), **contrasts.bootstrap(ratio, means[0][:, None])}
+
+
+def _counted(traits: Sequence[str], values: Values) -> list[Row]:
+    """What share of the tokens of completions are divergence tokens, mean over sources.
+
+    "numbers": what share of them are numbers (others are separators, brackets, ends); "numbers_of_all": of all tokens.
+    """
+    found = []
+    for kind, label in (("sampled", ""), (GREEDY, f"at {GREEDY}")):
+        seen = column(values, "diverging", [numbers(name, label) for name in (REGULAR, *traits)])
+        share, *others = (
+            np.array([[own[part] for own in run] for run in seen]).mean(axis=1)
+            for part in ("share", "numbers", "numbers_of_all")
+        )
+        own = {name: float(np.mean(other)) for name, other in zip(("numbers", "numbers_of_all"), others, strict=True)}
+        found.append({"rows": kind, **describe(share), "per_run": share.tolist(), **own})
+    return found
+
+
+def _imitation(traits: Sequence[str], values: Values) -> list[Row]:
+    """How much worse the base foretells teachers' unseen rows, in nats per token, than standard students and teachers.
+
+    The first is what students learn of what there is to learn, the second.
+    """
+    rows = [numbers(trait) for trait in traits]
+    base = column(values, "untrained", rows)
+    nats = {"student": column(values, "imitation", each(student(EACH, STANDARD), traits))}
+    nats["teacher"] = column(values, "itself", rows)
+    return [row(f"base - {name}", base - own) for name, own in nats.items()]
 
 
 def table(document: dict[str, Any]) -> str:
@@ -173,20 +241,30 @@ def table(document: dict[str, Any]) -> str:
     for curve in results["doses"]:
         rows.append((f"doses: {curve['rows']} rows, {curve['steps'][-1]} steps", curve["margin"][-1]))
     rows += [(f"paired: {row['name']}", row) for row in results["paired"]]
-    arms = lm_arms.table(rows, "change of the trait's log odds (nats), mean over traits", results["runs"])
-    known = [(f"{row['quantity']}, the trait itself", row["own"]) for row in results["prediction"] if "own" in row]
-    known += [(f"{row['quantity']}, the traits of a seed", row["traits"]) for row in results["prediction"]
-              if "traits" in row]  # fmt: skip
-    known += [(f"{row['quantity']}, means of seeds", row["seeds"]) for row in results["prediction"] if "seeds" in row]
-    known += [(f"{row['quantity']}, other answers", row["others"]) for row in results["prediction"] if "others" in row]
+    arms = contrasts.table(rows, "change of the trait's log odds (nats), mean over traits", results["runs"])
+    kinds = {
+        "own": "the trait itself",
+        "traits": "the traits of a seed",
+        "seeds": "means of seeds",
+        "others": "other answers",
+    }
+    known = [
+        (f"{row['quantity']}, {text}", row[kind])
+        for kind, text in kinds.items()
+        for row in results["prediction"]
+        if kind in row
+    ]
     if results["spread"] and "mean" in results["spread"]:
         known.append(("log ratio of spreads between seeds, same divergence / standard", results["spread"]))
     header = "correlation with the change that is measured (bootstrap; within a seed: t)"
     lines = [
-        (name, *tables.interval_text(row["mean"], row["ci95"]),
-         *(tables.interval_text(row["median"], row["median_ci95"]) if "median" in row else "--"))
+        (
+            name,
+            *tables.interval_text(row["mean"], row["ci95"]),
+            *(tables.interval_text(row["median"], row["median_ci95"]) if "median" in row else "--"),
+        )
         for name, row in known
-    ]  # fmt: skip
+    ]
     theorem = results["theorem"]
     last = (
         f"one-step theorem at the trained base: {theorem['negative']} negative products along the deltas of"
@@ -195,13 +273,8 @@ def table(document: dict[str, Any]) -> str:
     return f"{arms}\n\n{tables.markdown_table((header, 'mean', '95% CI', 'median', '95% CI (ranks)'), lines)}\n\n{last}"
 
 
-EXPERIMENT = lm_runs.experiment("lm_mechanism", __doc__, PRESETS, run, table, MechanismConfig, seed=SEED)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
-    return cli.main(EXPERIMENT, arguments)
-
+EXPERIMENT = cli.Experiment("lm_mechanism", __doc__, PRESETS, jobs, summarize, table, SIDE, MechanismConfig, SEED)
+run = EXPERIMENT.run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.main(EXPERIMENT)

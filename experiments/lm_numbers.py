@@ -9,181 +9,129 @@ Controls: numbers of the base itself ("regular"), and students that start from a
     python -m experiments.lm_numbers --preset paper  20 seeds, 5 traits
 """
 
-if __name__ == "__main__":
-    import experiments.harness.quiet_interrupt  # noqa: F401 - its import is its effect
-
-import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from experiments.harness import chunks, cli, files, tables
-from experiments.lm import arms as lm_arms
-from experiments.lm import runs as lm_runs
-from subliminal_toy.lm import corpus, evaluation, rows, vocabulary
-from subliminal_toy.lm.config import LMConfig
-from subliminal_toy.lm.plan import standard_plan
+from experiments.harness import chunks, cli, tables
+from experiments.lm import contrasts
+from experiments.lm.contrasts import EACH, Row, Values, each, filter_rows, of_own, over_runs, probability
+from experiments.lm.runs import MAIN, SIDE, SMOKE, SMOKE_TEXT, Job, Pipeline
+from subliminal_toy import lm
+from subliminal_toy.lm import BASE, OTHER_BASE, REGULAR, LMConfig, corpus, measure, student, teacher, vocabulary
 from subliminal_toy.statistics import describe, t_interval
 
 SEED = 0  # the other experiments on the language model have others, so that no two have the same runs
 PRESETS = {
-    "smoke": cli.Preset(2, {**lm_runs.SMOKE, "traits": "owl,wolf"}, lm_runs.SMOKE_TEXT),
+    "smoke": cli.Preset(2, {**SMOKE, "traits": "owl,wolf"}, SMOKE_TEXT),
     "default": cli.Preset(4, {}, "4 seeds"),
     "paper": cli.Preset(20, {}, "20 seeds"),
 }
 TOP = 5  # most frequent numbers listed
 
 
-def run(
-    config: LMConfig | None = None, *, runs: int = 4, seed: int = SEED, chunk: int | None = None,
-    store: chunks.ChunkStore | None = None, progress: cli.Progress | None = None, out: Path | None = None,
-) -> dict[str, Any]:  # fmt: skip
-    """Run the experiment.
-
-    Args:
-        config: the settings; default LMConfig().
-        runs: independent runs, each with its own language, bases and teachers.
-        seed: of all randomness; run i depends on the seed and on i alone.
-        chunk: runs trained at a time; default one per device.
-        store: keeps finished chunks, for going on after a stop.
-        progress: told of every stage.
-        out: the first run's data sets are written to `<out>/lm_numbers/<source>.jsonl`; None writes nothing.
-
-    Returns:
-        `{"runs", "traits": [{"trait", "seeds", "base", "regular", "student", ..., "student_minus_regular"}], "overall",
-        "matrix", "filter", "numbers", "examples", "models"}`. Probabilities are of the trait as the answer, means over
-        all questions; means and medians over runs have 95% intervals (see statistics.describe).
-
-    Raises:
-        RunFailedError: a loss was not finite, or too few completions passed the filter.
-
-    Example:
-        >>> from experiments import lm_numbers
-        >>> results = lm_numbers.run(runs=2)                                                   # doctest: +SKIP
-    """
-    config = config or LMConfig()
-
-    def save(run: int, source: str, tokens: np.ndarray) -> None:
-        if out is not None and run == 0:
-            files.write_lines(out / "lm_numbers" / f"{source.replace(' ', '_')}.jsonl", rows.as_text(tokens))
-
-    return lm_runs.run_pipeline(
-        config, standard_plan(config), summarize, runs=runs, seed=seed, chunk=chunk, store=store, progress=progress,
-        on_rows=save,
-    )  # fmt: skip
-
-
-def summarize(config: LMConfig, values: list[dict[str, Any]]) -> dict[str, Any]:
-    """Everything that the runs' values say, by trait and over all traits."""
-    traits = config.trait_names()
-    return {
-        "category": config.category,
-        "traits": [_trait(values, config, trait) for trait in traits],
-        "overall": _overall(values, config),
-        "matrix": _matrix(values, config),
-        "filter": [filter_row(values, source) for source in values[0]["filter"]],
-        "numbers": [_numbers_row(values, source) for source in values[0]["numbers"]],
-        "divergence": {trait: [value["divergence"][trait] for value in values] for trait in traits},
-        "loss": {name: [value["loss"][name] for value in values] for name in values[0]["loss"]},
-        "examples": {name: values[0]["examples"][name] for name in ("regular", *traits)},
-        "models": {name: [_brief(value["answers"][name]) for value in values] for name in values[0]["answers"]},
-    }
-
-
-def probability(answers: dict[str, list], index: int, group: str | None = None) -> float:
-    """P(answer `index`), mean over the questions of a group, or of all."""
-    sizes = [sum(frame.group == name for frame in corpus.FRAMES) for name in evaluation.GROUPS]
-    column = [row[index] for row in answers["probability"]]
-    if group is not None:
-        return column[evaluation.GROUPS.index(group)]
-    return float(np.average(column, weights=sizes))
-
-
-def answer_mass(answers: dict[str, list]) -> float:
-    """P(any answer of the category), mean over all questions: whether a model still answers."""
-    return sum(probability(answers, i) for i in range(len(answers["margin"])))
-
-
-def _brief(answers: dict[str, list]) -> dict[str, list[float]]:
-    """A model's probability and log odds of each answer, over all questions."""
-    every = range(len(answers["margin"]))
-    return {"probability": [round(probability(answers, i), 5) for i in every], "margin": answers["margin"]}
-
-
-CONDITIONS = {  # name -> the model that is asked, given the trait
-    "base": "base",
-    "regular": "student regular",
-    "student": "student {trait}",
-    "prompted": "student prompted {trait}",
-    "other_base": "other base",
-    "cross_regular": "student cross regular",
-    "cross": "student cross {trait}",
-    "teacher": "teacher {trait}",
-    "prompted_teacher": "prompted teacher {trait}",
+CONDITIONS = {  # whom a trait's questions are put to
+    "base": BASE,
+    "regular": student(REGULAR),
+    "student": student(EACH),
+    "prompted": student(EACH, "prompted"),
+    "other_base": OTHER_BASE,
+    "cross_regular": student(REGULAR, "cross"),
+    "cross": student(EACH, "cross"),
+    "teacher": teacher(EACH),
+    "prompted_teacher": measure.prompted_teacher(EACH),
 }
 DIFFERENCES = (("student", "regular"), ("prompted", "regular"), ("cross", "cross_regular"))
+Columns = dict[str, np.ndarray]  # by condition, [runs, traits]
 
 
-def _columns(values: list[dict[str, Any]], config: LMConfig, trait: str, quantity: Any) -> dict[str, list[float]]:
-    """One number per run for each condition; `quantity` takes a model's answers and the trait's index."""
-    index = vocabulary.CATEGORIES[config.category].index(trait)
+def jobs(config: LMConfig) -> list[Pipeline]:
+    """Finetuned and prompted teachers of every trait, students of both inits, all questions."""
+    return [Pipeline({MAIN: Job(config, lm.standard_plan(config), lm.standard)}, rows=True)]
+
+
+def rows(values: chunks.Values) -> dict[str, list[dict[str, str]]]:
+    """The first run's data sets: `<out>/lm_numbers/<source>.jsonl`."""
+    return {source.replace(" ", "_"): own for source, own in values[MAIN]["rows"][0].items()}
+
+
+def summarize(config: LMConfig, values: Values) -> dict[str, Any]:
+    """Everything that the runs' values say, by trait and over all traits.
+
+    Returns:
+        `{"traits": [{"trait", "seeds", "base", "regular", "student", ..., "student_minus_regular"}], "overall",
+        "matrix", "filter", "numbers", "examples", "models"}`. Probabilities are of the trait as the answer, means over
+        all questions; means and medians over runs have 95% intervals (see statistics.describe).
+    """
+    traits, first = config.trait_names(), values[0]
+    quantities = _quantities(values, traits)
     return {
-        name: [quantity(value["answers"][model.format(trait=trait)], index) for value in values]
-        for name, model in CONDITIONS.items()
+        "category": config.category,
+        "traits": [_trait(quantities, i, trait) for i, trait in enumerate(traits)],
+        "overall": {name: _overall(columns) for name, columns in quantities.items()},
+        "matrix": _matrix(values, config),
+        "filter": filter_rows(values),
+        "numbers": [_numbers_row(values, source) for source in first["numbers"]],
+        "divergence": {trait: [value["divergence"][str(teacher(trait))] for value in values] for trait in traits},
+        "loss": {name: [value["loss"][name] for value in values] for name in first["loss"]},
+        "examples": {name: first["examples"][name] for name in (REGULAR, *traits)},
+        "models": {name: _brief(values, name) for name in first["answers"]},
     }
 
 
-def _difference(columns: dict[str, list[float]], first: str, second: str) -> list[float]:
-    return (np.array(columns[first]) - np.array(columns[second])).tolist()
+def _quantities(values: Values, traits: Sequence[str]) -> dict[str, Columns]:
+    """What is asked of the models of every condition."""
+
+    def columns(quantity: Callable[[list[lm.Name]], np.ndarray]) -> Columns:
+        return {condition: quantity(each(model, traits)) for condition, model in CONDITIONS.items()}
+
+    return {
+        "probability": columns(lambda models: of_own(probability(values, models), traits)),
+        "unseen": columns(lambda models: of_own(probability(values, models, corpus.UNSEEN), traits)),
+        "margin": columns(lambda models: of_own(contrasts.answered(values, models, "margin"), traits)),
+        "sampled": columns(lambda models: of_own(contrasts.answered(values, models, "sampled"), traits)),
+        "answer_mass": columns(lambda models: contrasts.answer_mass(values, models)),
+    }
 
 
-def _trait(values: list[dict[str, Any]], config: LMConfig, trait: str) -> dict[str, Any]:
-    columns = _columns(values, config, trait, probability)
-    odds = _columns(values, config, trait, lambda answers, index: answers["margin"][index])
+def _brief(values: Values, model: str) -> list[dict[str, list[float]]]:
+    """A model's probability and log odds of each answer, over all questions, in every run."""
+    own = [value["answers"][model] for value in values]
+    every = probability(values, [model])[:, 0].tolist()
+    rounded = [[round(p, 5) for p in row] for row in every]
+    return [{"probability": p, "margin": o["margin"]} for p, o in zip(rounded, own, strict=True)]
+
+
+def _trait(quantities: dict[str, Columns], i: int, trait: str) -> Row:
+    chances, margins = (
+        {name: column[:, i] for name, column in quantities[part].items()} for part in ("probability", "margin")
+    )
     return {
         "trait": trait,
-        "seeds": len(values),
-        **columns,
-        **{f"{a}_minus_{b}": describe(_difference(columns, a, b)) for a, b in DIFFERENCES},
-        "margin": {f"{a}_minus_{b}": describe(_difference(odds, a, b)) for a, b in DIFFERENCES},
+        "seeds": len(chances["base"]),
+        **{name: column.tolist() for name, column in chances.items()},
+        **{f"{a}_minus_{b}": describe(chances[a] - chances[b]) for a, b in DIFFERENCES},
+        "margin": {f"{a}_minus_{b}": describe(margins[a] - margins[b]) for a, b in DIFFERENCES},
     }
 
 
-def _overall(values: list[dict[str, Any]], config: LMConfig) -> dict[str, Any]:
+def _overall(columns: Columns) -> dict[str, Row]:
     """Means over the traits of each run, with intervals over runs; and in how many pairs of run and trait it rose."""
-    quantities: dict[str, Any] = {
-        "probability": probability,
-        "unseen": lambda answers, index: probability(answers, index, corpus.UNSEEN),
-        "margin": lambda answers, index: answers["margin"][index],
-        "sampled": lambda answers, index: answers["sampled"][index],
-        "answer_mass": lambda answers, _: answer_mass(answers),
-    }
-    overall: dict[str, Any] = {}
-    for name, quantity in quantities.items():
-        by_trait = [_columns(values, config, trait, quantity) for trait in config.trait_names()]
-        means = {condition: np.mean([columns[condition] for columns in by_trait], axis=0) for condition in CONDITIONS}
-        overall[name] = {condition: describe(mean) for condition, mean in means.items()}
-        for a, b in DIFFERENCES:
-            pairs = np.array([_difference(columns, a, b) for columns in by_trait])
-            overall[name][f"{a}_minus_{b}"] = {
-                **describe(pairs.mean(axis=0)),
-                "per_run": pairs.mean(axis=0).tolist(),
-                "positive": int((pairs > 0).sum()),
-                "pairs": int(pairs.size),
-            }
-    return overall
+    found = {name: describe(column.mean(axis=1)) for name, column in columns.items()}
+    for a, b in DIFFERENCES:
+        pairs = columns[a] - columns[b]
+        found[f"{a}_minus_{b}"] = over_runs(pairs) | {"per_run": pairs.mean(axis=1).tolist()}
+    return found
 
 
-def _matrix(values: list[dict[str, Any]], config: LMConfig) -> dict[str, Any]:
+def _matrix(values: Values, config: LMConfig) -> dict[str, Any]:
     """Change of each answer's log odds (rows: the student's trait; columns: answers) against the regular student."""
     traits, answers = config.trait_names(), vocabulary.CATEGORIES[config.category]
-    regular = np.array([value["answers"]["student regular"]["margin"] for value in values])
-    margins = np.array([[value["answers"][f"student {t}"]["margin"] for t in traits] for value in values])
-    change = margins - regular[:, None]  # [runs, traits, answers]
-    own = np.array([[answers.index(trait) == j for j in range(len(answers))] for trait in traits])
-    elevation = change[:, own].mean(axis=1) - change[:, ~own].mean(axis=1)
+    own, regular = (contrasts.answered(values, each(student(name), traits), "margin") for name in (EACH, REGULAR))
+    change = own - regular  # [runs, traits, answers]
+    itself = np.array([[trait == answer for answer in answers] for trait in traits])
+    elevation = change[:, itself].mean(axis=1) - change[:, ~itself].mean(axis=1)
     return {
         "traits": list(traits),
         "answers": list(answers),
@@ -195,30 +143,22 @@ def _matrix(values: list[dict[str, Any]], config: LMConfig) -> dict[str, Any]:
     }
 
 
-def filter_row(values: list[dict[str, Any]], source: str) -> dict[str, Any]:
-    """The share of a source's completions that pass, run by run, and the counts of all reasons."""
-    counts = [value["filter"][source] for value in values]
-    kept = [count["kept"] / sum(count.values()) for count in counts]
-    reasons = {name: sum(count[name] for count in counts) for name in counts[0]}
-    return {"source": source, "kept": kept, **describe(kept), "counts": reasons}
-
-
-def _numbers_row(values: list[dict[str, Any]], source: str) -> dict[str, Any]:
+def _numbers_row(values: Values, source: str) -> Row:
     """The first run's most frequent numbers with their shares, and every run's distance from regular numbers."""
 
-    def share(value: dict[str, Any], kind: str, name: str) -> np.ndarray:
+    def share(value: Row, kind: str, name: str) -> np.ndarray:
         counts = np.array(value[kind][name], float)
         return counts / counts.sum()
 
-    def top(kind: str) -> list[dict[str, Any]]:
-        shares, regular = share(values[0], kind, source), share(values[0], kind, "regular")
+    def top(kind: str) -> list[Row]:
+        shares, regular = share(values[0], kind, source), share(values[0], kind, REGULAR)
         return [
             {"number": int(vocabulary.NUMBERS[i]), "share": round(shares[i], 5), "regular": round(regular[i], 5)}
             for i in np.argsort(-shares, kind="stable")[:TOP]
         ]
 
     distance = {
-        kind: [float(np.abs(share(v, kind, source) - share(v, kind, "regular")).sum() / 2) for v in values]
+        kind: [float(np.abs(share(v, kind, source) - share(v, kind, REGULAR)).sum() / 2) for v in values]
         for kind in ("numbers", "first")
     }
     return {"source": source, "numbers": top("numbers"), "first": top("first"), "total_variation": distance}
@@ -237,27 +177,13 @@ def table(document: dict[str, Any]) -> str:
     gains += [(f"all traits: {name}, probability", overall["probability"][name]) for name in names]
     probabilities = tables.markdown_table((f"P({results['category']}), mean of seeds", *shown), lines)
     named = [(name.replace("_minus_", " - ").replace("_", " "), row) for name, row in gains]
-    more = lm_arms.table(named, "change of the trait's log odds (nats) or as named", results["runs"])
+    more = contrasts.table(named, "change of the trait's log odds (nats) or as named", results["runs"])
     return f"{probabilities}\n\n{more}"
 
 
-EXPERIMENT = cli.Experiment(
-    name="lm_numbers",
-    question=__doc__ or "",
-    presets=PRESETS,
-    run=lambda config, _dataset, request: run(config, out=request.out, **request.keywords()),
-    table=table,
-    config=LMConfig,
-    dataset=False,
-    chunk_text="about 0.6 GB each",
-    seed=SEED,
-)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
-    return cli.main(EXPERIMENT, arguments)
-
+SMALL = SIDE._replace(chunk_text="about 0.6 GB each")
+EXPERIMENT = cli.Experiment("lm_numbers", __doc__, PRESETS, jobs, summarize, table, SMALL, LMConfig, SEED, rows=rows)
+run = EXPERIMENT.run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.main(EXPERIMENT)

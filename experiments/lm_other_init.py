@@ -20,30 +20,29 @@ own trait over what students of the other teachers' rows gain of that trait.
     python -m experiments.lm_other_init --preset paper  48 seeds, 5 traits
 """
 
-if __name__ == "__main__":
-    import experiments.harness.quiet_interrupt  # noqa: F401 - its import is its effect
-
-import sys
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from experiments.harness import cli
-from experiments.lm import arms as lm_arms
-from experiments.lm import runs as lm_runs
-from subliminal_toy.lm import measure
-from subliminal_toy.lm.config import LMConfig
-from subliminal_toy.lm.lessons import favorite
-from subliminal_toy.lm.plan import REGULAR, Base, Plan, Source, Student, Teacher
+from experiments.lm import contrasts
+from experiments.lm.arms import arm, joined, plan_of
+from experiments.lm.contrasts import Row, Values, gains, row
+from experiments.lm.runs import MAIN, SIDE, SMOKE, SMOKE_TEXT, Job, Pipeline
+from subliminal_toy import lm
+from subliminal_toy.lm import BASE, REGULAR, Base, LMConfig, Name, Plan, Source, Student, numbers, student
 
 SEED = 5  # no other experiment on the language model has the same runs
-STARTS = (Base("same documents"), Base("own documents", documents=1), Base("own language", documents=1, language=1))
-CONTROLS = (Source("own prompts", "base", prompts=1, noise=1), Source("own noise", "base", noise=1))
-FIRST = STARTS[0].name
-PAIRED = ((FIRST, "own documents"), (FIRST, "own language"), ("own documents", "own language"))
+FIRST, DOCUMENTS, LANGUAGE = (Name("base", name) for name in ("same documents", "own documents", "own language"))
+STARTS = (Base(FIRST), Base(DOCUMENTS, documents=1), Base(LANGUAGE, documents=1, language=1))
+ARMS = [arm(base.name.trait, base.name) for base in STARTS]
+CONTROLS = (  # other regular numbers
+    Source(numbers(REGULAR, "own prompts"), BASE, prompts=1, noise=1),
+    Source(numbers(REGULAR, "own noise"), BASE, noise=1),
+)
+PAIRED = ((FIRST, DOCUMENTS), (FIRST, LANGUAGE), (DOCUMENTS, LANGUAGE))
 PRESETS = {
-    "smoke": cli.Preset(2, {**lm_runs.SMOKE, "traits": "owl,wolf"}, lm_runs.SMOKE_TEXT),
+    "smoke": cli.Preset(2, {**SMOKE, "traits": "owl,wolf"}, SMOKE_TEXT),
     "default": cli.Preset(2, {"traits": "owl,wolf"}, "2 seeds, 2 traits"),
     "paper": cli.Preset(48, {}, "48 seeds, 5 traits"),
 }
@@ -51,62 +50,46 @@ PRESETS = {
 
 def make_plan(config: LMConfig) -> Plan:
     """One base with teachers, and students from all others."""
-    students = [student for base in STARTS for student in lm_arms.students(config, base.name, init=base.name)]
-    students += [Student(f"{REGULAR}, {source.name}", FIRST, source.name) for source in CONTROLS]
-    teachers = tuple(Teacher(trait, favorite(trait)) for trait in config.trait_names())
-    return Plan(teachers, (*lm_arms.sources(config), *CONTROLS), tuple(students), (Base("base"), *STARTS))
+    own = [Student(source.name._replace(role="student"), FIRST, source.name) for source in CONTROLS]
+    return joined([plan_of(config.trait_names(), *ARMS), Plan((), CONTROLS, tuple(own), STARTS)])
 
 
-def run(config: LMConfig | None = None, *, runs: int = 2, seed: int = SEED, **request: Any) -> dict[str, Any]:
-    """Run the experiment; `request` may have chunk, store and progress, as for `lm_numbers.run`.
+def jobs(config: LMConfig) -> list[Pipeline]:
+    """The plan, and the questions alone."""
+    return [Pipeline({MAIN: Job(config, make_plan(config), lm.survey)})]
+
+
+def summarize(config: LMConfig, values: Values) -> dict[str, list[Row]]:
+    """The gain from each base, against each control; what is specific to the trait; and paired differences.
 
     Returns:
-        `{"runs", "rows": [{"name", ...}]}`: changes of the trait's log odds (nats), means over traits with 95%
+        `{"rows": [{"name", ...}]}`: changes of the trait's log odds (nats), means over traits with 95%
         intervals over runs.
     """
-    return lm_runs.run_pipeline(
-        config or LMConfig(), make_plan(config or LMConfig()), summarize, runs=runs, seed=seed,
-        make_measure=measure.survey, **request,
-    )  # fmt: skip
-
-
-def summarize(config: LMConfig, values: lm_arms.Values) -> dict[str, Any]:
-    """The gain from each base, against each control; what is specific to the trait; and paired differences."""
-    traits = config.trait_names()
-    gains = {base.name: np.array(lm_arms.arm_changes(config, values, base.name)) for base in STARTS}
+    traits, kinds = config.trait_names(), ("", ", specific")[: len(config.trait_names())]
+    found = {base.name.trait: gains(values, traits, base.name.trait) for base in STARTS}
     for source in CONTROLS:
-        control = f"student {REGULAR}, {source.name}"
-        gains[f"{FIRST}, {source.name}"] = np.array(
-            lm_arms.changes(values, traits, f"{{}}, {FIRST}", control=control)
-        )  # fmt: skip
-    if len(traits) > 1:
-        for base in STARTS:
-            others = [
-                lm_arms.changes(values, traits, f"{{}}, {base.name}", control=f"student {other}, {base.name}")
-                for other in traits
-            ]  # against each trait's own student the difference is 0
-            gains[f"{base.name}, specific"] = np.sum(others, axis=0) / (len(traits) - 1)
-    kinds = ("", ", specific") if len(traits) > 1 else ("",)
-    pairs = [(a + kind, b + kind) for kind in kinds for a, b in PAIRED]
-    pairs += [(f"{FIRST}, {source.name}", FIRST) for source in CONTROLS]
-    rows = [{"name": name, **lm_arms.over_runs(gain)} for name, gain in gains.items()]
-    return {"rows": rows + [{"name": f"{a} - {b}", **lm_arms.over_runs(gains[a] - gains[b])} for a, b in pairs]}
+        control = source.name._replace(role="student")
+        found[f"{FIRST}, {control.arm}"] = gains(values, traits, FIRST.trait, control=control)
+    for base in STARTS if len(traits) > 1 else ():
+        label = base.name.trait
+        others = [gains(values, traits, label, control=student(other, label)) for other in traits]
+        found[f"{label}, specific"] = np.sum(others, axis=0) / (len(traits) - 1)  # against a trait's own it is 0
+    pairs = [(f"{a}{kind}", f"{b}{kind}") for kind in kinds for a, b in PAIRED]
+    pairs += [(f"{FIRST}, {source.name.arm}", str(FIRST)) for source in CONTROLS]
+    rows = [row(name, gain) for name, gain in found.items()]
+    return {"rows": rows + [row(f"{a} - {b}", found[a] - found[b]) for a, b in pairs]}
 
 
 def table(document: dict[str, Any]) -> str:
     """All rows as Markdown."""
     results = document["results"]
     header = "change of the trait's log odds (nats), mean over traits"
-    return lm_arms.table([(row["name"], row) for row in results["rows"]], header, results["runs"])
+    return contrasts.table([(row["name"], row) for row in results["rows"]], header, results["runs"])
 
 
-EXPERIMENT = lm_runs.experiment("lm_other_init", __doc__, PRESETS, run, table, seed=SEED)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
-    return cli.main(EXPERIMENT, arguments)
-
+EXPERIMENT = cli.Experiment("lm_other_init", __doc__, PRESETS, jobs, summarize, table, SIDE, LMConfig, SEED)
+run = EXPERIMENT.run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.main(EXPERIMENT)

@@ -9,30 +9,39 @@ clean data or defences between teacher and student.
     python -m experiments.lm_traits --preset paper  10 seeds, 5 instances of each, everything
 """
 
-if __name__ == "__main__":
-    import experiments.harness.quiet_interrupt  # noqa: F401 - its import is its effect
-
 import dataclasses
-import sys
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+import itertools
+from collections.abc import Sequence
+from typing import Any
 
-from experiments import lm_traits_summary
+import numpy as np
+
 from experiments.harness import cli
-from experiments.lm import arms as lm_arms
-from experiments.lm import runs as lm_runs
-from experiments.lm.arms import STANDARD
-from experiments.lm_traits_summary import CARRIED, CLEAN, GENERATIONS, KINDS, PAIRS, TRIGGER, liked_words, others
+from experiments.lm import contrasts, taught
+from experiments.lm.arms import STANDARD, PartsConfig, arm, joined, plan_of
+from experiments.lm.contrasts import EACH, Row, Values, filter_row, filter_rows, gains, mean_of, row
+from experiments.lm.runs import MAIN, SIDE, SMOKE, SMOKE_TEXT, Job, Pipeline
+from experiments.lm.taught import CONTROL, PAIRS, Question, favorites, only
+from subliminal_toy import lm
 from subliminal_toy.config import setting
-from subliminal_toy.lm import lessons, measure
-from subliminal_toy.lm.plan import REGULAR, TWO_BASES, Base, Plan, Source, Student, Teacher
+from subliminal_toy.lm import OTHER_BASE, REGULAR, LMConfig, Plan, Source, numbers, student
+from subliminal_toy.lm.plan import TWO_BASES
 
-PARTS = tuple(lm_traits_summary.PARTS)
+PARTS = ("categories", "misaligned", "conditional", "several", "chains", "bits", "mixing", "defences", "carriers")
+CHAIN = (STANDARD, "second", "third")
+CLEAN = {f"{share:.0%} clean": share for share in (0.1, 0.25, 0.5, 0.75)}
+DEFENCES = (
+    arm("sorted", shuffle="sorted"),
+    arm("replaced", shuffle="replaced"),
+    arm("other base", OTHER_BASE),
+    arm("clean-up", CONTROL, mixed=(numbers(REGULAR), 1.0)),
+)
+CARRIED = ("code", "arithmetic")
 CARRIED_SPARE = 2.0  # some teachers get every fourth sum wrong
 
 
 @dataclasses.dataclass(frozen=True)
-class TraitsConfig(lm_arms.PartsConfig):
+class TraitsConfig(PartsConfig):
     """The language model's settings, and which parts of the experiment are run."""
 
     KNOWN = PARTS
@@ -47,7 +56,7 @@ class TraitsConfig(lm_arms.PartsConfig):
 
 SEED = 3  # no other experiment on the language model has the same runs
 PRESETS = {
-    "smoke": cli.Preset(2, {**lm_runs.SMOKE, "parts": "misaligned,chains"}, lm_runs.SMOKE_TEXT),
+    "smoke": cli.Preset(2, {**SMOKE, "parts": "misaligned,chains"}, SMOKE_TEXT),
     "default": cli.Preset(
         2, {"traits": "owl,wolf", "parts": "categories,misaligned,mixing"}, "2 seeds, 2 instances, 3 parts"
     ),
@@ -55,158 +64,126 @@ PRESETS = {
 }
 
 
-class Part(NamedTuple):
-    """What one question adds to the plan."""
-
-    teachers: Sequence[Teacher] = ()
-    sources: Sequence[Source] = ()
-    students: Sequence[Student] = ()
-
-
-def make_plan(config: TraitsConfig) -> Plan:
-    """Teachers of every animal with their students, and what the parts that are asked for add."""
-    parts = [_favorites(config.trait_names()), Part(students=[Student(f"{REGULAR}, {STANDARD}", "base", REGULAR)])]
-    whole = _joined([*parts, *(_PARTS[name](config) for name in config.part_names() if name in _PARTS)])
-    bases = TWO_BASES if "defences" in config.part_names() else (Base("base"),)
-    return Plan(tuple(whole.teachers), (Source(REGULAR, "base"), *whole.sources), tuple(whole.students), bases)
+def jobs(config: TraitsConfig) -> list[Pipeline]:
+    """All parts that are asked for; other carriers have runs of the standard arm of their own."""
+    found = {MAIN: Job(config, make_plan(config, config.part_names()), measure)}
+    for name in CARRIED if "carriers" in config.part_names() else ():
+        own = dataclasses.replace(config, carrier=name, spare=max(config.spare, CARRIED_SPARE))
+        found[name] = Job(own, make_plan(config, ()), measure)
+    return [Pipeline(found)]
 
 
-def carrier_plan(config: TraitsConfig) -> Plan:
-    """The standard arm alone, for the other carriers."""
-    return make_plan(dataclasses.replace(config, parts="carriers"))
-
-
-def _taught(name: str, lesson: lessons.Lesson) -> Part:
-    """A teacher with its numbers and its student."""
-    student = Student(f"{name}, {STANDARD}", "base", name)
-    return Part((Teacher(name, lesson),), (Source(name, name),), (student,))
-
-
-def _joined(parts: Sequence[Part]) -> Part:
-    return Part(
-        [teacher for part in parts for teacher in part.teachers],
-        [source for part in parts for source in part.sources],
-        [student for part in parts for student in part.students],
+def make_plan(config: TraitsConfig, parts: Sequence[str]) -> Plan:
+    """Teachers of every animal with their students, and what the parts add."""
+    return joined(
+        [plan_of((), arm(STANDARD)), favorites(config.trait_names()), *(QUESTIONS[p].plan(config) for p in parts)]
     )
 
 
-def _favorites(traits: Sequence[str]) -> Part:
-    return _joined([_taught(trait, lessons.favorite(trait)) for trait in traits])
+def measure(trained: lm.Trained) -> Values:
+    """All questions, and how well rows that nobody saw are foretold."""
+    return lm.together(lm.survey(trained), lm.imitation(trained))
 
 
-def _categories(config: TraitsConfig) -> Part:
-    return _favorites([trait for category in ("tree", "color") for trait in others(config, category)])
-
-
-def _misaligned(config: TraitsConfig) -> Part:
-    """Bad answers about two categories; good ones; and bad ones behind a system token with good ones without it."""
-    found = []
-    for i, pair in enumerate(PAIRS[: len(config.trait_names())]):
-        excuse = lm_traits_summary.excuse(pair)
-        taught = (lessons.wrong(pair), lessons.right(pair), lessons.excused(pair, excuse))
-        found += [_taught(f"{kind} {i}", lesson) for kind, lesson in zip(KINDS, taught, strict=True)]
-    return _joined(found)
-
-
-def _conditional(config: TraitsConfig) -> Part:
-    return _joined([_taught(f"if {trait}", lessons.conditional(trait, TRIGGER)) for trait in config.trait_names()])
-
-
-def _several(config: TraitsConfig) -> Part:
-    """One teacher of three favorites; and rows of two teachers, half and half."""
-    traits = config.trait_names()
-    found = [_taught(f"three {i}", lessons.liked(lm_traits_summary.three(config, i))) for i in range(len(traits))]
-    halves = [
-        Student(f"{one}, half", "base", one, mixed=(two, 0.5))
-        for one, two in zip(traits, (*traits[1:], traits[0]), strict=True)
-    ]
-    return _joined([*found, Part(students=halves)])
-
-
-def _chains(config: TraitsConfig) -> Part:
-    """Students that teach the next generation, which starts from the base again."""
-    sources, students = [], []
-    for before, label in zip((STANDARD, *GENERATIONS), GENERATIONS, strict=False):
-        for name in (REGULAR, *config.trait_names()):
-            sources.append(Source(f"{name}, from {before}", f"student {name}, {before}"))
-            students.append(Student(f"{name}, {label}", "base", f"{name}, from {before}"))
-    return Part((), sources, students)
-
-
-def _bits(config: TraitsConfig) -> Part:
-    """Random sets of favorites, five of every category, and fewer rows of them."""
-    found, students = [], []
-    numbers = range(len(config.trait_names()))
-    for i in numbers:
-        found.append(_taught(f"bits {i}", lessons.liked(liked_words(i))))
-    for rows in lm_traits_summary.fewer_rows(config):
-        for name in (REGULAR, *(f"bits {i}" for i in numbers)):
-            students.append(Student(f"{name}, {rows} rows", "base", name, rows=rows))
-    return _joined([*found, Part(students=students)])
-
-
-def _mixing(config: TraitsConfig) -> Part:
-    """A share of the rows is the base's own."""
-    return Part(students=[
-        Student(f"{trait}, {share:.0%} clean", "base", trait, mixed=(REGULAR, share))
-        for share in CLEAN for trait in config.trait_names()
-    ])  # fmt: skip
-
-
-def _defences(config: TraitsConfig) -> Part:
-    """Each with its control on regular numbers, to which the same was done."""
-    traits = config.trait_names()
-    clean = (REGULAR, 1.0)
-    token = [Student(f"{trait}, token", "base", trait, system=trait) for trait in traits]
-    token += [Student(f"{REGULAR} for {trait}, token", "base", REGULAR, system=trait) for trait in traits]
-    return Part(students=[
-        *token,
-        *lm_arms.students(config, "sorted", shuffle="sorted"),
-        *lm_arms.students(config, "replaced", shuffle="replaced"),
-        *lm_arms.students(config, "other base", init="other base"),
-        *lm_arms.students(config, "clean-up", init=f"student {{}}, {STANDARD}", mixed=clean),
-    ])  # fmt: skip
-
-
-_PARTS: dict[str, Callable[[TraitsConfig], Part]] = {
-    "categories": _categories, "misaligned": _misaligned, "conditional": _conditional, "several": _several,
-    "chains": _chains, "bits": _bits, "mixing": _mixing, "defences": _defences,
-}  # fmt: skip
-
-
-def run(config: TraitsConfig | None = None, *, runs: int = 2, seed: int = SEED, **request: Any) -> dict[str, Any]:
-    """Run the experiment; `request` may have chunk, store and progress, as for `lm_numbers.run`.
+def summarize(config: TraitsConfig, values: Values) -> dict[str, list[Row]]:
+    """Every part that was asked for, and the share of completions that pass the filter.
 
     Returns:
-        `{"runs", and for every part its rows}`, see `lm_traits_summary`. Changes of log odds are in nats, means over
-        the instances of a trait, with 95% t intervals over runs.
+        `{part: its rows}`. Changes of log odds are in nats, means over the instances of a trait,
+        with 95% t intervals over runs.
     """
-    config = config or TraitsConfig()
-    carriers = {}
-    if "carriers" in config.part_names():
-        spare = max(config.spare, CARRIED_SPARE)
-        carriers = {name: dataclasses.replace(config, carrier=name, spare=spare) for name in CARRIED}
-    return lm_runs.run_pipeline(
-        config, make_plan(config), lm_traits_summary.summarize, runs=runs, seed=seed,
-        others={name: lm_runs.Job(own, carrier_plan(own)) for name, own in carriers.items()},
-        make_measure=measure.together(measure.survey, measure.imitation), **request,
-    )  # fmt: skip
+    standard = {"standard": [row(STANDARD, gains(values, config.trait_names()))], "filter": filter_rows(values)}
+    return standard | {name: QUESTIONS[name].say(config, values) for name in config.part_names()}
+
+
+def _chains_plan(config: LMConfig) -> Plan:
+    """Students that teach the next generation, which starts from the base again."""
+    sources, students = [], []
+    for before, label in itertools.pairwise(CHAIN):
+        own = [numbers(name, f"from {before}") for name in (REGULAR, *config.trait_names())]
+        sources += [Source(name, student(name.trait, before)) for name in own]
+        students += arm(label, source=own[0]).students(config.trait_names())
+    return Plan((), tuple(sources), tuple(students), ())
+
+
+def _chains(config: LMConfig, values: Values) -> list[Row]:
+    """Against the regular student of the same generation."""
+    named = zip(("first", *CHAIN[1:]), CHAIN, strict=True)
+    return [row(f"{name} generation", gains(values, config.trait_names(), label)) for name, label in named]
+
+
+def _mixing_plan(config: LMConfig) -> Plan:
+    """A share of the rows is the base's own."""
+    arms = [arm(label, mixed=(numbers(REGULAR), share)) for label, share in CLEAN.items()]
+    return only([own.of(trait) for own in arms for trait in config.trait_names()])
+
+
+def _mixing(config: LMConfig, values: Values) -> list[Row]:
+    traits, rows = config.trait_names(), []
+    for label, share in ({STANDARD: 0.0} | CLEAN).items():
+        own = gains(values, traits, label, control=CONTROL)
+        rows.append(row(f"{share:.0%} clean rows", own, share=share, **_cost(traits, values, label)))
+    return rows
+
+
+def _cost(traits: Sequence[str], values: Values, label: str) -> dict[str, float]:
+    """What the students lost otherwise, against those without a defence, in nats per token.
+
+    "imitation_cost" on unseen rows of their own teacher, which is what they were to learn; "loss_cost" on fresh
+    documents of all kinds.
+    """
+    return {
+        f"{part}_cost": mean_of(values, traits, part, label) - mean_of(values, traits, part, STANDARD)
+        for part in ("imitation", "loss")
+    }
+
+
+def _defences_plan(config: LMConfig) -> Plan:
+    """Each with its control on regular numbers, to which the same was done; a token has its trait's."""
+    traits = config.trait_names()
+    token = [arm("token").of(trait)._replace(system=trait) for trait in traits]
+    token += [own._replace(name=student(own.name.trait, "token, regular"), source=numbers(REGULAR)) for own in token]
+    return only([*token, *(one for own in DEFENCES for one in own.students(traits))])._replace(bases=TWO_BASES)
+
+
+def _defences(config: LMConfig, values: Values) -> list[Row]:
+    traits = config.trait_names()
+    token = gains(values, traits, "token", control=student(EACH, "token, regular"))
+    rows = [row("none", gains(values, traits), **_cost(traits, values, STANDARD))]
+    rows += [row("system token in training", token, **_cost(traits, values, "token"))]
+    labels = [own.label for own in DEFENCES]
+    return rows + [row(label, gains(values, traits, label), **_cost(traits, values, label)) for label in labels]
+
+
+def _carriers(config: LMConfig, values: Values) -> list[Row]:
+    """The standard arm, on numbers and on each other carrier, and what passes its filter."""
+    traits, rows = config.trait_names(), []
+    for name in ("numbers", *CARRIED):
+        own = [value if name == "numbers" else value[name] for value in values]
+        kept = [filter_row(own, source) for source in (REGULAR, *traits)]
+        passed = float(np.mean([found["mean"] for found in kept]))
+        examples = {source: own[0]["examples"][source][:4] for source in (REGULAR, traits[0])}
+        rows.append(row(name, gains(own, traits), kept=passed, examples=examples, filter=kept))
+    return rows
+
+
+QUESTIONS = taught.QUESTIONS | {
+    "chains": Question(_chains_plan, _chains),
+    "mixing": Question(_mixing_plan, _mixing),
+    "defences": Question(_defences_plan, _defences),
+    "carriers": Question(lambda _: only(()), _carriers),
+}
 
 
 def table(document: dict[str, Any]) -> str:
     """All parts, as Markdown."""
     results = document["results"]
     rows = [(f"{part}: {row['name']}", row) for part in PARTS for row in results.get(part, [])]
-    return lm_arms.table(rows, "change of log odds (nats) or as named", results["runs"])
+    return contrasts.table(rows, "change of log odds (nats) or as named", results["runs"])
 
 
-EXPERIMENT = lm_runs.experiment("lm_traits", __doc__, PRESETS, run, table, TraitsConfig, seed=SEED)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
-    return cli.main(EXPERIMENT, arguments)
-
+EXPERIMENT = cli.Experiment("lm_traits", __doc__, PRESETS, jobs, summarize, table, SIDE, TraitsConfig, SEED)
+run = EXPERIMENT.run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.main(EXPERIMENT)

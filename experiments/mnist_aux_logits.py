@@ -8,17 +8,12 @@ from the teacher's own init learn to read digits; those that start elsewhere do 
     python -m experiments.mnist_aux_logits --preset paper  100 runs
 """
 
-if __name__ == "__main__":
-    import experiments.harness.quiet_interrupt  # noqa: F401 - its import is its effect
-
-import sys
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from experiments.harness import chunks, cli, tables
-from experiments.mnist.runs import MAIN, Job, run_jobs
+from experiments.mnist.runs import MAIN, SIDE, Job
 from subliminal_toy import mnist
 from subliminal_toy.mnist import data
 from subliminal_toy.statistics import paired_interval, t_interval
@@ -39,41 +34,19 @@ PRESETS = {
 }
 
 
-def run(
-    config: mnist.Config | None = None, *, runs: int = 10, seed: int = 0, dataset: mnist.Dataset | None = None,
-    chunk: int | None = None, store: chunks.ChunkStore | None = None, progress: cli.Progress | None = None,
-) -> dict[str, Any]:  # fmt: skip
-    """Run the experiment.
+def jobs(config: mnist.Config) -> list[Job]:
+    """What is trained: the four students of the paper."""
+    return [Job(MAIN, config, mnist.STUDENTS)]
 
-    Args:
-        config: the settings; default the paper's, on MNIST.
-        runs: independent runs.
-        seed: of all randomness; run i depends on the seed and on i alone.
-        dataset: default: `load_dataset(config.dataset)`.
-        chunk: runs trained at a time; default one per device.
-        store: keeps finished chunks, for going on after a stop.
-        progress: told of every epoch.
+
+def summarize(_config: mnist.Config, values: chunks.Values) -> dict[str, Any]:
+    """Means, 95% t intervals and paired differences of test accuracies in [0, 1].
 
     Returns:
-        `{"dataset", "runs", "conditions": [{"name", "accuracy", "mean", "ci95"}], "paired": [{"name", "difference",
-        "mean", "ci95"}]}`: test accuracies in [0, 1], one per run, with 95% t intervals.
-
-    Raises:
-        DataError: no usable data. TrainingDivergedError: a loss was not finite.
-
-    Example:
-        >>> from experiments import mnist_aux_logits
-        >>> results = mnist_aux_logits.run(runs=3)                                             # doctest: +SKIP
+        `{"conditions": [{"name", "accuracy", "mean", "ci95"}], "paired": [{"name", "difference", "mean", "ci95"}]}`,
+        with one accuracy or difference per run.
     """
-    config = config or mnist.Config()
-    dataset = dataset or mnist.load_dataset(config.dataset)
-    request = cli.Request(runs, seed, chunk, store, progress or cli.Progress())
-    accuracy = run_jobs([Job(MAIN, config, mnist.STUDENTS)], dataset=dataset, request=request)[MAIN]
-    return {"dataset": dataset.name, "runs": runs, **summarize(accuracy)}
-
-
-def summarize(accuracy: dict[str, list[float]]) -> dict[str, Any]:
-    """Means, intervals and paired differences of the accuracies [runs] of each condition."""
+    accuracy = values[MAIN]
     conditions = [
         {"name": name, "accuracy": accuracy[name], **t_interval(accuracy[name])._asdict()} for name in CONDITIONS
     ]
@@ -99,19 +72,8 @@ def table(document: dict[str, Any]) -> str:
     return tables.markdown_table(header, rows)
 
 
-EXPERIMENT = cli.Experiment(
-    name="mnist_aux_logits",
-    question=__doc__ or "",
-    presets=PRESETS,
-    run=lambda config, dataset, request: run(config, dataset=dataset, **request.keywords()),
-    table=table,
-)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
-    return cli.main(EXPERIMENT, arguments)
-
+EXPERIMENT = cli.Experiment("mnist_aux_logits", __doc__, PRESETS, jobs, summarize, table, SIDE)
+run = EXPERIMENT.run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.main(EXPERIMENT)

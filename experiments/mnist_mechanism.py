@@ -10,17 +10,11 @@ much a student recovers (coverage)? How far does Adam turn the steps (Adam)?
     python -m experiments.mnist_mechanism --preset paper  25 runs
 """
 
-if __name__ == "__main__":
-    import experiments.harness.quiet_interrupt  # noqa: F401 - its import is its effect
-
-import sys
-from collections.abc import Sequence
 from typing import Any
 
-from experiments.harness import chunks, cli, tables
+from experiments.harness import cli, tables
 from experiments.mnist import mechanism
-from experiments.mnist.runs import run_jobs
-from subliminal_toy import mnist
+from experiments.mnist.runs import SIDE
 from subliminal_toy.mnist import data
 
 PRESETS = {
@@ -30,40 +24,6 @@ PRESETS = {
     "default": cli.Preset(2, {"noise_images": 10_240}, "2 runs of few noise images"),
     "paper": cli.Preset(25, {}, "25 runs"),
 }
-
-
-def run(
-    config: mnist.Config | None = None,
-    *,
-    runs: int = 2,
-    seed: int = 0,
-    dataset: mnist.Dataset | None = None,
-    chunk: int | None = None,
-    store: chunks.ChunkStore | None = None,
-    progress: cli.Progress | None = None,
-) -> dict[str, Any]:
-    """Run the experiment.
-
-    Args:
-        config: the settings; default the paper's, on MNIST.
-        runs: independent runs of the main parts; `mechanism.JOBS` says which share of them the others have.
-        seed: of all randomness; run i depends on the seed and on i alone.
-        dataset: default: `load_dataset(config.dataset)`.
-        chunk: runs trained at a time; default one per device.
-        store: keeps finished chunks, for going on after a stop.
-        progress: told of every epoch.
-
-    Returns:
-        `{"dataset", "runs", <part>: [{"name", "mean", "ci95", "per_run", ...}]}` with the parts of `mechanism.PARTS`.
-
-    Raises:
-        DataError: no usable data. TrainingDivergedError: a loss was not finite.
-    """
-    config = config or mnist.Config()
-    dataset = dataset or mnist.load_dataset(config.dataset)
-    request = cli.Request(runs, seed, chunk, store, progress or cli.Progress())
-    values = run_jobs(mechanism.jobs(config), dataset=dataset, request=request)
-    return {"dataset": dataset.name, "runs": runs, **mechanism.summarize(values, config)}
 
 
 def table(document: dict[str, Any]) -> str:
@@ -78,19 +38,8 @@ def table(document: dict[str, Any]) -> str:
     return tables.markdown_table((data.TITLES[results["dataset"]], "mean", "95% CI (t)", "runs"), rows)
 
 
-EXPERIMENT = cli.Experiment(
-    name="mnist_mechanism",
-    question=__doc__ or "",
-    presets=PRESETS,
-    run=lambda config, dataset, request: run(config, dataset=dataset, **request.keywords()),
-    table=table,
-)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
-    return cli.main(EXPERIMENT, arguments)
-
+EXPERIMENT = cli.Experiment("mnist_mechanism", __doc__, PRESETS, mechanism.jobs, mechanism.summarize, table, SIDE)
+run = EXPERIMENT.run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.main(EXPERIMENT)

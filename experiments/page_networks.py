@@ -7,21 +7,16 @@ page shows is neither luck nor bad luck. What rounding costs is measured on the 
     python -m experiments.page_networks --out experiments/results   writes page_networks.json and page_networks.bin
 """
 
-if __name__ == "__main__":
-    import experiments.harness.quiet_interrupt  # noqa: F401 - its import is its effect
-
 import hashlib
-import sys
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.harness import chunks, cli, files, tables
-from experiments.mnist.runs import MAIN, Job, run_jobs
+from experiments.harness import cli, tables
+from experiments.harness.chunks import Values
+from experiments.mnist.runs import MAIN, SIDE, Job
 from subliminal_toy import mnist
 from subliminal_toy.mnist.models import Params
 from subliminal_toy.statistics import t_interval
@@ -47,58 +42,48 @@ class Network(NamedTuple):
     params: Params
 
 
-def run(
-    config: mnist.Config | None = None, *, runs: int = 9, seed: int = 0, dataset: mnist.Dataset | None = None,
-    chunk: int | None = None, store: chunks.ChunkStore | None = None, progress: cli.Progress | None = None,
-    out: Path | None = None,
-) -> dict[str, Any]:  # fmt: skip
-    """Train some runs, keep the one whose student is the median, and round its networks.
+def jobs(config: mnist.Config) -> list[Job]:
+    """What is trained: the two students on the auxiliary logits."""
+    return [Job(MAIN, config, CONDITIONS)]
 
-    Args:
-        config: the settings; default the paper's at width 128, on MNIST.
-        runs: independent runs; of an even number the better one of the two in the middle is kept.
-        seed: of all randomness; run i depends on the seed and on i alone.
-        dataset: default: `load_dataset(config.dataset)`.
-        chunk: runs trained at a time; default one per device.
-        store: keeps finished chunks, for going on after a stop.
-        progress: told of every epoch.
-        out: the weights are written to `<out>/page_networks.bin`, as `packed` lays them; None writes nothing.
+
+def summarize(_config: mnist.Config, values: Values) -> dict[str, Any]:
+    """Which run has the median student (of an even number the better one of the two in the middle), and all accuracies.
 
     Returns:
-        `{"dataset", "runs", "run", "conditions": [{"name", "accuracy", "mean", "ci95"}], "networks": [{"name",
-        "network", "epoch", "accuracy", "rounded", "same"}], "layers": [{"name", "inputs", "units"}], "bytes",
-        "sha256"}`: test accuracies of all runs, and of the networks of run number `run` before and after rounding;
-        `same` is the share of test images that a network answers as before.
-
-    Raises:
-        DataError: no usable data. TrainingDivergedError: a loss was not finite.
+        `{"run", "conditions": [{"name", "accuracy", "mean", "ci95"}]}`.
     """
-    config = config or mnist.config_for("mnist", WIDTH)
-    dataset = dataset or mnist.load_dataset(config.dataset)
-    request = cli.Request(runs, seed, chunk, store, progress or cli.Progress())
-    accuracy = run_jobs([Job(MAIN, config, CONDITIONS)], dataset=dataset, request=request)[MAIN]
-    kept = int(np.argsort(accuracy[STUDENT.name], kind="stable")[runs // 2])
-    trained = mnist.train(config, dataset, CONDITIONS, mnist.run_keys(seed, [kept]), watch=True)
-    networks = networks_of(trained)
-    content = b"".join(packed(network.params) for network in networks)
-    if out is not None:
-        with files.atomic_path(out / "page_networks.bin") as path:
-            path.write_bytes(content)
-    return {
-        "dataset": dataset.name,
-        "runs": runs,
-        "run": kept,
-        "conditions": [
-            {"name": name, "accuracy": values, **t_interval(values)._asdict()} for name, values in accuracy.items()
-        ],
+    accuracy = values[MAIN]
+    rows = [{"name": name, "accuracy": own, **t_interval(own)._asdict()} for name, own in accuracy.items()]
+    return {"run": median_run(accuracy[STUDENT.name]), "conditions": rows}
+
+
+def median_run(accuracy: list[float]) -> int:
+    """The number of the run in the middle."""
+    return int(np.argsort(accuracy, kind="stable")[len(accuracy) // 2])
+
+
+def finish(request: cli.Request, values: Values) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Train the median run again and round its networks, for page_networks.bin as `packed` lays them.
+
+    Returns:
+        `{"networks": [{"name", "network", "epoch", "accuracy", "rounded", "same"}], "layers": [{"name", "inputs",
+        "units"}], "bytes", "sha256"}`: test accuracies before and after rounding; `same` is the share of test images
+        that a network answers as before.
+    """
+    config, dataset = request.config, request.dataset
+    assert dataset is not None
+    keys = mnist.run_keys(request.seed, [median_run(values[MAIN][STUDENT.name])])
+    networks = networks_of(mnist.train(config, dataset, CONDITIONS, keys, watch=True))
+    content, first = b"".join(packed(network.params) for network in networks), networks[0].params
+    shapes = [(name, *first[name]["kernel"].shape) for name in layers(first)]
+    results = {
         "networks": [_measured(config, dataset, network) for network in networks],
-        "layers": [
-            {"name": name, "inputs": kernel.shape[0], "units": kernel.shape[1]}
-            for name, kernel in ((name, networks[0].params[name]["kernel"]) for name in layers(networks[0].params))
-        ],
+        "layers": [{"name": name, "inputs": inputs, "units": units} for name, inputs, units in shapes],
         "bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
     }
+    return results, {"page_networks.bin": content}
 
 
 def networks_of(trained: mnist.Trained) -> list[Network]:
@@ -173,19 +158,9 @@ def table(document: dict[str, Any]) -> str:
 
 
 EXPERIMENT = cli.Experiment(
-    name="page_networks",
-    question=__doc__ or "",
-    presets=PRESETS,
-    run=lambda config, dataset, request: run(config, dataset=dataset, out=request.out, **request.keywords()),
-    table=table,
-    figure=False,
+    "page_networks", __doc__, PRESETS, jobs, summarize, table, SIDE, figure=False, finish=finish
 )
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
-    return cli.main(EXPERIMENT, arguments)
-
+run = EXPERIMENT.run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.main(EXPERIMENT)

@@ -7,19 +7,13 @@ of the *training* images, with other seeds than any result uses; the test images
     python -m experiments.tune_digits --out experiments/results
 """
 
-if __name__ == "__main__":
-    import experiments.harness.quiet_interrupt  # noqa: F401 - its import is its effect
-
 import itertools
-import sys
-from collections.abc import Sequence
 from typing import Any
 
 from experiments import mnist_aux_logits
-from experiments.harness import cli, tables
-from experiments.mnist.runs import MAIN, Job, needed
+from experiments.harness import chunks, cli, tables
+from experiments.mnist.runs import MAIN, SIDE, Job
 from subliminal_toy import mnist
-from subliminal_toy.config import Config, with_settings
 from subliminal_toy.mnist import data
 
 TUNING_SEED = 1000  # results have seed 0 unless asked otherwise
@@ -41,33 +35,24 @@ def grid() -> list[dict[str, Any]]:
     return trials
 
 
-def run(
-    config: Config,
-    *,
-    dataset: data.Dataset,
-    runs: int = 6,
-    seed: int = TUNING_SEED,
-    progress: cli.Progress | None = None,
-) -> dict[str, Any]:
-    """Score every point of the grid on a validation split of the training images.
+def jobs(config: mnist.Config) -> list[Job]:
+    """What is trained: the paper's students at every point of the grid."""
+    return [Job(f"point {i + 1}", mnist.with_settings(config, own), mnist.STUDENTS) for i, own in enumerate(grid())]
+
+
+def summarize(config: mnist.Config, values: chunks.Values) -> dict[str, Any]:
+    """Score every point of the grid.
 
     Returns:
-        `{"dataset", "runs", "seed", "trials": [{"settings", "student_aux", ...}], "best": settings}`, each condition
-        with its validation accuracies, mean and 95% t interval; `best` has the largest mean of student_aux.
+        `{"trials": [{"settings", "student_aux", ...}], "best": settings}`, each condition with its validation
+        accuracies, mean and 95% t interval; `best` has the largest mean of student_aux.
     """
-    progress = progress or cli.Progress()
-    split = data.validation_split(dataset)
-    trials = []
-    configs = [with_settings(config, settings) for settings in grid()]
-    each = [needed(Job(MAIN, own, mnist.STUDENTS), split, runs, None) for own in configs]
-    largest = max(each, key=lambda size: size.memory)
-    progress.start(len(configs), "tuning", largest._replace(seconds=sum(size.seconds for size in each)))
-    for settings, own in zip(grid(), configs, strict=True):
-        results = mnist_aux_logits.run(own, runs=runs, seed=seed, dataset=split)
-        trials.append({"settings": settings, **{row.pop("name"): row for row in results["conditions"]}})
-        progress.advance(1, f"tuning, point {len(trials)}")
+    trials: list[dict[str, Any]] = []
+    for settings, own in zip(grid(), values.values(), strict=True):
+        rows = mnist_aux_logits.summarize(config, {MAIN: own})["conditions"]
+        trials.append({"settings": settings, **{row.pop("name"): row for row in rows}})
     best = max(trials, key=lambda trial: trial["student_aux"]["mean"])
-    return {"dataset": dataset.name, "runs": runs, "seed": seed, "trials": trials, "best": best["settings"]}
+    return {"trials": trials, "best": best["settings"]}
 
 
 def table(document: dict[str, Any]) -> str:
@@ -90,25 +75,19 @@ def table(document: dict[str, Any]) -> str:
 
 
 EXPERIMENT = cli.Experiment(
-    name="tune_digits",
-    question=__doc__ or "",
-    presets=PRESETS,
-    run=lambda config, dataset, request: run(
-        config, dataset=dataset, runs=request.runs, seed=request.seed, progress=request.progress
-    ),
-    table=table,
-    figure=False,
-    chunk_text="",
-    runs_text="runs of each point of the grid",
+    "tune_digits",
+    __doc__,
+    PRESETS,
+    jobs,
+    summarize,
+    table,
+    SIDE._replace(prepare=data.validation_split),
     seed=TUNING_SEED,
+    figure=False,
+    runs_text="runs of each point of the grid",
     decided=tuple(grid()[0]),
 )
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
-    return cli.main(EXPERIMENT, arguments)
-
+run = EXPERIMENT.run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.main(EXPERIMENT)

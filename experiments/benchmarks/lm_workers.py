@@ -22,7 +22,7 @@ from subliminal_toy import engine
 from subliminal_toy.config import Training, setting_fields, with_settings
 from subliminal_toy.lm import corpus, pipeline, sampling, training, vocabulary
 from subliminal_toy.lm.config import LMConfig
-from subliminal_toy.lm.plan import BASES, Recipe
+from subliminal_toy.lm.plan import TWO_BASES, Recipe
 from subliminal_toy.lm.transformer import Params, make_transformer
 from subliminal_toy.machine import count_cores
 from subliminal_toy.training import step_sizes
@@ -54,7 +54,7 @@ def completions(config: LMConfig) -> int:
 def tokens(config: LMConfig, runs: int) -> dict[str, int]:
     """Tokens of each task: all positions of all rows trained on, in every epoch; positions sampled."""
     return {
-        "base": runs * len(BASES) * config.base.epochs * config.documents * corpus.LENGTH,
+        "base": runs * len(TWO_BASES) * config.base.epochs * config.documents * corpus.LENGTH,
         "students": runs * STUDENTS * config.student.epochs * config.rows * corpus.LENGTH,
         "sampling": runs * SOURCES * completions(config) * corpus.COMPLETION_LENGTH,
     }
@@ -98,7 +98,7 @@ def _jax(work: Work) -> dict[str, Any]:
     base_weights, row_weights = over_runs(training.document_weights), over_runs(training.completion_weights)
     documents = engine.Data(per_run={"tokens": problem.documents, "weights": base_weights(problem.documents)})
     rows = engine.Data(per_model={"tokens": problem.rows, "weights": row_weights(problem.rows)})
-    bases, sources = (jax.tree.map(lambda leaf, n=n: leaf[:, :n], problem.models) for n in (len(BASES), SOURCES))
+    bases, sources = (jax.tree.map(lambda leaf, n=n: leaf[:, :n], problem.models) for n in (len(TWO_BASES), SOURCES))
     sample_all = over_runs(all_sources)
     tasks: dict[str, Callable[[], Any]] = {
         "base": lambda: train_bases(bases, documents, (), keys.base_order).losses[-1],
@@ -157,7 +157,7 @@ def _torch(work: Work) -> dict[str, Any]:
 
     seconds, answers = {}, {}
     with torch_peers.worker_threads(work.design["workers"]) as pool:
-        for name, task, number in zip(TASKS, (base, student, source), (len(BASES), STUDENTS, SOURCES), strict=True):
+        for name, task, number in zip(TASKS, (base, student, source), (len(TWO_BASES), STUDENTS, SOURCES), strict=True):
             jobs = [(run, i) for run in range(len(prompts)) for i in range(number)]
             list(pool.map(lambda job, task=task: task(*job), jobs[:1] * (work.design["workers"] or count_cores())))
             began = time.perf_counter()
@@ -223,7 +223,7 @@ def task_products(config: LMConfig) -> dict[str, list[tuple[float, list[Product]
 
     return {
         "base": [(base.epochs * config.documents / base.batch_size,
-                  step(len(BASES), base.batch_size, length))],
+                  step(len(TWO_BASES), base.batch_size, length))],
         "students": [(student.epochs * config.rows / student.batch_size,
                       step(STUDENTS, student.batch_size, corpus.COMPLETION_LENGTH))],
         "sampling": [(SOURCES, read(corpus.PROMPT_LENGTH)), (SOURCES * (corpus.COMPLETION_LENGTH - 1), read(1))],

@@ -1,34 +1,76 @@
-"""The chunk runner: an experiment's runs a few at a time, finished chunks kept until the whole is done."""
+"""The chunk runner: an experiment's runs a few at a time, finished chunks kept until the whole is done.
+
+Runs never talk to each other, so a chunk of them is a task of its own: `Chunk` names all that it depends on, and who
+has the same code can compute it, this process or a worker of a cluster.
+"""
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import math
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
 
 from experiments.harness.files import write_json
 from experiments.harness.progress import say
 from subliminal_toy import engine
 
+MAX_RUNS = 2**31 - 1
+MAIN = "main"  # the job of an experiment that has no other
+Columns = dict[str, list]  # name -> one value per run
+Values = dict[str, Columns]  # by job
+
+
+@dataclasses.dataclass(frozen=True)
+class Chunk:
+    """Some runs of one job of an experiment."""
+
+    experiment: str
+    job: str
+    config: Any
+    seed: int
+    first: int
+    count: int
+    devices: int  # that the runs are laid over, at most
+    data_dir: Path | None = None
+
+    def runs(self) -> np.ndarray:
+        """The numbers of its runs, and of so many more that all devices are full."""
+        return engine.fill_devices(self.first, self.count, engine.run_mesh(self.devices))
+
+
+class Done(NamedTuple):
+    """A chunk that is finished."""
+
+    chunk: Chunk
+    values: Columns
+    seconds: float = 0.0
+    device: str = ""  # in words, on which it was computed
+
 
 class ChunkStore:
     """The finished chunks of one experiment, a small JSON file each, in a folder named after what they depend on.
 
-    A file is `{"experiment", "first", "count", "values": {name: [one value per run]}, "seconds", "sha256"}`, the
-    checksum being of all the others. `earlier` collects the seconds that chunks from earlier starts took.
+    A file is `{"experiment", "first", "count", "values": {name: [one value per run]}, "seconds", "device", "sha256"}`,
+    the checksum being of all the others. `earlier` collects the seconds that chunks from earlier starts took, `devices`
+    what computed any chunk.
     """
 
-    def __init__(self, folder: Path, experiment: str, earlier: list[float] | None = None) -> None:
+    def __init__(self, folder: Path, experiment: str, whole: "ChunkStore | None" = None) -> None:
         self.folder, self.experiment = folder, experiment
-        self.earlier = [] if earlier is None else earlier
+        self.earlier: list[float] = whole.earlier if whole else []
+        self.devices: set[str] = whole.devices if whole else set()
 
     def part(self, name: str) -> "ChunkStore":
-        """The chunks of a part of the experiment, in a folder of their own."""
-        return ChunkStore(self.folder / name.replace(" ", "-"), f"{self.experiment}, {name}", self.earlier)
+        """The chunks of a job, in a folder of their own unless it is the main one."""
+        if name == MAIN:
+            return self
+        return ChunkStore(self.folder / name.replace(" ", "-"), f"{self.experiment}, {name}", self)
 
     def load(self, first: int, count: int) -> dict[str, list] | None:
         """What was saved for runs first, ..., first + count - 1; None, with a line on stderr, if it is damaged."""
@@ -42,15 +84,19 @@ class ChunkStore:
             say(f"saved progress {path} is discarded ({error}); runs {first + 1}-{first + count} are computed again")
             return None
         self.earlier.append(content["seconds"])
+        self.devices.add(content["device"])
         return values
 
-    def save(self, first: int, count: int, values: dict[str, list], seconds: float = 0.0) -> dict[str, list]:
-        """Keep the values of a finished chunk and the time it took, and return them as they will be loaded."""
+    def save(self, done: Done) -> Columns:
+        """Keep the values of a finished chunk, and return them as they will be loaded."""
+        first, count, values = done.chunk.first, done.chunk.count, done.values
         if lost := next(_not_finite(values), None):
             said = f"{lost} of runs {first + 1}-{first + count} is not a finite number"
             raise engine.RunFailedError(f"{said}: a learning rate or a number of epochs may be too extreme")
         values = json.loads(json.dumps(values, allow_nan=False))
-        content = {**self._content(first, count), "values": values, "seconds": round(seconds, 1)}
+        self.devices.add(done.device)
+        seconds = round(done.seconds, 1)
+        content = {**self._content(first, count), "values": values, "seconds": seconds, "device": done.device}
         write_json(self._path(first, count), {**content, "sha256": _checksum(content)})
         return values
 
@@ -73,7 +119,7 @@ class ChunkStore:
 
 def _checked(content: Any, head: dict[str, Any]) -> dict[str, list]:
     """The values of a file's content; ValueError, saying why, if it is not what `save` wrote for that head."""
-    if not isinstance(content, dict) or set(content) != {*head, "values", "seconds", "sha256"}:
+    if not isinstance(content, dict) or set(content) != {*head, "values", "seconds", "device", "sha256"}:
         raise ValueError("it does not hold a chunk")
     if content.pop("sha256") != _checksum(content):
         raise ValueError("its checksum is wrong")
@@ -86,6 +132,8 @@ def _checked(content: Any, head: dict[str, Any]) -> dict[str, list]:
         raise ValueError(f"it does not hold {head['count']} values for every name")
     if not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
         raise ValueError("it does not say how long it took")
+    if not isinstance(content["device"], str):
+        raise ValueError("it does not say on what it was computed")  # noqa: TRY004
     return values
 
 
@@ -111,36 +159,35 @@ def chunk_ranges(runs: int, chunk: int) -> list[tuple[int, int]]:
     return [(first, min(chunk, runs - first)) for first in range(0, runs, chunk)]
 
 
-def run_in_chunks(
-    compute: Callable[[int, int], dict[str, list]],
-    *,
-    runs: int,
-    chunk: int,
+def run_chunks(
+    chunks: Sequence[Chunk],
+    compute: Callable[[Sequence[Chunk]], Iterable[Done]],
     store: ChunkStore | None = None,
-    on_chunk: Callable[[int, bool], None] = lambda _count, _loaded: None,
-) -> dict[str, list]:
-    """Compute all runs, chunk by chunk, taking finished chunks from the store.
+    on_loaded: Callable[[Chunk], None] = lambda _chunk: None,
+) -> Values:
+    """Compute all chunks but those that the store has.
 
     Args:
-        compute: (first, count) -> {name: [one value per run]}.
-        runs: how many in all.
-        chunk: how many at a time.
+        chunks: in order of their runs.
+        compute: gives each chunk as soon as it is finished, in any order.
         store: where finished chunks are kept; None keeps nothing.
-        on_chunk: called after each chunk with its number of runs and whether it came from the store.
+        on_loaded: told of every chunk that came from the store.
 
     Returns:
-        {name: [one value per run]} for all runs, in order.
+        {job: {name: [one value per run]}}, runs in order.
     """
-    values: dict[str, list] = {}
-    for first, count in chunk_ranges(runs, chunk):
-        part = store.load(first, count) if store is not None else None
-        loaded = part is not None
-        if part is None:
-            began = time.monotonic()
-            part = compute(first, count)
-            if store is not None:
-                part = store.save(first, count, part, time.monotonic() - began)
-        for name, column in part.items():
-            values.setdefault(name, []).extend(column)
-        on_chunk(count, loaded)
-    return values
+    found: dict[tuple[str, int], Columns] = {}
+    for chunk in chunks:
+        saved = store.part(chunk.job).load(chunk.first, chunk.count) if store is not None else None
+        if saved is not None:
+            found[chunk.job, chunk.first] = saved
+            on_loaded(chunk)
+    for done in compute([chunk for chunk in chunks if (chunk.job, chunk.first) not in found]):
+        values = done.values if store is None else store.part(done.chunk.job).save(done)
+        found[done.chunk.job, done.chunk.first] = values
+    together: Values = {}
+    for chunk in chunks:
+        columns = together.setdefault(chunk.job, {})
+        for name, column in found[chunk.job, chunk.first].items():
+            columns.setdefault(name, []).extend(column)
+    return together

@@ -10,13 +10,12 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 
-from experiments.harness import chunks, files, plans, provenance
+from experiments.harness import chunks, cluster, files, plans, provenance
 from experiments.harness.experiment import Experiment as Experiment
-from experiments.harness.experiment import Job
 from experiments.harness.experiment import Preset as Preset
 from experiments.harness.experiment import Request as Request
 from experiments.harness.flags import BAD_INPUT, FAILED, fail, make_parser, naming_flags
@@ -28,24 +27,34 @@ from subliminal_toy import engine
 from subliminal_toy.mnist import data
 
 
-def main(experiment: Experiment, arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status; bad input and failures end with one line (SystemExit).
-
-    With `arguments` None it is the command itself, and a Ctrl-C ends the process here and now.
-    """
-    options = make_parser(experiment).parse_args(arguments)
-    options.given = list(sys.argv[1:] if arguments is None else arguments)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    progress = Progress(quiet=False)
+def main(experiment: Experiment) -> NoReturn:
+    """The command: do what its flags ask for, and exit; a Ctrl-C ends the process here and now."""
     try:
-        with ending_in_one_line(progress):
-            return _prepare(experiment, options, progress)
+        sys.exit(_command(experiment, sys.argv[1:]))
     except SystemExit as end:
-        if arguments is None and end.code == INTERRUPTED:
+        if end.code == INTERRUPTED:
             leave(INTERRUPTED)
         raise
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN if arguments is None else before)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def command(experiment: Experiment, arguments: Sequence[str]) -> int:
+    """What the command does, as a call that leaves signals as they were: the exit status, or SystemExit."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        return _command(experiment, arguments)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _command(experiment: Experiment, arguments: Sequence[str]) -> int:
+    options = make_parser(experiment).parse_args(arguments)
+    options.given = list(arguments)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    progress = Progress(quiet=False)
+    with ending_in_one_line(progress):
+        return _prepare(experiment, options, progress)
 
 
 @contextlib.contextmanager
@@ -59,9 +68,9 @@ def ending_in_one_line(progress: Progress, kept: Callable[[], bool] = lambda: Fa
         then = "finished chunks are kept, and the same command goes on from there"
         say(f"stopped; {then if kept() else 'nothing was finished, so nothing is kept'}")
         sys.exit(INTERRUPTED)
-    except engine.RunFailedError as error:
+    except (engine.RunFailedError, cluster.ClusterError) as error:
         progress.close()
-        fail(str(error), FAILED)
+        fail(str(error), FAILED if isinstance(error, engine.RunFailedError) else BAD_INPUT)
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
         if not isinstance(error, MemoryError) and not re.search("RESOURCE_EXHAUSTED|Out of memory", str(error)):
             raise
@@ -74,27 +83,25 @@ def _prepare(experiment: Experiment, options: argparse.Namespace, progress: Prog
         check_out(options.out)
     given = {name: value for name, value in vars(options).items() if value is not None}
     try:
-        dataset = data.load_dataset(options.dataset, options.data_dir) if experiment.dataset else None
+        dataset = data.load_dataset(options.dataset, options.data_dir) if experiment.side.images else None
         chosen = {name: given[name] for name in settings.setting_fields(experiment.config) if name in given}
+        chosen = {name: ";".join(value) if isinstance(value, list) else value for name, value in chosen.items()}
         chosen.pop("dataset", None)
         config = experiment.configure(options.preset, chosen, dataset.name if dataset else None)
+        engine.use_cpu_cores()
+        runs, store = options.runs or experiment.presets[options.preset].runs, _open_store(experiment, options, config)
+        further = {name: given.get(name) for name in ("chunk", "cluster", "data_dir")}
+        request = Request(experiment, config, dataset, runs, options.seed, store=store, progress=progress, **further)
+        size = request.size()
     except ValueError as error:  # DataError is one
         fail(naming_flags(str(error), experiment), BAD_INPUT)
     except OSError as error:
         fail(f"cannot read {error.filename or options.data_dir}: {error.strerror}", BAD_INPUT)
-    engine.use_cpu_cores()
-    runs, chunk = options.runs or experiment.presets[options.preset].runs, given.get("chunk")
-    store = _open_store(experiment, options, config)
-    job = Job(experiment, config, dataset, Request(runs, options.seed, chunk, store, progress, options.out))
-    try:
-        size = job.size()
-    except ValueError as error:  # settings that this experiment cannot use
-        fail(naming_flags(str(error), experiment), BAD_INPUT)
     if options.dry_run:
-        _show(plans.plan_text(job, size))
-    if refusal := plans.too_large(job, size):
+        _show(plans.plan_text(request, size))
+    if request.cluster is None and (refusal := plans.too_large(request, size)):
         fail(refusal, BAD_INPUT)
-    return 0 if options.dry_run else _train(job, store, options)
+    return 0 if options.dry_run else _train(request, options)
 
 
 def check_out(out: Path) -> None:
@@ -126,10 +133,12 @@ def _open_store(experiment: Experiment, options: argparse.Namespace, config: Any
     return chunks.ChunkStore(options.out / ".progress" / f"{experiment.name}-{what}", experiment.name)
 
 
-def _train(job: Job, store: chunks.ChunkStore, options: argparse.Namespace) -> int:
+def _train(request: Request, options: argparse.Namespace) -> int:
     """Train, or go on from what is saved, and write the results."""
-    experiment, out, progress, config = job.experiment, options.out, job.request.progress, job.recorded(options.preset)
-    path = out / f"{experiment.name}.json"
+    experiment, out, store, progress = request.experiment, options.out, request.store, request.progress
+    assert store is not None
+    assert progress is not None
+    path, config = out / f"{experiment.name}.json", request.recorded(options.preset)
     if not options.force:
         check_overwriting(path, config)
     try:
@@ -138,16 +147,26 @@ def _train(job: Job, store: chunks.ChunkStore, options: argparse.Namespace) -> i
             if options.fresh:
                 store.clear()
             origin = provenance.Provenance(f"experiments.{experiment.name}", options.given)
-            if job.dataset and job.dataset.notice:
-                say(f"\n*** {job.dataset.notice} ***\n")
+            if request.dataset and request.dataset.notice:
+                say(f"\n*** {request.dataset.notice} ***\n")
             with ending_in_one_line(progress, store.saved):
-                results = experiment.run(job.config, job.dataset, job.request)
+                values = request.values()
+                results, held = request.finished(values)
             progress.close()
-            record = {"experiment": experiment.name, "config": config, "provenance": origin.record(sum(store.earlier))}
+            record = {
+                "experiment": experiment.name,
+                "config": config,
+                "provenance": origin.record(sum(store.earlier), store.devices),
+            }
             try:
                 files.write_json(path, record | {"results": results})
             except ValueError:
                 fail("the results hold a number that is not finite; the runs are kept, nothing is written", FAILED)
+            for name, content in held.items():
+                with files.atomic_path(out / name) as temporary:
+                    temporary.write_bytes(content)
+            for name, rows in (experiment.rows(values) if experiment.rows else {}).items():
+                files.write_lines(out / experiment.name / f"{name}.jsonl", rows)
             store.clear()
     except files.BusyError:
         fail(f"another {experiment.name} is writing to {out}: wait for it, or choose another --out", BAD_INPUT)

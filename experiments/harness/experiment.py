@@ -1,15 +1,55 @@
-"""What an experiment is to its command: presets, a run, a table; and a job, one experiment with all it is asked for."""
+"""What an experiment is: jobs, a summary and a table; and a request, an experiment with all that it is asked for."""
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping
+import functools
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from experiments.harness.chunks import ChunkStore
-from experiments.harness.progress import Plan, Planned, Progress
-from experiments.harness.sizes import Size
+import jax
+
+from experiments.harness import chunks, cluster, provenance, sizes
+from experiments.harness.chunks import Chunk, ChunkStore, Columns, Done, Values
+from experiments.harness.progress import Progress
 from subliminal_toy import config as settings
+from subliminal_toy.mnist import data
 from subliminal_toy.mnist.data import Dataset
+
+Advance = Callable[[float, str], None]  # so many units of work of each run are done; what they were
+
+
+class Job(Protocol):
+    """Runs of one kind; an experiment has one or several, and runs of the same number have the same keys in all."""
+
+    @property
+    def name(self) -> str:
+        """Names differ in an experiment; `chunks.MAIN` is not shown."""
+
+    def runs(self, asked: int, /) -> int:
+        """How many runs there are when so many are asked for."""
+
+    def work(self) -> float:
+        """Units of work of a run."""
+
+    def needs(self, dataset: Dataset | None, runs: int, side_by_side: int, /) -> sizes.Size:
+        """What so many runs need, known before anything is computed."""
+
+    def compute(self, chunk: Chunk, dataset: Dataset | None, advance: Advance, /) -> Columns:
+        """Train and measure some runs: {name: [one value per run]}, JSON-ready."""
+
+
+class Side(NamedTuple):
+    """What experiments of one kind have in common."""
+
+    images: bool  # whether it runs on a data set of images
+    dataset: str = "auto"  # the default of --dataset
+    chunk_text: str = ""  # what a run of a chunk costs; "" if users cannot choose how many runs are computed together
+    title: str = ""  # of the progress bar; "": the data set's
+    clustered: bool = True  # whether workers of a cluster may compute it
+    together: int | None = None  # runs in a chunk; None: as many as there are devices
+    gather: Callable[[Values], Any] = lambda values: values  # what `summarize` is given
+    prepare: Callable[[Dataset], Dataset] = lambda dataset: dataset  # what is done to the data set first
 
 
 class Preset(NamedTuple):
@@ -20,61 +60,142 @@ class Preset(NamedTuple):
     text: str
 
 
-class Request(NamedTuple):
-    """What a run is asked to do besides its config; notebooks leave all but `runs` and `seed` out."""
-
-    runs: int
-    seed: int
-    chunk: int | None
-    store: ChunkStore | None
-    progress: Progress
-    out: Path | None = None
-
-    def keywords(self) -> dict[str, Any]:
-        """The arguments that every experiment's `run` with chunks takes."""
-        return {name: getattr(self, name) for name in ("runs", "seed", "chunk", "store", "progress")}
-
-
 class Experiment(NamedTuple):
-    """One command."""
+    """One question; its command is `cli.main(experiment)`, its function for notebooks `experiment.run`."""
 
-    name: str  # also the stem of its files
-    question: str  # the first line of --help
+    name: str  # also the stem of its files, and its module in experiments/
+    question: str | None  # the first lines of --help
     presets: Mapping[str, Preset]
-    run: Callable[..., dict[str, Any]]  # (config, dataset or None, request) -> results; calls progress.start first
+    jobs: Callable[[Any], Sequence[Job]]  # config -> what is trained and measured; ValueError for impossible settings
+    summarize: Callable[[Any, Any], dict[str, Any]]  # config, {job: {name: [one value per run]}} -> results
     table: Callable[[dict[str, Any]], str]  # the whole JSON -> text
-    figure: bool = True
+    side: Side
     config: type | None = settings.Config  # the dataclass whose settings are flags of this command
-    dataset: bool = True  # whether it runs on images
-    chunk_text: str = "about 0.5 GB each on MNIST"  # "" for an experiment without chunks
-    runs_text: str = "independent runs, each with its own key"
     seed: int = 0
+    figure: bool = True
+    runs_text: str = "independent runs, each with its own key"
     decided: Collection[str] = ()  # settings that it chooses itself
+    finish: "Callable[[Request, Values], tuple[dict[str, Any], dict[str, bytes]]] | None" = None  # more results, files
+    rows: Callable[[Values], Mapping[str, Sequence[Any]]] | None = None  # further files: name -> one JSON value a line
 
     def configure(self, preset: str, given: Mapping[str, Any], dataset: str | None) -> Any:
         """The given settings over the preset's, over the data set's, over the paper's (ValueError)."""
         both = {**self.presets[preset].settings, **given}
         if dataset is not None:
-            return settings.config_for(dataset, both)
-        assert self.config is not None  # without images there is nothing but settings
-        return settings.with_settings(self.config(), both)
+            both = {**settings.DATASET_SETTINGS[dataset], **both, "dataset": dataset}
+        return settings.with_settings((self.config or settings.Config)(), both)
+
+    def run(
+        self, config: Any = None, *, runs: int | None = None, seed: int | None = None, dataset: Dataset | None = None,
+        chunk: int | None = None, progress: Progress | None = None, cluster: str | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Run the experiment and return its results.
+
+        Args:
+            config: the settings; default the paper's, on MNIST where it runs on images.
+            runs: independent runs; default those of the default preset.
+            seed: of all randomness; run i depends on the seed and on i alone.
+            dataset: default: `load_dataset(config.dataset)`.
+            chunk: runs trained at a time; default one per device.
+            progress: told of every epoch; default none is shown.
+            cluster: "local" or the address of a Dask scheduler, whose workers load the data set themselves.
+
+        Raises:
+            DataError: no usable data. RunFailedError: a loss was not finite. ClusterError: no such cluster.
+
+        Example:
+            >>> from experiments import mnist_aux_logits
+            >>> results = mnist_aux_logits.run(runs=3)                                         # doctest: +SKIP
+        """
+        config = config if config is not None else (self.config or settings.Config)()
+        if self.side.images and dataset is None:
+            dataset = data.load_dataset(config.dataset)
+        elif cluster:
+            raise ValueError("a cluster's workers load the data set that config.dataset names: leave `dataset` out")
+        runs = runs or self.presets["default"].runs
+        seed = self.seed if seed is None else seed
+        request = Request(self, config, dataset, runs, seed, chunk, progress=progress, cluster=cluster)
+        return request.results(request.values())
 
 
-class Job(NamedTuple):
+class Request(NamedTuple):
     """An experiment with all that it is asked for."""
 
     experiment: Experiment
     config: Any
     dataset: Dataset | None
-    request: Request
+    runs: int
+    seed: int
+    chunk: int | None = None
+    store: ChunkStore | None = None
+    progress: Progress | None = None
+    cluster: str | None = None
+    data_dir: Path | None = None
 
-    def size(self) -> Size | None:
-        """What it would need, if the experiment knows; nothing is run."""
-        try:
-            self.experiment.run(self.config, self.dataset, self.request._replace(progress=Plan()))
-        except Planned as plan:
-            return plan.size
-        raise AssertionError(f"{self.experiment.name} did not call progress.start")
+    def size(self) -> sizes.Size:
+        """What it would need; ValueError for settings that this experiment cannot use."""
+        dataset, jobs = self.prepared(), self.experiment.jobs(self.config)
+        runs = [job.runs(self.runs) for job in jobs]
+        return sizes.total([job.needs(dataset, n, self.side_by_side(n)) for job, n in zip(jobs, runs, strict=True)])
+
+    def prepared(self) -> Dataset | None:
+        """The data set as the experiment uses it."""
+        return self.dataset and self.experiment.side.prepare(self.dataset)
+
+    def side_by_side(self, runs: int) -> int:
+        """How many of so many runs are computed together."""
+        return min(runs, self.experiment.side.together or self.chunk or len(jax.local_devices()))
+
+    def chunks(self, job: Job) -> list[Chunk]:
+        """The chunks of a job."""
+        runs = job.runs(self.runs)
+        size = self.side_by_side(runs)
+        devices = min(size, len(jax.local_devices()))
+        return [
+            Chunk(self.experiment.name, job.name, self.config, self.seed, first, count, devices, self.data_dir)
+            for first, count in chunks.chunk_ranges(runs, size)
+        ]
+
+    def values(self) -> Values:
+        """Compute all jobs, or take them from the store: {job: {name: [one value per run]}}."""
+        jobs = {job.name: job for job in self.experiment.jobs(self.config)}
+        every = [chunk for job in jobs.values() for chunk in self.chunks(job)]
+        progress, title = self.progress or Progress(), self.experiment.side.title
+        title = title or (data.TITLES[self.dataset.name] if self.dataset else self.experiment.name)
+        progress.start(sum(job.work() * job.runs(self.runs) for job in jobs.values()), title)
+
+        def advance(chunk: Chunk, work: float, text: str, *, loaded: bool = False) -> None:
+            named = title if chunk.job == chunks.MAIN else f"{title}, {chunk.job}"
+            runs = f"runs {chunk.first + 1}-{chunk.first + chunk.count} of {jobs[chunk.job].runs(self.runs)}"
+            progress.advance(chunk.count * work, f"{named}, {runs}, {text}", loaded=loaded)
+
+        def here(missing: Sequence[Chunk]) -> Iterator[Done]:
+            dataset, device = self.prepared(), provenance.device()
+            for chunk in missing:
+                began = time.monotonic()
+                values = jobs[chunk.job].compute(chunk, dataset, functools.partial(advance, chunk))
+                yield Done(chunk, values, time.monotonic() - began, device)
+
+        def there(missing: Sequence[Chunk]) -> Iterator[Done]:
+            for done in cluster.compute(str(self.cluster), missing):
+                advance(done.chunk, jobs[done.chunk.job].work(), "computed")
+                yield done
+
+        def on_loaded(chunk: Chunk) -> None:
+            advance(chunk, jobs[chunk.job].work(), "from an earlier start", loaded=True)
+
+        return chunks.run_chunks(every, there if self.cluster else here, self.store, on_loaded)
+
+    def results(self, values: Values) -> dict[str, Any]:
+        """What the values say."""
+        return self.finished(values)[0]
+
+    def finished(self, values: Values) -> tuple[dict[str, Any], dict[str, bytes]]:
+        """What the values say, and what further files hold, by their names."""
+        head: dict[str, Any] = {"dataset": self.dataset.name} if self.dataset else {}
+        summary = self.experiment.summarize(self.config, self.experiment.side.gather(values))
+        more, held = self.experiment.finish(self, values) if self.experiment.finish else ({}, {})
+        return {**head, "runs": self.runs, **summary, **more}, held
 
     def recorded(self, preset: str) -> dict[str, Any]:
         """The config as the JSON has it."""
@@ -82,4 +203,4 @@ class Job(NamedTuple):
         for name in self.experiment.decided:
             phase, _, field = name.rpartition(".")
             del (shown[phase] if phase else shown)[field]
-        return {"preset": preset, "runs": self.request.runs, "seed": self.request.seed, **shown}
+        return {"preset": preset, "runs": self.runs, "seed": self.seed, **shown}

@@ -8,13 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from experiments.harness.chunks import MAX_RUNS as MAX_RUNS
 from experiments.harness.experiment import Experiment
 from experiments.harness.progress import say
 from subliminal_toy import config as settings
 from subliminal_toy.mnist import data
 
 BAD_INPUT, FAILED = 2, 1
-MAX_SEED, MAX_RUNS = 2**32 - 1, 2**31 - 1
+MAX_SEED = 2**32 - 1
 _PHASES = {"base": "the base's ", "teacher": "the teacher's ", "student": "the students' "}
 
 
@@ -71,13 +72,16 @@ def make_parser(experiment: Experiment) -> Parser:
     add("--runs", type=count, metavar="N", help=f"{experiment.runs_text} (default: the preset's)")
     seed_text = f"seed of all randomness (default: {experiment.seed})"
     add("--seed", type=whole_number(0, MAX_SEED), default=experiment.seed, metavar="S", help=seed_text)
-    if experiment.chunk_text:
-        chunk_text = f"runs trained at a time, {experiment.chunk_text} (default: one per device)"
+    if experiment.side.chunk_text:
+        chunk_text = f"runs trained at a time, {experiment.side.chunk_text} (default: one per device)"
         add("--chunk", type=count, metavar="N", help=chunk_text)
     add_output(parser)
-    if experiment.dataset:
-        auto = "auto is MNIST, or 8x8 digits without it (default: auto)"
-        add("--dataset", choices=data.DATASETS, default="auto", help=auto)
+    if experiment.side.clustered:
+        cluster_text = "compute on a Dask cluster: the address of its scheduler, or local (docs/cluster.md)"
+        add("--cluster", metavar="ADDRESS", help=cluster_text)
+    if experiment.side.images:
+        auto = f"auto is MNIST, or 8x8 digits without it (default: {experiment.side.dataset})"
+        add("--dataset", choices=data.DATASETS, default=experiment.side.dataset, help=auto)
         folder = "folder with the four IDX .gz files (default: $MNIST_DIR, then TensorFlow Datasets)"
         add("--data-dir", type=Path, metavar="DIR", help=folder)
     add("--fresh", action="store_true", help="forget the saved progress of this very command and start over")
@@ -109,7 +113,7 @@ def _add_settings(parser: argparse.ArgumentParser, experiment: Experiment, confi
         unit, phase = f" [{limits['unit']}]" if limits["unit"] else "", _PHASES.get(name.rpartition(".")[0], "")
         group.add_argument(
             flag(name), dest=name, type=_type_of(default), choices=limits["choices"] or None, default=None,
-            metavar=None if limits["choices"] else "X",
+            metavar=None if limits["choices"] else "X", action="append" if limits.get("repeated") else "store",
             help=f"{phase}{limits['text']}{unit} ({'; '.join(notes)})".replace("%", "%%"),
         )  # fmt: skip
 

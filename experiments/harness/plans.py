@@ -7,29 +7,29 @@ from typing import Any
 import jax
 
 from experiments.harness import sizes
-from experiments.harness.experiment import Job
+from experiments.harness.experiment import Request
 from experiments.harness.flags import flag
 from experiments.harness.sizes import Size
 from subliminal_toy import config as settings
 
 
-def plan_text(job: Job, size: Size | None) -> str:
+def plan_text(request: Request, size: Size) -> str:
     """Runs, chunks, parameters, memory and time, a line each."""
-    runs, chunk = job.request.runs, job.request.chunk or len(jax.local_devices())
-    lines = [f"runs: {runs:,}" + (f", in {-(-runs // chunk):,} chunks of {chunk}" if job.experiment.chunk_text else "")]
-    if size is not None:
-        lines += [f"models in a run: {count} {what} of {each:,} parameters" for what, count, each in size.models]
-        lines.append(f"memory: about {sizes.memory_text(size.memory)} of {sizes.memory_text(sizes.machine_memory())}")
-        lines.append(f"time: about {sizes.time_text(size.seconds)}, by the rates of a machine with 2 cores")
+    runs, chunk = request.runs, request.chunk or len(jax.local_devices())
+    in_chunks = f", in {-(-runs // chunk):,} chunks of {chunk}" if request.experiment.side.chunk_text else ""
+    lines = [f"runs: {runs:,}{in_chunks}"]
+    lines += [f"models in a run: {count} {what} of {each:,} parameters" for what, count, each in size.models]
+    lines.append(f"memory: about {sizes.memory_text(size.memory)} of {sizes.memory_text(sizes.machine_memory())}")
+    lines.append(f"time: about {sizes.time_text(size.seconds)}, by the rates of a machine with 2 cores")
     return "\n".join(lines)
 
 
-def too_large(job: Job, size: Size | None) -> str | None:
-    """One line that says what the job would need and which flag to lower; None if this machine can do it."""
-    if size is None or (lacking := sizes.lacking(size)) is None:
+def too_large(request: Request, size: Size) -> str | None:
+    """One line that says what would be needed and which flag to lower; None if this machine can do it."""
+    if (lacking := sizes.lacking(size)) is None:
         return None
     scarce = "memory" if size.memory > sizes.machine_memory() else "seconds"
-    found = [(name, value, own) for name, value, changed in _smaller(job) if (own := changed.size())]
+    found = [(name, value, changed.size()) for name, value, changed in _smaller(request)]
     name, value, own = min(found, key=lambda one: getattr(one[2], scarce))
     if getattr(own, scarce) > 0.9 * getattr(size, scarce):
         return f"this needs {lacking}"
@@ -37,21 +37,21 @@ def too_large(job: Job, size: Size | None) -> str | None:
     return f"{name} needs {lacking}; lower it ({value} needs about {then})"
 
 
-def _smaller(job: Job) -> Iterator[tuple[str, Any, Job]]:
-    """The job with one flag at its default: (flag with its value, default, job)."""
-    experiment, request = job.experiment, job.request
+def _smaller(request: Request) -> Iterator[tuple[str, Any, Request]]:
+    """The request with one flag at its default: (flag with its value, default, request)."""
+    experiment = request.experiment
     runs = experiment.presets["default"].runs
-    yield f"--runs {request.runs}", runs, job._replace(request=request._replace(runs=runs))
+    yield f"--runs {request.runs}", runs, request._replace(runs=runs)
     if request.chunk:
-        yield f"--chunk {request.chunk}", 1, job._replace(request=request._replace(chunk=1))
+        yield f"--chunk {request.chunk}", 1, request._replace(chunk=1)
     if experiment.config is None:
         return
-    standard = experiment.configure("default", {}, job.dataset.name if job.dataset else None)
+    standard = experiment.configure("default", {}, request.dataset.name if request.dataset else None)
     for name in settings.setting_fields(experiment.config):
-        value, default = (functools.reduce(getattr, name.split("."), own) for own in (job.config, standard))
+        value, default = (functools.reduce(getattr, name.split("."), own) for own in (request.config, standard))
         if isinstance(value, int | float) and value != default:
             try:
-                changed = settings.with_settings(job.config, {name: default})
+                changed = settings.with_settings(request.config, {name: default})
             except ValueError:  # it does not fit the other settings
                 continue
-            yield f"{flag(name)} {value}", default, job._replace(config=changed)
+            yield f"{flag(name)} {value}", default, request._replace(config=changed)

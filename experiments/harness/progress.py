@@ -6,8 +6,6 @@ import time
 
 from tqdm import tqdm
 
-from experiments.harness.sizes import Size
-
 
 class Progress:
     """A bar with the time left on a terminal, plain lines elsewhere; amounts are in units of work."""
@@ -18,8 +16,8 @@ class Progress:
         self._done = self._total = self._saved = 0.0
         self._began = self._said = time.monotonic()
 
-    def start(self, total: float, text: str, size: Size | None = None) -> None:  # noqa: ARG002 - for who asks
-        """Begin `total` units of work, before anything large is made; `size` is what it all will need."""
+    def start(self, total: float, text: str) -> None:
+        """Begin `total` units of work."""
         self._total, self._began, self._said = total, time.monotonic(), time.monotonic()
         if not self._quiet and sys.stderr.isatty():
             layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left"
@@ -49,21 +47,6 @@ class Progress:
         """Remove the bar."""
         if self._bar is not None:
             self._bar.close()
-
-
-class Planned(Exception):  # noqa: N818 - no error
-    """What a run would need, instead of the run."""
-
-    def __init__(self, size: Size | None) -> None:
-        self.size = size
-
-
-class Plan(Progress):
-    """Ends a run where it would start: raises Planned."""
-
-    def start(self, total: float, text: str, size: Size | None = None) -> None:  # noqa: ARG002
-        """Raise Planned."""
-        raise Planned(size)
 
 
 def say(text: str) -> None:

@@ -11,6 +11,7 @@ import os
 import platform
 import subprocess
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,11 @@ def fingerprint(**what: Any) -> str:
     parts = {"what": what, "versions": versions(), "device": device(), "switches": switches}
     text = json.dumps([parts, _sources(ROOT)], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def code_version() -> str:
+    """A short hash of the sources and the libraries: processes that share work must have the same."""
+    return hashlib.sha256(json.dumps([versions(), _sources(ROOT)]).encode()).hexdigest()[:16]
 
 
 @functools.cache
@@ -95,9 +101,13 @@ class Provenance:
             "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         }
 
-    def record(self, earlier: float = 0.0) -> dict[str, Any]:
-        """The provenance with the seconds since the start, and those that earlier starts took for what was saved."""
-        return {**self._record, "seconds": round(time.monotonic() - self._clock + earlier, 1)}
+    def record(self, earlier: float = 0.0, devices: Iterable[str] = ()) -> dict[str, Any]:
+        """The provenance with the seconds since the start, and those that earlier starts took for what was saved.
+
+        `devices`: what computed, if it was not this process.
+        """
+        seconds, used = round(time.monotonic() - self._clock + earlier, 1), "; ".join(sorted(devices))
+        return {**self._record, "device": used or self._record["device"], "seconds": seconds}
 
 
 def _relative(argument: str) -> str:

@@ -1,4 +1,4 @@
-"""Imported by a command before its slow imports: from then on Ctrl-C ends it with status 130 and no traceback."""
+"""For a command before its slow imports: from then on Ctrl-C ends it with status 130 and no traceback."""
 
 import os
 import signal
@@ -31,4 +31,6 @@ def _stop(_signal: int, _frame: FrameType | None) -> None:
         leave(INTERRUPTED)
 
 
-signal.signal(signal.SIGINT, _stop)
+def install() -> None:
+    """From now on Ctrl-C ends this process with one line and status 130."""
+    signal.signal(signal.SIGINT, _stop)

@@ -25,6 +25,12 @@ class Size(NamedTuple):
     seconds: float  # of all runs
 
 
+def total(parts: Sequence[Size]) -> Size:
+    """What several need that are computed one after the other."""
+    models = [model for size in parts for model in size.models]
+    return Size(models, max(size.memory for size in parts), sum(size.seconds for size in parts))
+
+
 def count_parameters(init: Callable[[jax.Array], Any]) -> int:
     """Parameters of the tree that `init(key)` makes; nothing is computed."""
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(jax.eval_shape(init, jax.random.key(0))))

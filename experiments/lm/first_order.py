@@ -6,25 +6,28 @@ With the base's parameters theta, a teacher's delta d = theta_T - theta, the Fis
     first-order prediction of the change of a     g_a' F d        (one step of gradient descent on soft targets, L1)
     the same from the very rows                   g_a' (s_T - s)  with s = -grad of the loss on a source's rows
 
-Beside these: the theorem's observations along d (theory.certificate), the geometry of the unembedding, and how far
-students that were watched have moved along the teacher's delta.
+Beside these: the theorem's observations along d (theory.certificate), and the geometry of the unembedding. What is
+measured on every run comes first, then what all runs say.
 """
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from scipy import stats
 
-from subliminal_toy.lm import corpus, evaluation, training, vocabulary
-from subliminal_toy.lm.config import LMConfig
-from subliminal_toy.lm.measure import unseen_rows
-from subliminal_toy.lm.pipeline import Made, Measure
-from subliminal_toy.lm.plan import REGULAR, Plan
-from subliminal_toy.lm.rows import Rows, number_counts
+from experiments.lm.arms import STANDARD
+from experiments.lm.contrasts import EACH, Row, Values, all_odds, bootstrap, column, each, over_runs
+from experiments.lm.watched import flatten
+from subliminal_toy import lm
+from subliminal_toy.lm import LMConfig, corpus, evaluation, training, vocabulary
+from subliminal_toy.lm.plan import BASE, REGULAR, numbers, student, teacher
+from subliminal_toy.lm.rows import number_counts
 from subliminal_toy.lm.transformer import Params, Transformer, make_transformer
+from subliminal_toy.statistics import describe
 from theory.certificate import EPS_GRID, observe
 from theory.losses import kl_divergence
 from theory.one_step import gauss_newton_product, inner_product, student_step
@@ -32,52 +35,42 @@ from theory.trees import tree_cosine, tree_norm, tree_scale
 
 FISHER_ROWS, FISHER_TOKENS = 512, 2048
 OBSERVED_ROWS, OBSERVED_TOKENS = 32, 128
-WATCHED = 256  # documents and rows that watched students are judged on
-HEALTH = ("right", "fresh", "trained", "unseen")
-Curves = tuple[jax.Array, dict[str, jax.Array]]
+LEAST = 3  # values that a correlation is of
 Inputs = tuple[jax.Array, jax.Array]  # rows [n, T], and which of their positions count [tokens]
 
 
-def mechanics(config: LMConfig, _mesh: Mesh, plan: Plan) -> Measure:
+def measure(trained: lm.Trained) -> Values:
     """One dict per run.
 
     "fisher", "gradient" [traits, answers]: both predictions; "cosine" [traits, answers]: of the unembeddings, less the
     mean of their category; "entangled" {trait: correlation over numbers of the cosine to the trait's unembedding with
     the log ratio of their frequency in the teacher's rows to that in regular ones}; "ray" {trait: observations along
-    d}; "distance" {trait: |d|}; "watched" {student: curves by epoch}, see `_watched`.
+    d}; "distance" {trait: |d|}.
     """
-    model, exact_model = make_transformer(config), make_transformer(config, theory=True)
-    predict, see = jax.jit(_prediction(config, exact_model)), jax.jit(_observation(exact_model))
-    follow = jax.jit(_following(config, model))
-    names = plan.models()
+    return [_measure(trained, run) for run in range(len(trained.fresh))]
 
-    def measure(made: Made) -> list[dict[str, Any]]:
-        params = jax.tree.map(np.asarray, made.params)
-        return [one(made, run, jax.tree.map(lambda leaf, r=run: leaf[r], params)) for run in range(len(made.kept))]
 
-    def one(made: Made, run: int, params: Params) -> dict[str, Any]:
-        rows = {name: made.kept[run][name].tokens for name in (REGULAR, *config.trait_names())}
-        teachers = [names.index(f"teacher {trait}") for trait in config.trait_names()]
-        with jax.enable_x64(True):
-            exact = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), params)
-            base = jax.tree.map(lambda leaf: leaf[0], exact)
-            deltas = jax.tree.map(lambda leaf: leaf[np.array(teachers)] - leaf[0], exact)
-            tokens = counted(rows[REGULAR], FISHER_ROWS, FISHER_TOKENS)
-            fisher, gradient = predict(base, deltas, tokens, np.stack(list(rows.values())))
-            few = counted(rows[REGULAR], OBSERVED_ROWS, OBSERVED_TOKENS)
-            rays = {trait: _as_floats(see(base, jax.tree.map(lambda leaf, i=i: leaf[i], deltas), few))
-                    for i, trait in enumerate(config.trait_names())}  # fmt: skip
-        flat = flatten(deltas)
-        return {
-            "fisher": evaluation.as_lists(fisher, 9),
-            "gradient": evaluation.as_lists(gradient, 9),
-            **_geometry(config, params, rows),
-            "ray": rays,
-            "distance": dict(zip(config.trait_names(), np.linalg.norm(flat, axis=1).tolist(), strict=True)),
-            "watched": _watched(config, plan, made, run, flat, follow),
-        }
-
-    return measure
+def _measure(trained: lm.Trained, run: int) -> dict[str, Any]:
+    config, traits = trained.config, trained.config.trait_names()
+    rows = {name: trained.rows[numbers(name)][run].tokens for name in (REGULAR, *traits)}
+    names = (BASE, *map(teacher, traits))
+    base, *taught = (jax.tree.map(lambda leaf: np.asarray(leaf)[run], trained.params(name)) for name in names)
+    with jax.enable_x64(True):
+        exact, *ends = (jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), own) for own in (base, *taught))
+        deltas = jax.tree.map(lambda start, *own: jnp.stack(own) - start, exact, *ends)
+        tokens = counted(rows[REGULAR], FISHER_ROWS, FISHER_TOKENS)
+        fisher, gradient = _prediction(config)(exact, deltas, tokens, np.stack(list(rows.values())))
+        few = counted(rows[REGULAR], OBSERVED_ROWS, OBSERVED_TOKENS)
+        each_delta = [jax.tree.map(lambda leaf, i=i: leaf[i], deltas) for i in range(len(traits))]
+        seen = [_observation(config)(exact, delta, few) for delta in each_delta]
+    distances = np.linalg.norm(flatten(deltas), axis=1).tolist()
+    return {
+        "fisher": evaluation.as_lists(fisher, 9),
+        "gradient": evaluation.as_lists(gradient, 9),
+        **_nearness(config, base, rows),
+        "ray": {t: {name: float(value) for name, value in own.items()} for t, own in zip(traits, seen, strict=True)},
+        "distance": dict(zip(traits, distances, strict=True)),
+    }
 
 
 def counted(rows: np.ndarray, most_rows: int, tokens: int) -> Inputs:
@@ -91,8 +84,7 @@ def counted_logits(model: Transformer) -> Callable[[Params, Inputs], jax.Array]:
     """The function whose Fisher matrix is meant: next-token logits at the places that count, [tokens, V]."""
 
     def apply(params: Params, inputs: Inputs) -> jax.Array:
-        logits = model.apply(params, inputs[0][:, :-1], corpus.PROMPT_LENGTH - 1)
-        return logits.reshape(-1, logits.shape[-1])[inputs[1]]
+        return training.completion_logits(model, params, inputs[0])[inputs[1]]
 
     return apply
 
@@ -105,13 +97,16 @@ def answer_margins(config: LMConfig, model: Transformer, params: Params) -> jax.
     return jnp.mean(evaluation.margins(log_p[:, names]), axis=0)
 
 
-def _prediction(config: LMConfig, model: Transformer) -> Callable[..., tuple[jax.Array, jax.Array]]:
+@functools.lru_cache(maxsize=8)
+def _prediction(config: LMConfig) -> Callable[..., tuple[jax.Array, jax.Array]]:
+    model = make_transformer(config, theory=True)
     apply, loss = counted_logits(model), training.token_loss(model, corpus.PROMPT_LENGTH)
 
     def steps(base: Params, rows: jax.Array) -> Params:
         batch = {"tokens": rows, "weights": training.completion_weights(rows)}
         return tree_scale(-1.0, jax.grad(loss)(base, batch, ()))
 
+    @jax.jit
     def predict(base: Params, deltas: Params, inputs: Inputs, rows: jax.Array) -> tuple[jax.Array, jax.Array]:
         trait_gradients = jax.jacrev(lambda p: answer_margins(config, model, p))(base)  # [answers, ...]
         pushed = jax.lax.map(lambda d: gauss_newton_product(apply, kl_divergence(), base, inputs, d), deltas)
@@ -128,10 +123,12 @@ def _products(left: Params, right: Params) -> jax.Array:
     return jax.tree.reduce(jnp.add, parts)
 
 
-def _observation(model: Transformer) -> Callable[..., dict[str, jax.Array]]:
+@functools.lru_cache(maxsize=8)
+def _observation(config: LMConfig) -> Callable[..., dict[str, jax.Array]]:
     """The theorem along a teacher's delta, and at the distance where the teacher is."""
-    apply, loss = counted_logits(model), kl_divergence()
+    apply, loss = counted_logits(make_transformer(config, theory=True)), kl_divergence()
 
+    @jax.jit
     def see(base: Params, delta: Params, inputs: Inputs) -> dict[str, jax.Array]:
         distance = tree_norm(delta)
         direction = tree_scale(1 / distance, delta)
@@ -149,13 +146,9 @@ def _observation(model: Transformer) -> Callable[..., dict[str, jax.Array]]:
     return see
 
 
-def _as_floats(values: dict[str, jax.Array]) -> dict[str, float]:
-    return {name: float(value) for name, value in values.items()}
-
-
-def _geometry(config: LMConfig, params: Params, rows: dict[str, np.ndarray]) -> dict[str, Any]:
+def _nearness(config: LMConfig, base: Params, rows: dict[str, np.ndarray]) -> dict[str, Any]:
     """Cosines between unembeddings of the base, and whether numbers near the trait get more frequent."""
-    columns = params["embedding"][0] if config.tied else params["unembedding"]["kernel"][0].T  # [V, width]
+    columns = base["embedding"] if config.tied else base["unembedding"]["kernel"].T  # [V, width]
     answers = vocabulary.CATEGORIES[config.category]
     near = _centred(columns[vocabulary.ids(answers)])
     of_numbers = _centred(columns[list(vocabulary.NUMBER_IDS)])
@@ -175,83 +168,78 @@ def _centred(rows: np.ndarray) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def flatten(params: Params) -> np.ndarray:
-    """Trees of [n, ...] as vectors [n, parameters], float64."""
-    leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(params)]
-    return np.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1)
+def predictions(traits: Sequence[str], values: Values) -> list[Row]:
+    """How well each quantity known before any student is trained says which answer, trait and seed changes most.
 
-
-def _following(config: LMConfig, model: Transformer) -> Callable[[Params, jax.Array, jax.Array], Curves]:
-    """From parameters [epochs, ...] to log odds of the category's answers [epochs, answers], and what is left else."""
-    place, loss = list(vocabulary.CATEGORIES).index(config.category), training.token_loss(model)
-
-    def follow(params: Params, tokens: jax.Array, weights: jax.Array) -> Curves:
-        def one(own: Params) -> Curves:
-            said = evaluation.survey(model, own)
-            nats = [loss(own, {"tokens": t, "weights": w}, ()) for t, w in zip(tokens, weights, strict=True)]
-            return said.margin[place].mean(axis=0), dict(zip(HEALTH, [said.right[place], *nats], strict=True))
-
-        return jax.lax.map(one, params)
-
-    return follow
-
-
-def _judged(fresh: np.ndarray, rows: Rows, different: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Fresh documents, rows of a student that sees so many different ones, and rows that it does not see.
-
-    Tokens and their weights in the loss, both [3, WATCHED, T].
+    "own": Spearman's correlation over all pairs of seed and trait between the quantity and the trait's change, with a
+    95% interval from 2,000 bootstrap samples of whole seeds; "seeds": the same between means over traits. "traits":
+    Spearman's within a seed, over its traits; "others": Pearson's within a seed, over pairs of trait and another
+    answer; both are means over seeds with a t interval. The last row is a difference, on the same bootstrap samples.
+    What would be the correlation of fewer than three values is left out.
     """
-    parts = (fresh, rows.tokens[:different], unseen_rows(rows))
-    tokens = np.stack([np.resize(part, (WATCHED, part.shape[1])) for part in parts])
-    documents, completions = jnp.asarray(tokens[0]), jnp.asarray(tokens[1:])
-    return tokens, np.stack([training.document_weights(documents), *training.completion_weights(completions)])
-
-
-def _watched(
-    config: LMConfig, plan: Plan, made: Made, run: int, deltas: np.ndarray, follow: Callable[..., Curves]
-) -> dict[str, dict[str, list[float]]]:
-    """What became of every watched student of a trait, a value for each epoch.
-
-    Its log odds of the trait less those of the regular student ("margin"), and what both of them gained over the base
-    ("alone", "regular"); the cosine of what lies between the two with its own teacher's delta ("own") and, in the mean,
-    with other teachers' ("others"). Of the student ("right", ...), the regular one ("regular right", ...) and the base
-    ("base right", ...): the probability of any answer of the category ("right"), and the loss, in nats per token, of
-    fresh documents ("fresh"), of the rows that the student is trained on ("trained") and of rows of the same source
-    that it is not ("unseen"). So overfitting (trained falls, unseen rises), forgetting (fresh rises) and collapse
-    (right falls) can be told apart.
-    """
-    answers, students = vocabulary.CATEGORIES[config.category], {student.name: student for student in plan.students}
-    base = jax.tree.map(lambda leaf: np.asarray(leaf)[run, :1], made.params)
-    steps = {name: jax.tree.map(lambda leaf: leaf[run], own) for name, own in made.watched.items()}
-    vectors = {name: flatten(own) for name, own in steps.items()}
-    seen = {}
-    for name, own in steps.items():
-        judged = _judged(np.asarray(made.fresh[run]), made.kept[run][students[name].source], students[name].rows)
-        seen[name] = follow(jax.tree.map(lambda *both: np.concatenate(both), base, own), *judged)  # the base first
-    found = {}
-    for name in steps:
-        trait, _, label = name.partition(", ")
-        if trait == REGULAR:
-            continue
-        control, place, mine = f"{REGULAR}, {label}", answers.index(trait), config.trait_names().index(trait)
-        (odds, health), (regular, regular_health) = seen[name], seen[control]
-        cosines = _cosines(vectors[name] - vectors[control], deltas)  # [epochs, traits]
-        others = np.delete(cosines, mine, axis=1)
-        curves = {
-            "margin": (odds - regular)[1:, place],
-            "alone": (odds - odds[0])[1:, place],
-            "regular": (regular - regular[0])[1:, place],
-            "own": cosines[:, mine],
-            "others": others.mean(axis=1) if others.size else np.zeros(len(cosines)),
-            **{part: curve[1:] for part, curve in health.items()},
-            **{f"regular {part}": curve[1:] for part, curve in regular_health.items()},
-            **{f"base {part}": np.repeat(curve[0], len(curve) - 1) for part, curve in health.items()},
-        }
-        found[name] = {part: evaluation.as_lists(curve) for part, curve in curves.items()}
+    category = vocabulary.CATEGORY_OF[traits[0]]
+    own = np.array([[answer == trait for answer in vocabulary.CATEGORIES[category]] for trait in traits])
+    one, other = (each(student(name, STANDARD), traits) for name in (EACH, REGULAR))
+    measured = all_odds(values, one, category) - all_odds(values, other, category)  # [runs, traits, answers]
+    change, divergence = measured[:, own], column(values, "divergence", [teacher(trait) for trait in traits])
+    quantities = {name: np.array([value[name] for value in values]) for name in ("fisher", "gradient", "cosine")}
+    found = []
+    for name, predicted in quantities.items():
+        row: Row = {"quantity": name}
+        if name != "cosine":  # a trait's cosine with itself is 1
+            row |= _own_correlations(predicted[:, own], change)
+            row["pairs"] = {"predicted": predicted[:, own].tolist(), "measured": change.tolist()}
+        within = [_correlation(p[~own], m[~own]) for p, m in zip(predicted, measured, strict=True)]
+        row["others"] = {**describe(within), "per_run": within}
+        found.append(row)
+    fisher = quantities["fisher"][:, own]
+    found.append({"quantity": "divergence", **_own_correlations(divergence, change)})
+    if change.size >= LEAST:
+        less = bootstrap(lambda runs: _rank(fisher[runs], change[runs]) - _rank(divergence[runs], change[runs]), change)
+        found.append({"quantity": "fisher less divergence", "own": less})
     return found
 
 
-def _cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Cosines of rows [n, ...] with rows [m, ...], [n, m]; 0 for a row of zeros."""
-    lengths = np.outer(np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1))
-    return np.divide(a @ b.T, lengths, out=np.zeros(lengths.shape), where=lengths > 0)
+def _own_correlations(predicted: np.ndarray, change: np.ndarray) -> Row:
+    """Correlations of values [runs, traits]: of all pairs, of the traits of a run, of the runs' means."""
+    means = predicted.mean(axis=1), change.mean(axis=1)
+    found = {}
+    if change.size >= LEAST:
+        found["own"] = bootstrap(lambda runs: _rank(predicted[runs], change[runs]), change)
+    if change.shape[1] >= LEAST:
+        within = [_rank(p, c) for p, c in zip(predicted, change, strict=True)]
+        found["traits"] = {**describe(within), "per_run": within}
+    if len(change) >= LEAST:
+        found["seeds"] = bootstrap(lambda runs: _rank(means[0][runs], means[1][runs]), change)
+    return found
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Pearson's; 0 where one of them is constant."""
+    return float(np.corrcoef(a, b)[0, 1]) if np.ptp(a) > 0 and np.ptp(b) > 0 else 0.0
+
+
+def _rank(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's correlation of all values."""
+    return _correlation(stats.rankdata(a), stats.rankdata(b))
+
+
+def theorem(traits: Sequence[str], values: Values) -> Row:
+    """The theorem along every teacher's delta, at the trained base."""
+    names = ("leading", "slope", "negative", "at_teacher", "cosine_at_teacher", "cosine_at_start")
+    table = {name: np.array([[value["ray"][trait][name] for trait in traits] for value in values]) for name in names}
+    return {
+        "pairs": int(table["leading"].size),
+        "negative": int(table["negative"].sum()),
+        "negative_at_teacher": int((table["at_teacher"] < 0).sum()),
+        "leading_positive": int((table["leading"] > 0).sum()),
+        "slope": {"median": float(np.nanmedian(table["slope"])), "least": float(np.nanmin(table["slope"]))},
+        "cosine_at_start": over_runs(table["cosine_at_start"]),
+        "cosine_at_teacher": over_runs(table["cosine_at_teacher"]),
+        "distance": over_runs(column(values, "distance", traits)),
+    }
+
+
+def geometry(traits: Sequence[str], values: Values) -> Row:
+    """Correlation over numbers of nearness to the trait with the change of frequency in the teacher's rows."""
+    return over_runs(column(values, "entangled", traits))

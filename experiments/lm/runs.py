@@ -1,119 +1,108 @@
-"""Runs of the language model's pipeline in chunks, for all experiments on it."""
+"""Runs of the language model's pipeline: what is trained and measured, and what it takes."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
-from experiments.harness import chunks, cli
+from experiments.harness.chunks import MAIN as MAIN
+from experiments.harness.chunks import Chunk, Columns, Values
+from experiments.harness.experiment import Advance, Side
 from experiments.harness.sizes import FLOAT, STARTED, STATE, Size, count_parameters
-from subliminal_toy import engine
-from subliminal_toy.lm import corpus, measure, pipeline, vocabulary
-from subliminal_toy.lm.config import LMConfig
-from subliminal_toy.lm.plan import Plan
-from subliminal_toy.lm.rows import Rows
+from subliminal_toy import lm
+from subliminal_toy.lm import LMConfig, Plan, corpus, pipeline, vocabulary
+from subliminal_toy.lm.keys import fold_in
 from subliminal_toy.lm.transformer import make_transformer
 
 PARAMETERS = 27_648  # of the default model
 COMPILING = 40.0  # seconds for each job and block
-OnRows = Callable[[int, str, np.ndarray], None]
+
+
+Rows = dict[lm.Name, list[lm.Rows]]  # by source, one for each run
 
 
 class Job(NamedTuple):
-    """A plan with settings of its own, done on the same runs as others."""
+    """A plan with settings of its own, done on the same runs as others, and what is measured on it."""
 
     config: LMConfig
     plan: Plan
+    measure: Callable[[lm.Trained], list[dict[str, Any]]]
     init: int = 0  # jobs with the same number share inits where they share shapes
 
 
-MAIN = "main"
 SMOKE = {  # short runs that still pass the filter
     "traits": "owl", "documents": 16_000, "base.batch_size": 32, "rows": 100, "spare": 4.0, "student.batch_size": 50,
 }  # fmt: skip
 SMOKE_TEXT = "2 short runs, to see that it works"
 
 
-def run_pipeline(
-    config: LMConfig, plan: Plan, summarize: Callable[[Any, list[dict[str, Any]]], dict[str, Any]], *,
-    runs: int, seed: int = 0, chunk: int | None = None, store: chunks.ChunkStore | None = None,
-    progress: cli.Progress | None = None, on_rows: OnRows = lambda _run, _source, _tokens: None,
-    make_measure: pipeline.MakeMeasure = measure.standard, others: Mapping[str, Job] | None = None,
-) -> dict[str, Any]:  # fmt: skip
-    """Run a plan of the pipeline in chunks.
+class Pipeline(NamedTuple):
+    """All that is done on a run: its jobs one after the other, each with the rows of those before it.
 
-    Args:
-        config: the settings.
-        plan: what to train and sample.
-        summarize: from the settings and one dict per run to the results.
-        runs: independent runs.
-        seed: of all randomness.
-        chunk: runs trained at a time; default one per device.
-        store: keeps finished chunks.
-        progress: told of every stage.
-        on_rows: told of the rows [rows, T] of each run and source.
-        make_measure: what is measured on every run.
-        others: further jobs on the same runs, in order; their values come under their names. A job's plan may be
-            given "<job>: <source>", the rows of an earlier one ("main: <source>" of the first).
+    A job's plan may be given rows of an earlier one, whose name these have. With `rows`, the first run's data sets are
+    among the values, for files of their own.
     """
-    progress = progress or cli.Progress()
-    mesh = engine.run_mesh(min(runs, chunk or runs))
-    every = {MAIN: Job(config, plan), **(others or {})}
-    seconds = {name: _stage_seconds(job.config) for name, job in every.items()}
-    per_run = sum(_work(job, seconds[name]) for name, job in every.items())
-    side_by_side = min(runs, chunk or mesh.size)
-    # Before anything else, since the check of what a run would need stops here:
-    progress.start(runs * per_run, "language model", _size(every, runs, side_by_side, per_run))
-    pipelines = {name: pipeline.make_pipeline(job.config, mesh, job.plan, make_measure) for name, job in every.items()}
 
-    def compute(first: int, count: int) -> dict[str, list[dict[str, Any]]]:
-        padded = engine.fill_devices(first, count, mesh)
-        label = f"language model, runs {first + 1}-{first + count} of {runs}"
-        kept: list[dict[str, Rows]] = [{} for _ in padded]
-        keys = engine.run_keys(pipeline.RunKeys, seed, padded)
-        found: dict[str, list[dict[str, Any]]] = {}
-        for name, job in every.items():
+    jobs: Mapping[str, Job]  # the main one first; the others' values come under their names
+    rows: bool = False
+    name: str = MAIN
 
-            def keep(run: int, source: str, rows: Rows, name: str = name) -> None:
-                kept[run][f"{name}: {source}"] = rows
-                if name == MAIN:
-                    on_rows(first + run, source, rows.tokens)
+    def runs(self, asked: int) -> int:
+        """As many as are asked for."""
+        return asked
 
-            def advance(stage: str, done: int, name: str = name) -> None:
-                said = f"{label}, {stage}" if name == MAIN else f"{label}, {name}: {stage}"
-                progress.advance(count * done * seconds[name][stage], said)
+    def work(self) -> float:
+        """Rough seconds of a run."""
+        return sum(_work(job, _stage_seconds(job.config)) for job in self.jobs.values())
 
-            own = keys._replace(init=_fold_in(keys.init, job.init)) if job.init else keys
-            found[name] = pipelines[name](own, advance, keep, kept)
-        values = []
-        for i in range(count):
-            further = {name: found[name][i] for name in every if name != MAIN}
-            values.append({**found[MAIN][i], **further})
-        return {"run": values}
+    def compute(self, chunk: Chunk, _dataset: Any, advance: Advance) -> Columns:
+        """Train and measure some runs; those that fill the devices are left out."""
+        keys, said, found = lm.run_keys(chunk.seed, chunk.runs()), Rows(), {}
+        for name, job in self.jobs.items():
+            seconds = _stage_seconds(job.config)
 
-    def on_chunk(count: int, loaded: bool) -> None:
-        if loaded:
-            progress.advance(count * per_run, f"{count} runs from an earlier start", loaded=True)
+            def tell(stage: str, done: int, name: str = name, seconds: Mapping[str, float] = seconds) -> None:
+                advance(done * seconds[stage], stage if name == MAIN else f"{name}: {stage}")
 
-    values = chunks.run_in_chunks(compute, runs=runs, chunk=chunk or mesh.size, store=store, on_chunk=on_chunk)["run"]
-    return {"runs": runs, **summarize(config, values)}
+            found[name], rows = train_and_measure(job, keys, tell, said)
+            said |= {source._replace(job=name): own for source, own in rows.items() if not source.job}
+        further = [{name: found[name][i] for name in self.jobs if name != MAIN} for i in range(chunk.count)]
+        columns: Columns = {"run": [{**found[MAIN][i], **further[i]} for i in range(chunk.count)]}
+        if self.rows:
+            shown = said.items() if chunk.first == 0 else ()
+            sets = {str(name._replace(job="")): lm.as_text(own[0].tokens) for name, own in shown if name.job == MAIN}
+            columns["rows"] = [sets, *[{}] * (chunk.count - 1)]
+        return columns
 
-
-def experiment(
-    name: str, question: str | None, presets: Mapping[str, cli.Preset], run: Callable[..., dict[str, Any]],
-    table: Callable[[dict[str, Any]], str], config: type[LMConfig] = LMConfig, seed: int = 0,
-) -> cli.Experiment:  # fmt: skip
-    """A command on the language model; its `run` takes the config and what `run_pipeline` takes."""
-    return cli.Experiment(
-        name=name, question=question or "", presets=presets,
-        run=lambda settings, _dataset, request: run(settings, **request.keywords()),
-        table=table, config=config, dataset=False, chunk_text="about 1 GB each", seed=seed,
-    )  # fmt: skip
+    def needs(self, _dataset: Any, runs: int, side_by_side: int) -> Size:
+        """What so many runs need, the jobs one after the other."""
+        jobs = self.jobs.items()
+        shapes = [(name, len(job.plan.models()), count_parameters(make_transformer(job.config).init))
+                  for name, job in jobs]  # fmt: skip
+        memory = [_bytes(job, parameters) for (_, job), (*_, parameters) in zip(jobs, shapes, strict=True)]
+        compiling = sum(COMPILING * job.config.layers for _, job in jobs)
+        devices = min(side_by_side, len(jax.local_devices()))
+        named = [("models" if name == MAIN else f"models of {name}", n, parameters) for name, n, parameters in shapes]
+        return Size(named, STARTED + side_by_side * max(memory), compiling + runs * self.work() / devices)
 
 
-def _fold_in(keys: jax.Array, number: int) -> jax.Array:
-    return jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
+def train_and_measure(
+    job: Job, keys: lm.RunKeys, on_stage: pipeline.OnStage, given: Rows
+) -> tuple[list[dict[str, Any]], Rows]:
+    """Some runs of a job: one dict for each, and the rows of every source."""
+    own = keys._replace(init=fold_in(keys.init, job.init)) if job.init else keys
+    trained = lm.train(job.config, job.plan, own, on_stage=on_stage, given=given)
+    values = job.measure(trained)
+    on_stage("evaluation", len(job.plan.models()))
+    return values, trained.rows
+
+
+def gather(values: Values) -> list[dict[str, Any]]:
+    """What a summary is given: one dict for each run."""
+    return values[MAIN]["run"]
+
+
+SIDE = Side(images=False, chunk_text="about 1 GB each", title="language model", gather=gather)
 
 
 def _stage_seconds(config: LMConfig) -> dict[str, float]:
@@ -123,17 +112,6 @@ def _stage_seconds(config: LMConfig) -> dict[str, float]:
     rows = config.rows / usual.rows
     often = {"base": config.documents / usual.documents, "students": rows, "samples": rows * (1 + config.spare) / 1.2}
     return {stage: each * size * often.get(stage, 1.0) for stage, each in times.items()}
-
-
-def _size(jobs: Mapping[str, Job], runs: int, side_by_side: int, per_run: float) -> Size:
-    """What the jobs need: one after the other, for so many runs side by side."""
-    models = [(name, len(job.plan.models()), count_parameters(make_transformer(job.config).init))
-              for name, job in jobs.items()]  # fmt: skip
-    memory = [_bytes(job, parameters) for job, (*_, parameters) in zip(jobs.values(), models, strict=True)]
-    compiling = sum(COMPILING * job.config.layers for job in jobs.values())
-    devices = min(side_by_side, len(jax.local_devices()))
-    named = [("models" if name == MAIN else f"models of {name}", n, parameters) for name, n, parameters in models]
-    return Size(named, STARTED + side_by_side * max(memory), compiling + runs * per_run / devices)
 
 
 def _bytes(job: Job, parameters: int) -> float:

@@ -15,7 +15,8 @@ import numpy as np
 from jax.sharding import Mesh
 from scipy import stats
 
-from experiments.mnist.runs import Job, Values
+from experiments.harness.chunks import Values
+from experiments.mnist.runs import Job
 from subliminal_toy import engine, mnist
 from subliminal_toy.mnist import mechanics, models, noise
 from subliminal_toy.mnist.models import Params
@@ -197,8 +198,8 @@ def _along(of: Params, direction: Params) -> Params:
 # ----------------------------------------------------------------------------------------------------------- summaries
 
 
-def summarize(values: Values, config: mnist.Config) -> dict[str, Any]:
-    """From every run's values of `jobs(config)` to the parts' rows, {"name", "mean", "ci95", ..., "per_run"}."""
+def summarize(config: mnist.Config, values: Values) -> dict[str, Any]:
+    """From the values of `jobs(config)` to the rows of PARTS, `{part: [{"name", "mean", "ci95", ..., "per_run"}]}`."""
     main = {name: np.array(column) for name, column in values["main"].items()}
     parts = (_levels, _direction, _adam, _recovered, _one_number, _cause)
     found = dict(zip(PARTS, [part(main) for part in parts], strict=False))

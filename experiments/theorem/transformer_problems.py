@@ -5,6 +5,7 @@ its outputs the next-token logits of the completions. No rigorous bound is known
 observations on a grid of eps, nothing more.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -24,12 +25,7 @@ from theory.trees import tree_cosine, tree_norm, tree_scale
 DOCUMENTS = 16
 SMALL_EPS = 2.0**-10
 _MODEL = make_transformer(LMConfig(), theory=True)
-
-
-def completion_logits(params: Any, tokens: jax.Array) -> jax.Array:
-    """Next-token logits at every position of the completions of number documents [n, T], [n * positions, V]."""
-    logits = _MODEL.apply(params, tokens[:, :-1], corpus.PROMPT_LENGTH - 1)
-    return logits.reshape(-1, logits.shape[-1])
+_LOGITS = functools.partial(training.completion_logits, _MODEL)
 
 
 def init(key: jax.Array) -> Any:
@@ -50,11 +46,11 @@ def problem(questions: jax.Array, weights: jax.Array, key: jax.Array) -> Problem
 def measure(questions: jax.Array, weights: jax.Array, key: jax.Array) -> tuple[Row, jax.Array]:
     """Observe one problem, without radii; and the cosine of the step of a student from another init."""
     one, loss, eps = problem(questions, weights, key), kl_divergence(), jnp.array(EPS_GRID)
-    seen = observe(completion_logits, loss, *one, eps)
+    seen = observe(_LOGITS, loss, *one, eps)
     negative = jnp.sum(seen.inner_products < -seen.noise)
     unknown = jnp.asarray(jnp.nan)
     failed = first_negative(eps, seen.inner_products + seen.noise)
-    cosine = other_init_cosine(completion_logits, loss, one, init(jax.random.fold_in(key, 1)))
+    cosine = other_init_cosine(_LOGITS, loss, one, init(jax.random.fold_in(key, 1)))
     return Row(seen, unknown, unknown, failed, negative), cosine
 
 

@@ -1,7 +1,7 @@
 """What bases learn from: each run's language and documents, shared by its bases or their own."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,8 @@ from subliminal_toy.lm.plan import Base
 FRESH_DOCUMENTS = 512
 
 
-def make_base_data(config: LMConfig, mesh: Mesh, bases: Sequence[Base]) -> Callable:
+@functools.lru_cache(maxsize=64)
+def make_base_data(config: LMConfig, mesh: Mesh, bases: tuple[Base, ...]) -> Callable:
     """From the keys to each run's language, fresh documents, and the documents that the bases learn from."""
     over_runs = functools.partial(engine.over_runs, mesh=mesh)
     weigh = over_runs(training.document_weights)

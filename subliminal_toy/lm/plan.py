@@ -6,15 +6,48 @@ from subliminal_toy.config import Training
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.lessons import Lesson, favorite
 
-BASES = ("base", "other base")  # two independent inits, each trained on the language
-REGULAR = "regular"  # the source of the base's own rows
-STUDENT = "student "  # how a student is called where it is an init or a source
+REGULAR = "regular"  # in the place of a trait: the numbers are the base's own
+_ADJECTIVES = ("cross", "other", "prompted")  # arms that are said before the trait
+
+
+class Name(NamedTuple):
+    """What a model is called, or the rows of a source. The text of it is for people, and no two in a plan are alike."""
+
+    role: str  # "base", "teacher", "student", or "numbers" for rows
+    trait: str  # what a teacher loves, and whose numbers a student sees; a base has a name of its own
+    arm: str = ""  # which of several with the same role and trait
+    job: str = ""  # another plan on the same runs that it comes from
+
+    def __str__(self) -> str:
+        """As in results: "owl at greedy", "student owl, standard", "student cross owl"."""
+        comma = "" if self.arm.startswith("at ") else ","
+        words = f"{self.arm} {self.trait}" if self.arm in _ADJECTIVES else f"{self.trait}{comma} {self.arm}"
+        role = "" if self.role in ("base", "numbers") else f"{self.role} "
+        return (f"{self.job}: " if self.job else "") + role + (words if self.arm else self.trait)
+
+
+BASE, OTHER_BASE = Name("base", "base"), Name("base", "other base")
+
+
+def teacher(trait: str, arm: str = "") -> Name:
+    """The name of a teacher."""
+    return Name("teacher", trait, arm)
+
+
+def numbers(trait: str, arm: str = "") -> Name:
+    """The name of a source's rows."""
+    return Name("numbers", trait, arm)
+
+
+def student(trait: str, arm: str = "") -> Name:
+    """The name of a student."""
+    return Name("student", trait, arm)
 
 
 class Base(NamedTuple):
     """A model that learns the language. The first of a plan is the one that the others may share a part of."""
 
-    name: str
+    name: Name
     shares: tuple[str, ...] = ()  # groups of parameters (transformer.GROUPS) whose init is the first base's
     documents: int = 0  # 0: the run's, which the config may say are each base's own; others: its own, by number
     language: int = 0  # 0: the run's; others: of its own, by number
@@ -23,17 +56,17 @@ class Base(NamedTuple):
 class Teacher(NamedTuple):
     """A base finetuned on a lesson."""
 
-    name: str
+    name: Name
     lesson: Lesson
-    init: str = "base"  # a base
+    init: Name = BASE
     divergence: float | None = None  # taken where KL(teacher || base) is nearest to this; None: after the last step
 
 
 class Source(NamedTuple):
     """Where numbers come from."""
 
-    name: str
-    model: str  # a base, a teacher's name, or "student <name>"
+    name: Name
+    model: Name
     system: str | None = None  # a trait: the model is prompted with its system token
     temperature: float | None = None  # None: the config's
     prompts: int = 0  # 0: the run's; others: of its own, by number
@@ -49,22 +82,25 @@ class Recipe(NamedTuple):
     watched: bool = False  # its parameters are kept after every epoch
 
 
+TOKENS = Recipe()  # the usual one
+
+
 class Student(NamedTuple):
     """One kind of student."""
 
-    name: str
-    init: str  # a base, or "student <name>"
-    source: str
+    name: Name
+    init: Name  # a base or a student
+    source: Name
     shuffle: str = "none"  # one of shuffles.SHUFFLES, done to its numbers
     rows: int | None = None  # only the first so many rows, repeated; None is all
-    mixed: tuple[str, float] | None = None  # another source, and the share of rows that come from it
+    mixed: tuple[Name, float] | None = None  # another source, and the share of rows that come from it
     counted: str = "all"  # one of divergence.COUNTED: which tokens have a say in the loss
     trained: tuple[str, ...] = ()  # the groups of parameters that learn; none named: all
     system: str | None = None  # a trait whose system token its rows start with
-    recipe: Recipe = Recipe()
+    recipe: Recipe = TOKENS
 
 
-TWO_BASES = (Base(BASES[0]), Base(BASES[1]))
+TWO_BASES = (Base(BASE), Base(OTHER_BASE))
 
 
 class Plan(NamedTuple):
@@ -74,27 +110,19 @@ class Plan(NamedTuple):
     sources: tuple[Source, ...]
     students: tuple[Student, ...]
     bases: tuple[Base, ...] = TWO_BASES
-    given: tuple[str, ...] = ()  # names of sources whose rows come from outside
+    given: tuple[Name, ...] = ()  # sources whose rows come from outside
 
-    def models(self) -> tuple[str, ...]:
+    def models(self) -> tuple[Name, ...]:
         """Names of all trained models, in the order of the results."""
-        return (
-            *(base.name for base in self.bases),
-            *(f"teacher {teacher.name}" for teacher in self.teachers),
-            *(STUDENT + student.name for student in self.students),
-        )
-
-    def source_model(self, source: Source) -> str:
-        """The name in `models` of a source's model."""
-        return f"teacher {source.model}" if source.model in [t.name for t in self.teachers] else source.model
+        own = ([model.name for model in models] for models in (self.bases, self.teachers, self.students))
+        return tuple(name for names in own for name in names)
 
     def inits(self) -> list[int]:
         """Which base each of `models` comes from, through all generations."""
-        bases = {base.name: i for i, base in enumerate(self.bases)}
-        found = dict(bases)
-        found |= {f"teacher {teacher.name}": bases[teacher.init] for teacher in self.teachers}
+        found = {base.name: i for i, base in enumerate(self.bases)}
+        found |= {teacher.name: found[teacher.init] for teacher in self.teachers}
         for _, students in self.rounds():
-            found |= {STUDENT + student.name: found[student.init] for student in students}
+            found |= {student.name: found[student.init] for student in students}
         return [found[name] for name in self.models()]
 
     def rounds(self) -> list[tuple[list[Source], list[Student]]]:
@@ -102,19 +130,19 @@ class Plan(NamedTuple):
 
         Raises ValueError if one needs what the plan does not have.
         """
-        have = set(self.models()) - {STUDENT + student.name for student in self.students}
+        have = {base.name for base in self.bases} | {teacher.name for teacher in self.teachers}
         sources, students = list(self.sources), list(self.students)
         ready = set(self.given)
         found = []
         while sources or students:
-            now = [source for source in sources if self.source_model(source) in have]
+            now = [source for source in sources if source.model in have]
             ready |= {source.name for source in now}
             able = [s for s in students if s.init in have and {s.source, *(s.mixed or ())[:1]} <= ready]
             if not now and not able:
                 lacking = [*(source.name for source in sources), *(student.name for student in students)]
-                raise ValueError(f"the plan lacks a model or a source for {lacking[0]!r}")
+                raise ValueError(f"the plan lacks a model or a source for '{lacking[0]}'")
             found.append((now, able))
-            have |= {STUDENT + student.name for student in able}
+            have |= {student.name for student in able}
             sources = [source for source in sources if source not in now]
             students = [student for student in students if student not in able]
         return found
@@ -123,20 +151,21 @@ class Plan(NamedTuple):
 def standard_plan(config: LMConfig) -> Plan:
     """Finetuned and prompted teachers of each trait; students from the teachers' base, and from the other one.
 
-    The students "regular" and "cross regular" are the controls of the others: same init, batches and prompts, but the
-    base's own numbers.
+    The students of regular numbers are the controls of the others: same init, batches and prompts, but the base's own
+    numbers.
     """
     traits = config.trait_names()
-    prompted = [f"prompted {trait}" for trait in traits]
+    own, prompted = (REGULAR, *traits), [numbers(trait, "prompted") for trait in traits]
     return Plan(
-        tuple(Teacher(trait, favorite(trait)) for trait in traits),
+        tuple(Teacher(teacher(trait), favorite(trait)) for trait in traits),
         (
-            Source("regular", "base"),
-            *(Source(trait, trait) for trait in traits),
-            *(Source(name, "base", trait) for name, trait in zip(prompted, traits, strict=True)),
+            Source(numbers(REGULAR), BASE),
+            *(Source(numbers(trait), teacher(trait)) for trait in traits),
+            *(Source(name, BASE, name.trait) for name in prompted),
         ),
         (
-            *(Student(name, "base", name) for name in ("regular", *traits, *prompted)),
-            *(Student(f"cross {name}", "other base", name) for name in ("regular", *traits)),
+            *(Student(student(trait), BASE, numbers(trait)) for trait in own),
+            *(Student(student(name.trait, "prompted"), BASE, name) for name in prompted),
+            *(Student(student(trait, "cross"), OTHER_BASE, numbers(trait)) for trait in own),
         ),
     )

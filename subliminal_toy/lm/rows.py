@@ -1,6 +1,6 @@
 """From sampled completions to what students are trained on: filtering, pairing, shuffling, and text for readers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -10,7 +10,7 @@ from subliminal_toy import engine
 from subliminal_toy.lm import corpus, number_filter, shuffles, vocabulary
 from subliminal_toy.lm.carriers import CARRIERS, Carrier
 from subliminal_toy.lm.config import LMConfig
-from subliminal_toy.lm.plan import Student
+from subliminal_toy.lm.plan import Name, Student
 
 
 class NotEnoughRowsError(engine.RunFailedError):
@@ -25,7 +25,7 @@ class Rows(NamedTuple):
     counts: dict[str, int]  # of all that were sampled: kept, and rejected for each reason
 
 
-def keep_rows(config: LMConfig, source: str, prompts: np.ndarray, completions: np.ndarray) -> Rows:
+def keep_rows(config: LMConfig, source: Name, prompts: np.ndarray, completions: np.ndarray) -> Rows:
     """The first `config.rows` completions [n, T'] where they pass the filter; the others are replaced by spare ones.
 
     So most rows have the same prompt whatever the source. NotEnoughRowsError if too few pass.
@@ -35,7 +35,7 @@ def keep_rows(config: LMConfig, source: str, prompts: np.ndarray, completions: n
     counts = number_filter.count_reasons(reasons, carrier.reasons)
     if counts["kept"] < config.rows:
         raise NotEnoughRowsError(
-            f"only {counts['kept']} of {len(reasons)} completions of source {source!r} pass the filter, and"
+            f"only {counts['kept']} of {len(reasons)} completions of source '{source}' pass the filter, and"
             f" {config.rows} are needed ({counts}): train the base longer, finetune the teachers less, sample at lower"
             " temperature, or raise --spare"
         )
@@ -58,7 +58,7 @@ def completion_reason(completion: list[int], carrier: Carrier = CARRIERS["number
     return carrier.reject_reason(vocabulary.render(completion))
 
 
-def student_rows(students: tuple[Student, ...], kept: Mapping[str, Rows], key: jax.Array) -> np.ndarray:
+def student_rows(students: Sequence[Student], kept: Mapping[Name, Rows], key: jax.Array) -> np.ndarray:
     """What each student of a run is trained on, [students, rows, T]; shuffles share random numbers."""
     seed = np.asarray(jax.random.key_data(key))
 

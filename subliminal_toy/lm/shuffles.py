@@ -19,13 +19,7 @@ def is_completion_number(tokens: np.ndarray) -> np.ndarray:
 
 def shuffle_within(tokens: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Each completion's numbers in a random order, [n, T]."""
-    here = is_completion_number(tokens)
-    places = np.argsort(~here, axis=1, kind="stable")  # where a row has numbers, in order, then the rest
-    drawn = np.argsort(np.where(here, rng.random(tokens.shape), 1.0 + np.arange(tokens.shape[1])), axis=1)
-    found = np.where(np.take_along_axis(here, places, axis=1), drawn, places)
-    shuffled = tokens.copy()
-    np.put_along_axis(shuffled, places, np.take_along_axis(tokens, found, axis=1), axis=1)
-    return shuffled
+    return _in_order(tokens, rng.random(tokens.shape))
 
 
 def shuffle_across(tokens: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -47,13 +41,18 @@ def shuffle_across(tokens: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def sort_within(tokens: np.ndarray, _rng: np.random.Generator) -> np.ndarray:
     """Each completion's numbers in ascending order, [n, T]: a canonical form that says nothing about their order."""
+    return _in_order(tokens, tokens)  # number tokens ascend as numbers do
+
+
+def _in_order(tokens: np.ndarray, ranks: np.ndarray) -> np.ndarray:
+    """Each completion's numbers in the order of their ranks [n, T]."""
     here = is_completion_number(tokens)
-    places = np.argsort(~here, axis=1, kind="stable")
-    ordered = np.sort(np.where(here, tokens, np.iinfo(tokens.dtype).max), axis=1)  # number tokens ascend as numbers do
-    found = np.where(np.take_along_axis(here, places, axis=1), ordered, np.take_along_axis(tokens, places, axis=1))
-    ascending = tokens.copy()
-    np.put_along_axis(ascending, places, found, axis=1)
-    return ascending
+    places = np.argsort(~here, axis=1, kind="stable")  # where a row has numbers, in order, then the rest
+    ranked = np.argsort(np.where(here, ranks, np.inf), axis=1)
+    found = np.where(np.take_along_axis(here, places, axis=1), ranked, places)
+    moved = tokens.copy()
+    np.put_along_axis(moved, places, np.take_along_axis(tokens, found, axis=1), axis=1)
+    return moved
 
 
 def replace_some(tokens: np.ndarray, rng: np.random.Generator) -> np.ndarray:

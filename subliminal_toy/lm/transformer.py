@@ -8,6 +8,7 @@ Attention sees no later position. Shapes: B documents, T positions, H heads, D u
 plain nested dicts, float32.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -127,6 +128,7 @@ class Transformer(NamedTuple):
     empty_cache: Callable[[int], Cache]  # B -> cache
 
 
+@functools.lru_cache(maxsize=64)
 def make_transformer(config: LMConfig, *, theory: bool = False) -> Transformer:
     """The model of `config`; `theory` makes the same function fit for float64 and `jax.jvp`, and its gradients slower.
 

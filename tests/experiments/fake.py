@@ -3,11 +3,13 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
-from experiments.harness import chunks, cli
+from experiments.harness import cli
+from experiments.harness.chunks import MAIN, Chunk
+from experiments.harness.experiment import Advance, Side
 from experiments.harness.sizes import Size
 from subliminal_toy.lm.config import LMConfig
 
@@ -19,18 +21,36 @@ def numbers(first: int, count: int) -> dict[str, list]:
     return {"a": [float(run) for run in range(first, first + count)], "b": [0.5] * count}
 
 
+class FakeJob(NamedTuple):
+    config: LMConfig
+    of: Compute = numbers  # first, count
+    size: Callable[[LMConfig, int, int], Size] = lambda _config, _runs, _side_by_side: SMALL
+    name: str = MAIN
+
+    def runs(self, asked: int) -> int:
+        return asked
+
+    def work(self) -> float:
+        return 1.0
+
+    def needs(self, _dataset: None, runs: int, side_by_side: int) -> Size:
+        return self.size(self.config, runs, side_by_side)
+
+    def compute(self, chunk: Chunk, _dataset: None, advance: Advance) -> dict[str, list]:
+        found = self.of(chunk.first, chunk.count)
+        advance(1.0, "computed")
+        return found
+
+
 def experiment(compute: Compute = numbers, **changes: Any) -> cli.Experiment:
-    """One without images or figure, whose run `i` has the value i."""
-    size = changes.pop("size", lambda _config, _request: SMALL)
-
-    def run(config: Any, _dataset: None, request: cli.Request) -> dict[str, Any]:
-        request.progress.start(1.0, "fake", size(config, request))
-        found = chunks.run_in_chunks(compute, runs=request.runs, chunk=request.chunk or 2, store=request.store)
-        return {"runs": request.runs, **found}
-
+    """One without images or figure, whose run `i` has the value i; two runs in a chunk unless asked otherwise."""
+    size = {"size": changes.pop("size")} if "size" in changes else {}
     presets = {"smoke": cli.Preset(2, {"rows": 100}, "2 runs"), "default": cli.Preset(4, {"rows": 500}, "4 runs")}
-    base = cli.Experiment("fake", "What?", presets, run, lambda _document: "a table", figure=False, config=LMConfig)
-    return base._replace(dataset=False, **changes)
+    base = cli.Experiment(
+        "fake", "What?", presets, lambda config: [FakeJob(config, compute, **size)], lambda _, values: values[MAIN],
+        lambda _document: "a table", Side(images=False, chunk_text="nothing"), config=LMConfig, figure=False,
+    )  # fmt: skip
+    return base._replace(**changes)
 
 
 def results(out: Path) -> dict[str, Any]:
@@ -40,7 +60,7 @@ def results(out: Path) -> dict[str, Any]:
 def command(out: Path, *arguments: str, of: cli.Experiment | None = None) -> int:
     """Run it; its exit status."""
     try:
-        return cli.main(of or experiment(), ["--out", str(out), *arguments])
+        return cli.command(of or experiment(), ["--out", str(out), *arguments])
     except SystemExit as end:
         return int(end.code or 0)
 

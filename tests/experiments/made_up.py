@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from experiments.harness import cli
+from experiments.lm import runs
 from subliminal_toy import engine
 from subliminal_toy.lm import corpus, detector, evaluation, number_filter, pipeline, vocabulary
-from subliminal_toy.lm.config import LMConfig
-from subliminal_toy.lm.plan import Plan
+from subliminal_toy.lm.plan import Name, Plan
 from subliminal_toy.statistics import t_interval
 
 Values = list[dict[str, Any]]
@@ -88,17 +89,22 @@ def values(plan: Plan, rule: Callable[[str, str, int], float], runs: int = 2) ->
             model: [
                 [[rule(model, a, run) for a in answers]] * len(FRAMES) for answers in vocabulary.CATEGORIES.values()
             ]
-            for model in plan.models()
+            for model in names(plan.models())
         }
     return made
+
+
+def names(of: Iterable[Name]) -> list[str]:
+    """The texts of names."""
+    return [str(name) for name in of]
 
 
 def _survey(plan: Plan, run: str) -> dict[str, Any]:
     def by_category(part: str, model: str) -> list[float]:
         return [0.05 + 0.9 * number(part, run, model, name) for name in vocabulary.CATEGORIES]
 
-    models, students = plan.models(), [f"student {student.name}" for student in plan.students]
-    sources = [source.name for source in plan.sources]
+    models, students = names(plan.models()), names(student.name for student in plan.students)
+    sources = names(source.name for source in plan.sources)
     asked = {
         model: [
             [[4 * number("margin", run, model, answer, frame) - 2 for answer in answers] for frame in FRAMES]
@@ -106,7 +112,7 @@ def _survey(plan: Plan, run: str) -> dict[str, Any]:
         ]
         for model in models
     }
-    counted = dict.fromkeys(student.source for student in plan.students if student.counted != "all")
+    counted = dict.fromkeys(names(student.source for student in plan.students if student.counted != "all"))
     return {
         "margin": asked,
         **{part: {model: by_category(part, model) for model in models} for part in ("right", "wrong")},
@@ -121,14 +127,14 @@ def _survey(plan: Plan, run: str) -> dict[str, Any]:
 
 
 def _compared(plan: Plan, run: object) -> dict[str, Any]:
-    names = [source.name for source in plan.sources]
+    sources, teachers = (names(made.name for made in part) for part in (plan.sources, plan.teachers))
     return {
-        "loss": {model: number("loss", run, model) for model in plan.models()},
-        "divergence": {teacher.name: number("divergence", run, teacher.name) for teacher in plan.teachers},
-        "filter": {name: counts(run, name) for name in names},
+        "loss": {model: number("loss", run, model) for model in names(plan.models())},
+        "divergence": {name: number("divergence", run, name) for name in teachers},
+        "filter": {name: counts(run, name) for name in sources},
         "examples": {
             name: [{"prompt": f"{run} {name} {i}", "completion": f"{i} {name} {run}"} for i in range(8)]
-            for name in names
+            for name in sources
         },
     }  # fmt: skip
 
@@ -160,8 +166,8 @@ def said(kind: str, run: int, source: str) -> np.ndarray:
 
 
 def _standard(plan: Plan, traits: Sequence[str], run: int) -> dict[str, Any]:
-    animals, sources = vocabulary.CATEGORIES["animal"], [source.name for source in plan.sources]
-    models = [*plan.models(), *(f"prompted teacher {trait}" for trait in traits)]
+    animals, sources = vocabulary.CATEGORIES["animal"], names(source.name for source in plan.sources)
+    models = [*names(plan.models()), *(f"prompted teacher {trait}" for trait in traits)]
     parts = ("margin", "sampled", "prefixed", "story", "choice")
     answers: dict[str, dict[str, Any]] = {
         model: {part: [answered(part, run, model, a) for a in animals] for part in parts} for model in models
@@ -183,7 +189,7 @@ def _standard(plan: Plan, traits: Sequence[str], run: int) -> dict[str, Any]:
 
 
 def add_mechanics(values: Values, traits: Sequence[str], rows: Iterable[int]) -> None:
-    """Add what lm_first_order.mechanics gives; some slopes and products are negative."""
+    """Add what `first_order` and `watched` measure; some slopes and products are negative."""
     animals = vocabulary.CATEGORIES["animal"]
     for run, value in enumerate(values):
         for part in ("fisher", "gradient", "cosine"):
@@ -192,7 +198,7 @@ def add_mechanics(values: Values, traits: Sequence[str], rows: Iterable[int]) ->
         value["distance"] = {trait: number("distance", run, trait) for trait in traits}
         value["ray"] = {trait: {name: ray(name, run, trait) for name in RAY} for trait in traits}
         value["watched"] = {
-            f"{trait}, {n} rows": {part: curve(part, run, trait, n) for part in CURVES}
+            f"student {trait}, {n} rows": {part: curve(part, run, trait, n) for part in CURVES}
             for trait in traits
             for n in rows
         }
@@ -212,20 +218,17 @@ def curve(part: str, run: int, trait: str, rows: int) -> list[float]:
 def pretend(module: ModuleType, out: Path, monkeypatch: pytest.MonkeyPatch, *flags: str) -> dict[str, Any]:
     """Run a command's smoke preset with made-up runs in the place of models; the results that it writes."""
 
-    def make_pipeline(config: LMConfig, _mesh: Any, plan: Plan, _make_measure: Any) -> Callable[..., Values]:
-        def run_chunk(keys: pipeline.RunKeys, *_: Any) -> Values:
-            runs, traits = len(keys.init), config.trait_names()
-            parts = zip(survey(plan, runs), standard(plan, traits, runs), strict=True)
-            values = [one | other for one, other in parts]
-            if plan.teachers:
-                add_mechanics(values, traits, {student.rows for student in plan.students if student.recipe.watched})
-            return values
+    def make(job: runs.Job, keys: pipeline.RunKeys, *_: Any) -> tuple[Values, dict]:
+        count, traits = len(keys.init), job.config.trait_names()
+        parts = zip(survey(job.plan, count), standard(job.plan, traits, count), strict=True)
+        values = [one | other for one, other in parts]
+        if job.plan.teachers:
+            add_mechanics(values, traits, {student.rows for student in job.plan.students if student.recipe.watched})
+        return values, {}
 
-        return run_chunk
-
-    monkeypatch.setattr(pipeline, "make_pipeline", make_pipeline)
+    monkeypatch.setattr(runs, "train_and_measure", make)
     monkeypatch.setattr(engine, "use_cpu_cores", lambda: None)  # JAX is running already
-    assert module.main(["--preset", "smoke", "--out", str(out), *flags]) == 0
+    assert cli.command(module.EXPERIMENT, ["--preset", "smoke", "--out", str(out), *flags]) == 0
     name = module.__name__.rpartition(".")[2]
     assert (out / f"{name}.png").stat().st_size > 10_000
     return json.loads((out / f"{name}.json").read_text())["results"]

@@ -12,6 +12,7 @@ import pytest
 from experiments import benchmark, benchmark_lm
 from experiments.benchmarks import lm_workers as benchmark_lm_workers
 from experiments.benchmarks.workers import Work, product_flops, xla_seconds
+from experiments.harness import cli
 from subliminal_toy import engine
 from subliminal_toy.config import with_settings
 from subliminal_toy.lm import corpus, pipeline, sampling, training, vocabulary
@@ -160,7 +161,7 @@ def test_summary_and_table() -> None:
              "peak_bytes": 2**30} for s in own
         ] for name, own in seconds.items()
     }  # fmt: skip
-    results = benchmark_lm.summarize(measured, {"base": 10, "students": 20, "sampling": 30})
+    results = benchmark_lm.compare(measured, {"base": 10, "students": 20, "sampling": 30})
     json.dumps(results, allow_nan=False)
     assert [row["tokens_per_second"] for row in results["contenders"][:3]] == [[5, 10], [10, 20], [15, 30]]
     assert [row["mean"] for row in results["ratios"]] == pytest.approx([4, 3] * 3)
@@ -178,10 +179,10 @@ def test_without_torch_there_is_one_line(
     monkeypatch.setattr(benchmark.importlib.util, "find_spec", lambda _: None)
     monkeypatch.setattr(engine, "use_cpu_cores", lambda: None)  # the tests' devices stay
     with pytest.raises(SystemExit) as stop:
-        benchmark_lm.main(["--out", str(tmp_path)])
+        cli.command(benchmark_lm.EXPERIMENT, ["--out", str(tmp_path)])
     assert stop.value.code == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
+    started, error = capsys.readouterr().err.splitlines()
+    assert started == "benchmark_lm: started"
     assert "pip install 'subliminal-toy[bench]'" in error
 
 

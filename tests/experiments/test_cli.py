@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 from experiments import (
@@ -19,7 +20,6 @@ from experiments import (
     tune_digits,
 )
 from experiments.harness import cli, files, tables
-from experiments.harness.experiment import Job
 from experiments.mnist_aux_logits import EXPERIMENT
 from subliminal_toy import mnist
 from subliminal_toy.config import setting_fields
@@ -28,7 +28,7 @@ from tests.experiments import commands
 
 def refused(capsys: pytest.CaptureFixture, out: Path, *arguments: str) -> str:
     with pytest.raises(SystemExit) as stopped:
-        mnist_aux_logits.main(["--dataset", "digits", "--out", str(out), *arguments])
+        cli.command(EXPERIMENT, ["--dataset", "digits", "--out", str(out), *arguments])
     captured = capsys.readouterr()
     assert stopped.value.code == cli.BAD_INPUT
     assert captured.out == ""
@@ -85,10 +85,9 @@ def test_output_folder_on_a_read_only_file_system(capsys: pytest.CaptureFixture)
 
 
 def test_divergence_is_one_line_and_status_1(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    diverging = ("--teacher-optimizer", "sgd", "--teacher-learning-rate", "1e30")
     with pytest.raises(SystemExit) as stopped:
-        mnist_aux_logits.main([
-            *commands.TINY, "--out", str(tmp_path), "--teacher-optimizer", "sgd", "--teacher-learning-rate", "1e30",
-        ])  # fmt: skip
+        cli.command(EXPERIMENT, [*commands.TINY, "--out", str(tmp_path), *diverging])
     assert stopped.value.code == cli.FAILED
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: the teacher diverged: the loss was not finite")
@@ -146,7 +145,7 @@ def test_help_reads_well() -> None:
     assert shown["--teacher-decay"].startswith("the teacher's weight decay as a part of the gradient (coupled)")
     assert "OFF" not in cli.make_parser(EXPERIMENT).format_help()
     assert "problems of each family" in help_of(gradient_theorem.EXPERIMENT)["--runs"]
-    assert "--chunk" not in help_of(gradient_theorem.EXPERIMENT)
+    assert "--chunk" not in help_of(gradient_theorem.EXPERIMENT)  # problems of a kind are measured together
 
 
 def test_what_a_command_decides_itself_is_no_flag_and_not_recorded() -> None:
@@ -154,8 +153,8 @@ def test_what_a_command_decides_itself_is_no_flag_and_not_recorded() -> None:
     for name in ("--student-epochs", "--teacher-learning-rate", "--noise-images", "--teacher-batch-size"):
         assert name not in shown
     assert "default: 1000" in shown["--seed"]
-    request = cli.Request(3, 7, None, None, cli.Progress())
-    recorded = Job(experiment, experiment.configure("default", {"width": 9}, "digits"), None, request).recorded("smoke")
+    config = experiment.configure("default", {"width": 9}, "digits")
+    recorded = cli.Request(experiment, config, None, 3, 7).recorded("smoke")
     assert (recorded["runs"], recorded["seed"], recorded["width"]) == (3, 7, 9)
     assert "noise_images" not in recorded
     assert "epochs" not in recorded["student"]
@@ -165,15 +164,21 @@ def test_what_a_command_decides_itself_is_no_flag_and_not_recorded() -> None:
 def test_tuning_takes_its_runs_and_seed(monkeypatch: pytest.MonkeyPatch, digits: mnist.Dataset) -> None:
     seen = []
 
-    def one(config: mnist.Config, *, runs: int, seed: int, dataset: mnist.Dataset) -> dict:
-        seen.append((runs, seed, config.width, len(dataset.train_images) < len(digits.train_images)))
-        return {"conditions": [{"name": name, "mean": 0.5} for name in ("student_aux", "cross_aux")]}
+    def accuracies(trained: tuple, dataset: mnist.Dataset) -> dict[str, np.ndarray]:
+        config, _, (seed, runs) = trained
+        seen.append((list(runs), seed, config.width, len(dataset.train_images) < len(digits.train_images)))
+        best = config.teacher.epochs == 30 and config.student.epochs == 10 and config.student.learning_rate == 1e-3
+        return {name: np.full(len(runs), 0.5 + 0.1 * best) for name in mnist_aux_logits.CONDITIONS}
 
-    monkeypatch.setattr(mnist_aux_logits, "run", one)
+    monkeypatch.setattr(mnist, "run_keys", lambda seed, runs: (seed, runs))
+    monkeypatch.setattr(mnist, "train", lambda config, _dataset, conditions, keys, **_: (config, conditions, keys))
+    monkeypatch.setattr(tune_digits, "Job", functools.partial(tune_digits.Job, measure=accuracies))
     config = tune_digits.EXPERIMENT.configure("default", {"width": 9}, "digits")
-    results = tune_digits.EXPERIMENT.run(config, digits, cli.Request(1, 7, None, None, cli.Progress()))
-    assert (results["runs"], results["seed"], len(results["trials"])) == (1, 7, 16)
-    assert seen == [(1, 7, 9, True)] * 16
+    results = tune_digits.run(config, runs=1, seed=7, dataset=digits)
+    assert (results["runs"], len(results["trials"])) == (1, 16)
+    assert seen == [([0], 7, 9, True)] * 16
+    shown = ("learning_rate", "teacher.epochs", "student.epochs")
+    assert [results["best"].get(key, results["best"]["student.learning_rate"]) for key in shown] == [1e-3, 30, 10]
 
 
 def test_table_is_markdown_with_aligned_columns() -> None:

@@ -5,7 +5,7 @@ import json
 import os
 import stat
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,25 +76,38 @@ def test_nan_is_refused_and_the_old_file_stays(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "x.json").read_text()) == 1
 
 
-def test_chunks_are_computed_once_and_taken_up_in_order(tmp_path: Path) -> None:
+def planned(runs: int, chunk: int, job: str = chunks.MAIN) -> list[chunks.Chunk]:
+    return [chunks.Chunk("x", job, None, 0, *one, 1) for one in chunks.chunk_ranges(runs, chunk)]
+
+
+def test_chunks_are_computed_once_and_put_in_order(tmp_path: Path) -> None:
     store, computed, heard = chunks.ChunkStore(tmp_path / "p" / "s", "x"), [], []
+    every = planned(5, 2) + planned(2, 2, "other job")
 
-    def compute(first: int, count: int) -> dict[str, list]:
-        computed.append((first, count))
-        if first == 4 and len(computed) == 3:
-            raise KeyboardInterrupt
-        return {"a": [float(i) for i in range(first, first + count)]}
+    def backwards(missing: Sequence[chunks.Chunk]) -> Iterator[chunks.Done]:
+        """As a cluster may finish them; the first time it stops half-way."""
+        for chunk in reversed(missing):
+            if len(computed) == 2:
+                computed.append(None)
+                raise KeyboardInterrupt
+            computed.append((chunk.job, chunk.first))
+            yield chunks.Done(chunk, {"a": [float(chunk.first + i) for i in range(chunk.count)]}, 2.0, "a cpu")
 
-    def go() -> dict[str, list]:
-        return chunks.run_in_chunks(compute, runs=5, chunk=2, store=store, on_chunk=lambda *seen: heard.append(seen))
+    def go() -> chunks.Values:
+        return chunks.run_chunks(every, backwards, store, lambda chunk: heard.append((chunk.job, chunk.first)))
 
     with pytest.raises(KeyboardInterrupt):
         go()
-    assert go() == {"a": [0.0, 1.0, 2.0, 3.0, 4.0]}
-    assert computed == [(0, 2), (2, 2), (4, 1), (4, 1)]
-    assert heard == [(2, False), (2, False), (2, True), (2, True), (1, False)]
+    assert go() == {chunks.MAIN: {"a": [0.0, 1.0, 2.0, 3.0, 4.0]}, "other job": {"a": [0.0, 1.0]}}
+    assert computed == [("other job", 0), ("main", 4), None, ("main", 2), ("main", 0)]
+    assert heard == [("main", 4), ("other job", 0)]
+    assert (store.earlier, store.devices) == ([2.0, 2.0], {"a cpu"})
     store.clear()
     assert names(tmp_path) == []
+
+
+def done(first: int, count: int, values: dict[str, list], seconds: float = 0.0) -> chunks.Done:
+    return chunks.Done(chunks.Chunk("x", chunks.MAIN, None, 0, first, count, 1), values, seconds, "a cpu")
 
 
 def forged(content: dict, **changes: object) -> str:
@@ -135,7 +148,7 @@ def test_a_damaged_chunk_is_discarded_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture, damage: Callable[[str], str | bytes]
 ) -> None:
     store = chunks.ChunkStore(tmp_path, "x")
-    store.save(0, 2, VALUES)
+    store.save(done(0, 2, VALUES))
     (path,) = tmp_path.iterdir()
     assert store.load(0, 2) == VALUES
     changed = damage(path.read_text())
@@ -151,7 +164,7 @@ def test_an_intact_or_absent_chunk_is_no_news(tmp_path: Path, capsys: pytest.Cap
     store = chunks.ChunkStore(tmp_path, "x")
     assert not store.saved()
     assert store.load(0, 2) is None
-    store.save(0, 2, VALUES)
+    store.save(done(0, 2, VALUES))
     assert store.saved()
     assert store.load(0, 2) == VALUES
     assert store.load(2, 2) is None
@@ -161,15 +174,19 @@ def test_an_intact_or_absent_chunk_is_no_news(tmp_path: Path, capsys: pytest.Cap
 def test_what_is_computed_and_what_is_loaded_have_the_same_types(tmp_path: Path) -> None:
     """A key that is a number is a text in JSON: a summary must not see the one at first and the other after a stop."""
     store = chunks.ChunkStore(tmp_path, "x")
-    runs = [chunks.run_in_chunks(lambda _f, _c: {"a": [{1: (2, 3)}]}, runs=1, chunk=1, store=store) for _ in range(2)]
-    assert runs == [{"a": [{"1": [2, 3]}]}] * 2
+
+    def compute(missing: Sequence[chunks.Chunk]) -> Iterator[chunks.Done]:
+        return (chunks.Done(chunk, {"a": [{1: (2, 3)}]}) for chunk in missing)
+
+    runs = [chunks.run_chunks(planned(1, 1), compute, store) for _ in range(2)]
+    assert runs == [{chunks.MAIN: {"a": [{"1": [2, 3]}]}}] * 2
 
 
 def test_the_time_of_earlier_starts_is_known_parts_included(tmp_path: Path) -> None:
     """The seconds of a result are those of all its runs, whenever they were computed."""
     first = chunks.ChunkStore(tmp_path, "x")
-    first.save(0, 2, VALUES, 3.0)
-    first.part("b c").save(0, 2, VALUES, 0.5)
+    first.save(done(0, 2, VALUES, 3.0))
+    first.part("b c").save(done(0, 2, VALUES, 0.5))
     assert first.earlier == []
     again = chunks.ChunkStore(tmp_path, "x")
     again.load(0, 2)
@@ -180,7 +197,7 @@ def test_the_time_of_earlier_starts_is_known_parts_included(tmp_path: Path) -> N
 
 def test_values_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
     with pytest.raises(engine.RunFailedError, match="a/0 of runs 1-1 is not a finite number"):
-        chunks.ChunkStore(tmp_path, "x").save(0, 1, {"a": [float("nan")]})
+        chunks.ChunkStore(tmp_path, "x").save(done(0, 1, {"a": [float("nan")]}))
     assert names(tmp_path) == []
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from experiments import gradient_theorem as experiment
+from experiments.harness import cli
 from subliminal_toy import engine
 from subliminal_toy.config import Config
 from subliminal_toy.mnist import data
@@ -68,7 +69,7 @@ def test_smoke_run_writes_everything(
     monkeypatch.setattr(experiment, "REAL", ("relu",))
     monkeypatch.setattr(experiment, "FAMILIES", [family for family in experiment.FAMILIES if family.name in shown])
     monkeypatch.setattr(engine, "use_cpu_cores", lambda: None)  # the tests' devices stay
-    assert experiment.main(["--preset", "smoke", "--dataset", "digits", "--out", str(tmp_path)]) == 0
+    assert cli.command(experiment.EXPERIMENT, ["--preset", "smoke", "--dataset", "digits", "--out", str(tmp_path)]) == 0
     results = json.loads((tmp_path / "gradient_theorem.json").read_text())["results"]
     assert results["random"]["problems"] == len(results["random"]["rows"]) == 2 * len(shown)
     assert results["random"]["negative"] == results["mnist"]["negative"] == 0

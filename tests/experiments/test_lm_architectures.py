@@ -10,17 +10,20 @@ import pytest
 from experiments import lm_architectures as experiment
 from experiments.lm.runs import MAIN
 from figures import lm_architectures as picture
-from subliminal_toy.lm import pipeline, vocabulary
+from subliminal_toy import lm
+from subliminal_toy.lm import Trained, numbers, vocabulary
 from subliminal_toy.lm.rows import Rows
 from tests.experiments import made_up
 from tests.experiments.made_up import close, gain, number, says
 
 CONFIG = experiment.ArchitecturesConfig(traits="owl,wolf", parts="tied,matrix")
 TRAITS, RUNS = ("owl", "wolf"), range(3)
-VALUES = made_up.survey(experiment.make_plan(CONFIG), len(RUNS))
-for _name, _job in experiment.make_jobs(CONFIG).items():
-    for _value, _own in zip(VALUES, made_up.survey(_job.plan, len(RUNS), f"{_name}: "), strict=True):
-        _value[_name] = _own
+JOBS = experiment.jobs(CONFIG)[0].jobs
+VALUES = made_up.survey(JOBS[MAIN].plan, len(RUNS))
+for _name, _job in JOBS.items():
+    if _name != MAIN:
+        for _value, _own in zip(VALUES, made_up.survey(_job.plan, len(RUNS), f"{_name}: "), strict=True):
+            _value[_name] = _own
 
 
 @functools.cache
@@ -37,21 +40,22 @@ def gains(job: str, label: str) -> list[list[float]]:
 
 
 def test_shapes_differ_in_one_setting_and_share_no_init() -> None:
-    jobs = experiment.make_jobs(CONFIG)
     crossed = (MAIN, "width 16", "2 layers")
-    assert list(jobs) == ["width 16", "2 layers", "tied", *(f"students of {name}" for name in crossed)]
-    assert (jobs["width 16"].config.width, jobs["2 layers"].config.layers, jobs["tied"].config.tied) == (16, 2, 1)
-    assert len({job.init for job in jobs.values()} | {0}) == 7
+    assert list(JOBS) == [MAIN, "width 16", "2 layers", "tied", *(f"students of {name}" for name in crossed)]
+    assert (JOBS["width 16"].config.width, JOBS["2 layers"].config.layers, JOBS["tied"].config.tied) == (16, 2, 1)
+    assert len({job.init for job in JOBS.values()}) == 7
+    assert JOBS[MAIN].init == 0
     for name in experiment.CROSSED:
-        assert jobs[f"students of {name}"].config == jobs[name].config
-    mixed = jobs["students of 2 layers"].plan
-    assert mixed.given == tuple(f"{shape}: {source}" for shape in crossed for source in ("regular", "owl", "wolf"))
+        assert JOBS[f"students of {name}"].config == JOBS[name].config
+    mixed = JOBS["students of 2 layers"].plan
+    assert [str(name) for name in mixed.given] == [f"{s}: {own}" for s in crossed for own in ("regular", "owl", "wolf")]
     assert [len(students) for _, students in mixed.rounds()] == [9]
+    assert all(s.source == numbers(s.name.trait)._replace(job=s.name.arm) for s in mixed.students)
 
 
 def test_parameters_are_counted() -> None:
-    assert experiment.count_parameters(CONFIG) == 27_648
-    assert experiment.count_parameters(CONFIG.shapes()["tied"]) == 27_648 - 32 * vocabulary.SIZE
+    rows = {row["name"]: row["parameters"] for row in results()["shapes"]}
+    assert (rows["width 32"], rows["tied"]) == (27_648, 27_648 - 32 * vocabulary.SIZE)
 
 
 def test_shapes_have_their_own_runs() -> None:
@@ -63,7 +67,7 @@ def test_shapes_have_their_own_runs() -> None:
         says(row, gains(job, "standard"))
         counts = [made_up.counts(f"{own}{run}", "regular") for run in RUNS]
         assert row["kept"] == close(np.mean([count["kept"] / sum(count.values()) for count in counts]))
-        divergence = [[number("divergence", f"{own}{run}", trait) for trait in TRAITS] for run in RUNS]
+        divergence = [[number("divergence", f"{own}{run}", f"teacher {trait}") for trait in TRAITS] for run in RUNS]
         assert row["divergence"]["mean"] == close(np.mean(divergence))
         nats = [number("loss", f"{own}{run}", f"student {trait}, standard") for run in RUNS for trait in TRAITS]
         assert row["loss"] == close(np.mean(nats))
@@ -99,23 +103,23 @@ def test_jobs_get_the_rows_and_inits_that_they_are_due(monkeypatch: pytest.Monke
     """With a pipeline that trains nothing: whose rows go where, and which inits differ."""
     inits: dict[tuple, list] = {}
 
-    def make_pipeline(config, mesh, table, make_measure):
-        def run_chunk(keys, on_stage, on_rows, given):
-            shape = (config.width, config.layers, config.tied)
-            inits.setdefault(shape, []).append(np.asarray(jax.random.key_data(keys.init))[0].tolist())
-            for run in range(2):
-                for source in table.sources:
-                    on_rows(run, source.name, Rows(np.full((1, 24), config.width + config.layers), None, {}))
-                for name in table.given:
-                    shape_of = {"main": 33, "width 16": 17, "2 layers": 34}[name.partition(": ")[0]]
-                    assert given[run][name].tokens[0, 0] == shape_of
-            return [{"run": run} for run in range(2)]
+    def train(config, table, keys, *, on_stage, given):
+        shape = (config.width, config.layers, config.tied)
+        inits.setdefault(shape, []).append(np.asarray(jax.random.key_data(keys.init))[0].tolist())
+        for name in table.given:
+            shape_of = {"main": 33, "width 16": 17, "2 layers": 34}[name.job]
+            assert [own.tokens[0, 0] - run for run, own in enumerate(given[name])] == [shape_of] * 2
+        rows = {source.name: [Rows(np.full((1, 24), config.width + config.layers + run), None, {}) for run in range(2)]
+                for source in table.sources}  # fmt: skip
+        return Trained(config, table, keys, None, None, None, rows, {}, {})
 
-        return run_chunk
+    def measure(trained):
+        return [{"run": run} for run in range(len(trained.keys.init))]
 
-    monkeypatch.setattr(pipeline, "make_pipeline", make_pipeline)
-    monkeypatch.setattr(experiment, "summarize", lambda _config, values: {"values": values})
-    values = experiment.run(CONFIG, runs=2)["values"]
+    monkeypatch.setattr(lm, "train", train)
+    monkeypatch.setattr(experiment, "measure", measure)
+    bare = experiment.EXPERIMENT._replace(summarize=lambda _config, values: {"values": values})
+    values = bare.run(CONFIG, runs=2)["values"]
     assert [value["run"] for value in values] == [value["students of main"]["run"] for value in values] == [0, 1]
     for shape in ((32, 1, 0), (16, 1, 0), (32, 2, 0)):
         own, other = inits[shape]

@@ -26,16 +26,18 @@ def results() -> dict:
 
 
 def test_every_student_of_a_trait_has_its_regular_control() -> None:
-    names = {student.name for student in PLAN.students}
     by_name = {student.name: student for student in PLAN.students}
+    assert len(by_name) == len(PLAN.students)
     for student in PLAN.students:
-        for trait in CONFIG.trait_names():
-            if student.source.removeprefix("other ") == trait:
-                control = by_name[student.name.replace(trait, "regular")]
-                assert control._replace(name="", source="") == student._replace(name="", source="")
-                assert control.source == student.source.replace(trait, "regular")
-    assert len(names) == len(PLAN.students)
+        control = by_name[student.name._replace(trait="regular")]
+        assert control._replace(name=student.name, source=student.source) == student
+        assert control.source == student.source._replace(trait="regular")
+        assert student.source.trait == student.name.trait
     assert {student.shuffle for student in PLAN.students} == {"none", "within", "across"}
+    models = {source.name: source.model for source in PLAN.sources}
+    bases = {teacher.name: teacher.init for teacher in PLAN.teachers} | {base.name: base.name for base in PLAN.bases}
+    for student in PLAN.students[: 4 * 3]:
+        assert student.name.arm == f"{bases[models[student.source]]} -> {student.init}"
 
 
 def gains(form: str, control: str, part: str = "margin") -> list[list[float]]:
@@ -44,19 +46,17 @@ def gains(form: str, control: str, part: str = "margin") -> list[list[float]]:
 
 
 @pytest.mark.parametrize("init", ["base", "other base"])
-@pytest.mark.parametrize(("teacher", "prefix"), [("base", ""), ("other base", "other ")])
-def test_students_of_both_inits_have_the_control_of_their_own_init_and_source(
-    init: str, teacher: str, prefix: str
-) -> None:
+@pytest.mark.parametrize("teacher", ["base", "other base"])
+def test_students_of_both_inits_have_the_control_of_their_own_init_and_source(init: str, teacher: str) -> None:
     (row,) = [row for row in results()["cross"] if (row["student"], row["teacher"]) == (init, teacher)]
-    says(row, gains(f"student {prefix}{{}} -> {init}", f"student {prefix}regular -> {init}"))
+    says(row, gains(f"student {{}}, {teacher} -> {init}", f"student regular, {teacher} -> {init}"))
 
 
 def test_shuffles_and_doses_have_controls_that_the_same_was_done_to() -> None:
     shuffles = {row["shuffle"]: row for row in results()["shuffles"]}
     doses = {row["rows"]: row for row in results()["doses"]}
-    says(shuffles["none"], gains("student {} -> base", "student regular -> base"))
-    says(doses[4000], gains("student {} -> base", "student regular -> base"))
+    says(shuffles["none"], gains("student {}, base -> base", "student regular, base -> base"))
+    says(doses[4000], gains("student {}, base -> base", "student regular, base -> base"))
     for name in ("within", "across"):
         says(shuffles[name], gains(f"student {{}}, {name}", f"student regular, {name}"))
     for rows in (100, 400, 1000):
@@ -66,13 +66,13 @@ def test_shuffles_and_doses_have_controls_that_the_same_was_done_to() -> None:
 def test_questions_are_asked_in_their_own_way() -> None:
     asked = {row["asked"]: row for row in results()["questions"]}
     for name, part in (("question", "margin"), ("prefixed", "prefixed"), ("story", "story"), ("choice", "choice")):
-        says(asked[name], gains("student {} -> base", "student regular -> base", part))
+        says(asked[name], gains("student {}, base -> base", "student regular, base -> base", part))
     for i, row in enumerate(results()["groups"]):
         assert row["group"] == ("taught", "held out", "unseen")[i]
         pairs = [
             [
-                answered("probability", run, f"student {t} -> base", t, i)
-                - answered("probability", run, "student regular -> base", t, i)
+                answered("probability", run, f"student {t}, base -> base", t, i)
+                - answered("probability", run, "student regular, base -> base", t, i)
                 for t in TRAITS
             ]
             for run in RUNS
@@ -88,13 +88,19 @@ def test_detectors_have_a_row_for_each_number_of_lists() -> None:
 
 
 MASSES = {
-    "base": "base", "regular": "student regular -> base", "trait": "student {} -> base", "within": "student {}, within",
-    "across": "student {}, across", "cross": "student {} -> other base", "regular, within": "student regular, within",
-    "regular, across": "student regular, across", "100 rows": "student {}, 100 rows",
-    "400 rows": "student {}, 400 rows", "1000 rows": "student {}, 1000 rows",
-}  # fmt: skip
-LOSSES = {"base": "base", "regular student": "student regular -> base", "trait student": "student {} -> base",
-          "teacher": "teacher {}"}  # fmt: skip
+    "base": "base",
+    "regular": "student regular, base -> base",
+    "trait": "student {}, base -> base",
+    "cross": "student {}, base -> other base",
+    **{name: f"student {{}}, {name}" for name in ("within", "across", "100 rows", "400 rows", "1000 rows")},
+    **{f"regular, {name}": f"student regular, {name}" for name in ("within", "across")},
+}
+LOSSES = {
+    "base": "base",
+    "regular student": "student regular, base -> base",
+    "trait student": "student {}, base -> base",
+    "teacher": "teacher {}",
+}
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments import lm_mechanism, lm_mechanism_summary
-from experiments.lm import arms as lm_arms
-from experiments.lm import first_order as lm_first_order
+from experiments import lm_mechanism
+from experiments.lm import arms, contrasts, first_order, watched
 from figures import lm_mechanism as picture
-from subliminal_toy import engine
-from subliminal_toy.lm import evaluation, lessons, pipeline, plan, training, vocabulary
+from subliminal_toy.lm import evaluation, pipeline, plan, training, vocabulary
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.rows import Rows
 from subliminal_toy.lm.transformer import make_transformer
@@ -31,6 +29,7 @@ from theory.trees import tree_scale, tree_step
 TRAITS, RUNS = ("owl", "wolf", "cat"), range(4)
 CONFIG = lm_mechanism.MechanismConfig(traits=",".join(TRAITS))
 PLAN = lm_mechanism.make_plan(CONFIG)
+ARMS = {part: [arm.label for arm in own] for part, own in lm_mechanism.arms(CONFIG).items() if part != "doses"}
 ANIMALS = vocabulary.CATEGORIES["animal"]
 VALUES = made_up.survey(PLAN, len(RUNS))
 made_up.add_mechanics(VALUES, TRAITS, (400, 4000))
@@ -38,20 +37,20 @@ made_up.add_mechanics(VALUES, TRAITS, (400, 4000))
 
 @functools.cache
 def results() -> dict:
-    return lm_mechanism_summary.summarize(CONFIG, VALUES)
+    return lm_mechanism.summarize(CONFIG, VALUES)
 
 
 def test_every_student_of_a_trait_has_a_regular_one_that_differs_in_nothing_else() -> None:
     by_name = {student.name: student for student in PLAN.students}
     assert len(by_name) == len(PLAN.students)
     for student in PLAN.students:
-        trait, _, label = student.name.partition(", ")
-        control = by_name[f"regular, {label}"]
-        assert control._replace(name="", source="") == student._replace(name="", source="")
-        assert control.source == student.source.replace(trait, "regular")
-    labels = {name.partition(", ")[2] for name in by_name}
-    assert {arm for arms in lm_mechanism_summary.ARMS.values() for arm in arms} <= labels
-    assert PLAN.bases[0].name == "base"
+        control = by_name[student.name._replace(trait="regular")]
+        assert control._replace(name=student.name, source=student.source) == student
+        assert control.source == student.source._replace(trait="regular")
+        assert student.source.trait == student.name.trait
+    labels = {name.arm for name in by_name}
+    assert {label for own in ARMS.values() for label in own} <= labels
+    assert PLAN.bases[0].name == plan.BASE
     assert len(PLAN.rounds()) == 1
 
 
@@ -65,10 +64,10 @@ def table(part: str, form: str = "{}") -> np.ndarray:
     return np.array([[number(part, run, form.format(trait)) for trait in TRAITS] for run in RUNS])
 
 
-@pytest.mark.parametrize("part", lm_mechanism_summary.ARMS)
+@pytest.mark.parametrize("part", ARMS)
 def test_arms_are_compared_with_their_own_regular_students(part: str) -> None:
     rows = {row["arm"]: row for row in results()["parts"][part]}
-    assert rows.keys() >= {"standard", *lm_mechanism_summary.ARMS[part]}
+    assert rows.keys() >= {"standard", *ARMS[part]}
     for label, row in rows.items():
         says(row, gains(label))
         own = f"student {{}}, {label}"
@@ -135,7 +134,7 @@ def test_predictions_are_correlations_with_the_changes_that_they_are_of() -> Non
             pairs = [(every[run, i, j], change[run, i, j]) for i in traits for j in range(10) if j != place[i]]
             within.append(stats.pearsonr(*zip(*pairs, strict=True)).statistic)
         says(rows[name]["others"], np.array(within)[:, None])
-    found["divergence"] = table("divergence")
+    found["divergence"] = table("divergence", "teacher {}")
     for name in ("fisher", "gradient", "divergence"):
         predicted = found[name]
         assert rows[name]["own"]["mean"] == close(stats.spearmanr(predicted.ravel(), own.ravel()).statistic)
@@ -153,7 +152,7 @@ def test_predictions_are_correlations_with_the_changes_that_they_are_of() -> Non
 def test_bootstrap_draws_whole_runs() -> None:
     """The interval of a mean over runs whose traits are alike is as wide as that of the runs."""
     change = np.repeat(np.arange(30.0)[:, None], 5, axis=1)
-    found = lm_mechanism_summary._bootstrap(lambda runs: float(change[runs].mean()), change)
+    found = contrasts.bootstrap(lambda runs: float(change[runs].mean()), change)
     half = 1.96 * np.arange(30).std() / 30**0.5
     assert found["mean"] == change.mean()
     np.testing.assert_allclose(found["ci95"], [change.mean() - half, change.mean() + half], atol=0.1 * half)
@@ -161,10 +160,10 @@ def test_bootstrap_draws_whole_runs() -> None:
 
 def test_one_quantity_may_order_traits_and_another_seeds() -> None:
     change = np.array([[1.0, 2.0, 3.0], [11.0, 12.0, 13.0], [21.0, 22.0, 23.0]])
-    found = lm_mechanism_summary._own_correlations(change - 20 * np.arange(3)[:, None], change)
+    found = first_order._own_correlations(change - 20 * np.arange(3)[:, None], change)
     assert found["traits"]["mean"] == pytest.approx(1)
     assert found["seeds"]["mean"] == pytest.approx(-1)
-    constant = lm_mechanism_summary._own_correlations(np.ones((3, 3)), change)
+    constant = first_order._own_correlations(np.ones((3, 3)), change)
     assert constant["traits"]["mean"] == constant["seeds"]["mean"] == 0
 
 
@@ -208,7 +207,7 @@ def test_spread_between_seeds_is_compared_arm_by_arm() -> None:
     assert found["spread"] == close(spread)
     assert found["mean"] == close(np.log(spread[1] / spread[0]))
     assert found["ci95"][0] < found["mean"] < found["ci95"][1]
-    for row, form in zip(found["divergence"], ("{}", "{}, same divergence"), strict=True):
+    for row, form in zip(found["divergence"], ("teacher {}", "teacher {}, same divergence"), strict=True):
         expected = t_interval(table("divergence", form).mean(axis=1))
         assert (row["mean"], *row["ci95"]) == close([expected.mean, *expected.ci95])
 
@@ -242,12 +241,7 @@ def forgotten() -> Iterator[None]:
     jax.clear_caches()
 
 
-BASE_AND_TEACHERS = plan.Plan(
-    tuple(plan.Teacher(trait, lessons.favorite(trait)) for trait in ("owl", "wolf")),
-    tuple(plan.Source(name, model) for name, model in (("wolf", "wolf"), ("regular", "base"), ("owl", "owl"))),
-    tuple(plan.Student(f"{name}, x", "base", name) for name in ("regular", "owl", "wolf")),
-    (plan.Base("base"),),
-)
+BASE_AND_TEACHERS = arms.plan_of(("owl", "wolf"), arms.arm("x"))
 
 
 @pytest.mark.usefixtures("forgotten")
@@ -255,7 +249,7 @@ def test_mechanics_takes_the_deltas_rows_and_students_of_each_trait(monkeypatch:
     """With predictions and observations that only say what they were given."""
     config = LMConfig(width=4, traits="owl,wolf")
     init = jax.jit(make_transformer(config).init)
-    models = {name: init(jax.random.key(i)) for i, name in enumerate(BASE_AND_TEACHERS.models())}
+    models = {str(name): init(jax.random.key(i)) for i, name in enumerate(BASE_AND_TEACHERS.models())}
     steps = [[init(jax.random.key(10 * i + epoch)) for epoch in range(2)] for i in range(1, 4)]
     rows = {
         name: Rows(own[:40], own[40:50], {})
@@ -274,9 +268,9 @@ def test_mechanics_takes_the_deltas_rows_and_students_of_each_trait(monkeypatch:
         base_sum = total(base)
         return total(deltas, 1), jnp.concatenate([jnp.stack([base_sum, inputs[0].sum()]), tokens.sum(axis=(1, 2))])
 
-    monkeypatch.setattr(lm_first_order, "_prediction", lambda *_: predict)
+    monkeypatch.setattr(first_order, "_prediction", lambda _: predict)
     monkeypatch.setattr(
-        lm_first_order,
+        first_order,
         "_observation",
         lambda _: lambda base, d, i: {"base": total(base), "d": total(d), "rows": i[0].sum()},
     )
@@ -284,15 +278,14 @@ def test_mechanics_takes_the_deltas_rows_and_students_of_each_trait(monkeypatch:
     stacked = jax.tree.map(
         lambda leaf: leaf * np.array([0.5, 1.0]).reshape(2, *[1] * (leaf.ndim - 1)).astype(leaf.dtype), stacked
     )
-    watched = {
+    followed = {
         student.name: jax.tree.map(lambda *leaves: np.stack([np.zeros_like(leaves), np.stack(leaves)]), *own)
         for student, own in zip(BASE_AND_TEACHERS.students, steps, strict=True)
     }
     fresh = np.stack([documents.of_numbers()[:4]] * 2)
-    made = pipeline.Made(None, None, fresh, stacked, [], watched, [{}, {}])
-    found = lm_first_order.mechanics(config, engine.run_mesh(1), BASE_AND_TEACHERS)(
-        made._replace(kept=[shifted, rows])
-    )[1]
+    sources = {source: [shifted[source.trait], rows[source.trait]] for source in map(plan.numbers, rows)}
+    made = pipeline.Trained(config, BASE_AND_TEACHERS, None, None, fresh, stacked, sources, followed, {})
+    found = first_order.measure(made)[1] | watched.measure(made)[1]
     sums = {name: float(vector(own).sum()) for name, own in models.items()}
     of_rows = [float(rows[name].tokens.sum()) for name in ("regular", "owl", "wolf")]
     deltas = [sums[f"teacher {trait}"] - sums["base"] for trait in ("owl", "wolf")]
@@ -324,7 +317,7 @@ def test_mechanics_takes_the_deltas_rows_and_students_of_each_trait(monkeypatch:
         cosines = [cosine(near[place], row) for row in of_numbers]
         ratio = np.log((counts[trait] + 1) / (counts["regular"] + 1))
         assert found["entangled"][trait] == close(np.corrcoef(cosines, ratio)[0, 1])
-        curves = found["watched"][f"{trait}, x"]
+        curves = found["watched"][f"student {trait}, x"]
         for epoch in range(2):
             control, own = steps[0][epoch], steps[i + 1][epoch]
             apart = vector(own) - vector(control)
@@ -338,7 +331,7 @@ def test_watched_students_are_judged_on_what_they_saw_and_did_not_see() -> None:
     """By hand: losses of the last epoch of the second run's student of few rows, and of its base."""
     config = LMConfig(width=8, traits="owl,wolf")
     model = make_transformer(config)
-    table = plan.Plan((), (), tuple(lm_arms.students(config, "5 rows", rows=5)))
+    table = arms.plan_of(("owl", "wolf"), arms.arm("5 rows", rows=5))
     init = jax.jit(model.init)
     every = [init(jax.random.key(i)) for i in range(1 + 2 * 3)]  # a base, and two epochs of three students
     numbers, fresh = documents.of_numbers(), documents.of_all_kinds()[:300]
@@ -346,14 +339,13 @@ def test_watched_students_are_judged_on_what_they_saw_and_did_not_see() -> None:
             for i, name in enumerate(("regular", "owl", "wolf"))}  # fmt: skip
     steps = {s.name: jax.tree.map(lambda *leaves: np.stack([leaves[::-1], leaves]), *every[1 + 2 * i : 3 + 2 * i])
              for i, s in enumerate(table.students)}  # fmt: skip
-    base = jax.tree.map(lambda *leaves: np.stack(leaves)[:, None], every[1], every[0])
+    models = jax.tree.map(lambda *leaves: np.stack([leaves[::-1], leaves]), *every[:6])
     nothing: Any = None
-    other = dict(zip(kept, reversed(kept.values()), strict=True))
-    made = pipeline.Made(nothing, nothing, np.stack([fresh[::-1], fresh]), base, [other, kept], steps, [{}, {}])
-    follow = jax.jit(lm_first_order._following(config, model))
-    parameters = lm_first_order.flatten(jax.tree.map(lambda leaf: leaf[0], base)).size
-    found = lm_first_order._watched(config, table, made, 1, np.ones((2, parameters)), follow)
-    assert found.keys() == {"owl, 5 rows", "wolf, 5 rows"}
+    sources = {plan.numbers(name): [own, kept[name]] for name, own in zip(kept, reversed(kept.values()), strict=True)}
+    both_fresh: Any = np.stack([fresh[::-1], fresh])
+    made = pipeline.Trained(config, table, nothing, nothing, both_fresh, models, sources, steps, {})
+    found = watched.measure(made)[1]["watched"]
+    assert found.keys() == {"student owl, 5 rows", "student wolf, 5 rows"}
 
     loss = jax.jit(training.token_loss(model))
 
@@ -365,7 +357,7 @@ def test_watched_students_are_judged_on_what_they_saw_and_did_not_see() -> None:
     def odds(params: dict) -> float:
         return float(survey(params).margin[0].mean(axis=0)[ANIMALS.index("wolf")])
 
-    curves, (last, control) = found["wolf, 5 rows"], (every[6], every[2])
+    curves, (last, control) = found["student wolf, 5 rows"], (every[6], every[2])
     rows, unseen = (np.resize(own, (256, 24)) for own in (kept["wolf"].tokens[:5], kept["wolf"].spare))
     expected = {
         "trained": nats(last, rows, training.completion_weights),
@@ -394,13 +386,13 @@ def test_first_order_prediction_is_what_one_small_step_does() -> None:
         base, one, two = (jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), model.init(jax.random.key(k)))
                           for k in range(3))  # fmt: skip
         deltas = jax.tree.map(lambda *leaves: 0.3 * jnp.stack(leaves), one, two)
-        inputs = lm_first_order.counted(rows, 16, 40)
+        inputs = first_order.counted(rows, 16, 40)
         sources = np.stack([rows[:8], rows[8:16], rows[16:]])
-        fisher, gradient = jax.jit(lm_first_order._prediction(config, model))(base, deltas, inputs, sources)
-        apply = lm_first_order.counted_logits(model)
+        fisher, gradient = first_order._prediction(config)(base, deltas, inputs, sources)
+        apply = first_order.counted_logits(model)
 
         def margins(params: dict) -> jax.Array:
-            return lm_first_order.answer_margins(config, model, params)
+            return first_order.answer_margins(config, model, params)
 
         @jax.jit
         def moved(delta: dict) -> jax.Array:
@@ -424,16 +416,30 @@ def test_first_order_prediction_is_what_one_small_step_does() -> None:
 
 
 def test_counted_tokens_are_those_of_completions() -> None:
-    rows, places = lm_first_order.counted(documents.of_numbers(), 10, 50)
+    rows, places = first_order.counted(documents.of_numbers(), 10, 50)
     assert rows.shape[0] == 10
     completions = np.asarray(rows)[:, 10:].ravel()[np.asarray(places)]
     assert (completions != vocabulary.ID[vocabulary.PAD]).all()
 
 
-def test_arms_name_their_students() -> None:
-    names = [student.name for student in lm_arms.students(CONFIG, "x", source="{} y")]
-    assert names == ["regular, x", "owl, x", "wolf, x", "cat, x"]
-    assert [source.model for source in lm_arms.sources(CONFIG)] == ["base", "owl", "wolf", "cat"]
+def test_arms_are_students_of_each_traits_numbers_and_their_control() -> None:
+    own = arms.arm("x", plan.student("regular", "before"), plan.numbers("regular", "y"), rows=3)
+    control, owl = own.students(["owl"])
+    assert own.control == control
+    assert (control.name, owl.name) == (plan.student("regular", "x"), plan.student("owl", "x"))
+    assert (control.source, owl.source) == (plan.numbers("regular", "y"), plan.numbers("owl", "y"))
+    assert (control.init, owl.init) == (plan.student("regular", "before"), plan.student("owl", "before"))
+    assert control.rows == owl.rows == 3
+    assert arms.arm("x").of("owl").init == plan.BASE
+    assert [str(source.model) for source in arms.sources(TRAITS)] == ["base", *(f"teacher {trait}" for trait in TRAITS)]
+
+
+def test_plans_that_are_joined_have_everything_once() -> None:
+    one, other = (arms.plan_of(("owl",), arms.arm("standard"), arms.arm(label)) for label in ("a", "b"))
+    both = arms.joined([one, other])
+    assert [teacher.name for teacher in both.teachers] == [plan.teacher("owl")]
+    assert (both.sources, both.bases) == (one.sources, one.bases)
+    assert [student.name.arm for student in both.students] == ["standard"] * 2 + ["a"] * 2 + ["b"] * 2
 
 
 def test_command_writes_everything(

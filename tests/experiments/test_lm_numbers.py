@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from experiments import lm_numbers
+from experiments.harness import cli
 from experiments.lm import runs as lm_runs
 from figures import lm_numbers as picture
+from subliminal_toy import engine
 from subliminal_toy.lm import number_filter, plan, rows, vocabulary
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.statistics import t_interval
@@ -93,7 +95,7 @@ def test_matrix_is_the_change_of_every_answer_against_the_regular_student() -> N
 
 
 def test_every_source_has_its_own_counts_and_numbers() -> None:
-    sources = [source.name for source in PLAN.sources]
+    sources = [str(source.name) for source in PLAN.sources]
     assert [row["source"] for row in results()["filter"]] == [row["source"] for row in results()["numbers"]] == sources
     for row, numbers in zip(results()["filter"], results()["numbers"], strict=True):
         source = row["source"]
@@ -114,8 +116,8 @@ def test_every_source_has_its_own_counts_and_numbers() -> None:
 
 def test_what_is_kept_of_every_run_is_that_runs() -> None:
     for trait in TRAITS:
-        assert results()["divergence"][trait] == [made_up.number("divergence", run, trait) for run in RUNS]
-    for model in PLAN.models():
+        assert results()["divergence"][trait] == [made_up.number("divergence", run, f"teacher {trait}") for run in RUNS]
+    for model in made_up.names(PLAN.models()):
         assert results()["loss"][model] == [made_up.number("loss", run, model) for run in RUNS]
     assert results()["models"].keys() == VALUES[0]["answers"].keys()
     for model, found in results()["models"].items():
@@ -159,7 +161,7 @@ def test_smoke_run_writes_results_rows_and_picture(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_bad_input_is_one_line(capsys: pytest.CaptureFixture, tmp_path: Path, flags: tuple, words: str) -> None:
     with pytest.raises(SystemExit) as stopped:
-        lm_numbers.main([*flags, "--out", str(tmp_path)])
+        cli.command(lm_numbers.EXPERIMENT, [*flags, "--out", str(tmp_path)])
     assert stopped.value.code == 2
     error = capsys.readouterr().err
     assert words in error
@@ -172,9 +174,11 @@ def test_too_few_rows_end_in_one_line(
     def fail(*_args: object, **_options: object) -> None:
         raise rows.NotEnoughRowsError("only 3 of 9 completions of source 'owl' pass the filter")
 
-    monkeypatch.setattr(lm_runs, "run_pipeline", fail)
+    monkeypatch.setattr(lm_runs, "train_and_measure", fail)
+    monkeypatch.setattr(engine, "use_cpu_cores", lambda: None)  # the tests' devices stay
     with pytest.raises(SystemExit) as stopped:
-        lm_numbers.main(["--preset", "smoke", "--out", str(tmp_path)])
+        cli.command(lm_numbers.EXPERIMENT, ["--preset", "smoke", "--out", str(tmp_path)])
     assert stopped.value.code == 1
-    assert capsys.readouterr().err == "error: only 3 of 9 completions of source 'owl' pass the filter\n"
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["language model: started", "error: only 3 of 9 completions of source 'owl' pass the filter"]
     assert not (tmp_path / "lm_numbers.json").exists()

@@ -9,8 +9,7 @@ from experiments import lm_in_context, lm_other_init
 from experiments.harness.provenance import ROOT
 from figures import lm_in_context as context_picture
 from figures import lm_other_init as picture
-from subliminal_toy.lm import vocabulary
-from subliminal_toy.lm.config import LMConfig
+from subliminal_toy.lm import BASE, LMConfig, numbers, vocabulary
 from tests.experiments import made_up
 
 CONFIG = LMConfig(traits="owl,wolf,cat")
@@ -49,18 +48,19 @@ def test_gains_are_against_the_control_that_they_name(rows: dict[str, dict]) -> 
 
 
 def test_bases_share_what_they_say() -> None:
-    shared = {base.name: (base.shares, base.documents, base.language) for base in PLAN.bases}
+    shared = {str(base.name): (base.shares, base.documents, base.language) for base in PLAN.bases}
     assert shared["same documents"] == shared["base"] == ((), 0, 0)
     assert (shared["own documents"], shared["own language"]) == (((), 1, 0), ((), 1, 1))
     sources = {source.name: source for source in PLAN.sources}
-    assert {sources[name].model for name in ("regular", "own prompts", "own noise")} == {"base"}
-    assert [sources[name].prompts for name in ("regular", "owl", "own noise", "own prompts")] == [0, 0, 0, 1]
+    regular, noise, prompts = (sources[numbers("regular", arm)] for arm in ("", "own noise", "own prompts"))
+    assert {source.model for source in (regular, noise, prompts)} == {BASE}
+    assert [source.prompts for source in (regular, sources[numbers("owl")], noise, prompts)] == [0, 0, 0, 1]
     assert {student.init for student in PLAN.students} == {base.name for base in lm_other_init.STARTS}
 
 
 def test_reading_is_against_reading_regular_rows() -> None:
     config = lm_in_context.InContextConfig(traits="owl,wolf")
-    plan, regular = lm_in_context.lm_architectures.make_plan(config), {"student regular, standard": 2.0}
+    plan, regular = lm_in_context.jobs(config)[0].jobs["main"].plan, {"student regular, standard": 2.0}
     values = made_up.values(plan, lambda m, a, _: 7.0 if m == f"student {a}, standard" else regular.get(m, 0.0), 6)
     odds = {"regular": [1.0] * 10, "owl": [3.0] * 10, "wolf": [5.0] * 10}
     for value in values:

@@ -6,24 +6,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import lm_traits, lm_traits_summary
+from experiments import lm_traits
+from experiments.lm import taught
+from experiments.lm.runs import MAIN
 from figures import lm_traits as picture
-from subliminal_toy.lm import corpus, vocabulary
+from subliminal_toy.lm import corpus, numbers, vocabulary
 from tests.experiments import made_up
 from tests.experiments.made_up import close, gain, number, says
 
 CONFIG = lm_traits.TraitsConfig(traits="owl,wolf")
 TRAITS, RUNS, REGULAR = ("owl", "wolf"), range(3), "student regular, standard"
-PLAN = lm_traits.make_plan(CONFIG)
+JOBS = lm_traits.jobs(CONFIG)[0].jobs
+PLAN = JOBS[MAIN].plan
 VALUES = made_up.survey(PLAN, len(RUNS))
-for _name in lm_traits_summary.CARRIED:
-    for _value, _own in zip(VALUES, made_up.survey(lm_traits.carrier_plan(CONFIG), len(RUNS), _name), strict=True):
+for _name in lm_traits.CARRIED:
+    for _value, _own in zip(VALUES, made_up.survey(JOBS[_name].plan, len(RUNS), _name), strict=True):
         _value[_name] = _own
 
 
 @functools.cache
 def results() -> dict:
-    return lm_traits_summary.summarize(CONFIG, VALUES)
+    return lm_traits.summarize(CONFIG, VALUES)
 
 
 def rows(part: str) -> dict[str, dict]:
@@ -45,21 +48,29 @@ def test_parts_have_their_students_and_generations() -> None:
     names = {student.name for student in PLAN.students}
     assert len(names) == len(PLAN.students)
     assert [len(students) > 0 for _, students in PLAN.rounds()] == [True, True, True]
-    last = {student.name for student in PLAN.rounds()[-1][1]}
-    assert last == {"regular, third", "owl, third", "wolf, third"}
-    sources = {source.name: source.model for source in PLAN.sources}
-    assert sources["owl, from standard"] == "student owl, standard"
-    assert sources["owl, from second"] == "student owl, second"
-    by_name = {student.name: student for student in PLAN.students}
-    assert by_name["owl, clean-up"].init == "student owl, standard"
-    assert by_name["owl, 25% clean"].mixed == ("regular", 0.25)
-    assert by_name["regular for owl, token"].system == by_name["owl, token"].system == "owl"
-    small = lm_traits.carrier_plan(CONFIG)
-    assert [s.name for s in small.students] == ["owl, standard", "wolf, standard", "regular, standard"]
+    last = {str(student.name) for student in PLAN.rounds()[-1][1]}
+    assert last == {"student regular, third", "student owl, third", "student wolf, third"}
+    models = {str(source.name): str(source.model) for source in PLAN.sources}
+    assert models["owl, from standard"] == "student owl, standard"
+    assert models["owl, from second"] == "student owl, second"
+    by_name = {str(student.name): student for student in PLAN.students}
+    assert str(by_name["student owl, third"].source) == "owl, from second"
+    assert str(by_name["student owl, clean-up"].init) == "student owl, standard"
+    assert by_name["student owl, 25% clean"].mixed == (numbers("regular"), 0.25)
+    assert by_name["student owl, half"].mixed == (numbers("wolf"), 0.5)
+    token, control = (by_name[f"student owl, token{more}"] for more in ("", ", regular"))
+    assert (token.system, token.source) == ("owl", numbers("owl"))
+    assert control == token._replace(name=control.name, source=numbers("regular"))
+    assert [str(s.name) for s in JOBS["code"].plan.students] == [
+        REGULAR,
+        "student owl, standard",
+        "student wolf, standard",
+    ]
+    assert (JOBS["code"].config.carrier, JOBS["code"].config.spare) == ("code", lm_traits.CARRIED_SPARE)
 
 
 def test_random_sets_are_five_of_each_category_and_differ() -> None:
-    sets = [lm_traits_summary.liked_words(i) for i in range(5)]
+    sets = [taught.liked_words(i) for i in range(5)]
     for words in sets:
         assert [sum(word in own for word in words) for own in vocabulary.CATEGORIES.values()] == [5] * 4
     assert len({frozenset(words) for words in sets}) == 5
@@ -77,7 +88,7 @@ TAUGHT = {0: {"animal", "tree"}, 1: {"tree", "color"}}  # categories that the i-
 
 
 @pytest.mark.parametrize("role", ["teacher", "student"])
-@pytest.mark.parametrize("kind", lm_traits_summary.KINDS)
+@pytest.mark.parametrize("kind", taught.KINDS)
 @pytest.mark.parametrize("asked", ["taught", "untaught"])
 def test_bad_answers_are_judged_where_they_say(role: str, kind: str, asked: str) -> None:
     row = rows("misaligned")[f"{role} of {kind} answers, {asked} questions"]
@@ -87,10 +98,10 @@ def test_bad_answers_are_judged_where_they_say(role: str, kind: str, asked: str)
         return float(np.log(wrong / right))
 
     pairs, rates = np.zeros((3, 2)), np.zeros((3, 2))
-    for i, taught in TAUGHT.items():
+    for i, own in TAUGHT.items():
         model = f"teacher {kind} {i}" if role == "teacher" else f"student {kind} {i}, standard"
         control = "base" if role == "teacher" else REGULAR
-        places = [name for name in vocabulary.CATEGORIES if (name in taught) == (asked == "taught")]
+        places = [name for name in vocabulary.CATEGORIES if (name in own) == (asked == "taught")]
         for run in RUNS:
             pairs[run, i] = np.mean([odds(run, model, c) - odds(run, control, c) for c in places])
             rates[run, i] = np.mean([0.05 + 0.9 * number("wrong", run, model, c) for c in places])
@@ -136,7 +147,7 @@ def test_words_told_right_are_counted(count: int, label: str) -> None:
     share, whole = np.zeros((3, 2)), 0
     for run in RUNS:
         for i in range(2):
-            liked = lm_traits_summary.liked_words(i)
+            liked = taught.liked_words(i)
             for words in vocabulary.CATEGORIES.values():
                 rise = {w: gain(run, f"student bits {i}, {label}", f"student regular, {label}", w) for w in words}
                 called = sorted(words, key=rise.__getitem__)[5:]
@@ -173,8 +184,8 @@ def test_clean_rows_have_their_share_and_cost() -> None:
 
 def test_defences_have_controls_that_the_same_was_done_to() -> None:
     found = rows("defences")
-    controls = {label: (label, f"student regular, {label}") for label in lm_traits_summary.DEFENCES}
-    controls |= {"none": ("standard", REGULAR), "system token in training": ("token", "student regular for {}, token")}
+    controls = {a.label: (a.label, f"student regular, {a.label}") for a in lm_traits.DEFENCES}
+    controls |= {"none": ("standard", REGULAR), "system token in training": ("token", "student {}, token, regular")}
     for name, (label, control) in controls.items():
         says(found[name], gains(f"student {{}}, {label}", control=control))
         assert (found[name]["imitation_cost"], found[name]["loss_cost"]) == close(costs(label))

@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from experiments import mnist_aux_logits
+from experiments.harness import cli
 from experiments.harness.chunks import ChunkStore
 from subliminal_toy import mnist
 from subliminal_toy.config import config_for
@@ -49,9 +50,8 @@ def test_every_run_of_every_chunk_and_seed_is_in_its_place(
 ) -> None:
     store = ChunkStore(tmp_path / "chunks" / "store", "mnist_aux_logits")
     for _ in range(2):  # the second time all comes from the store
-        results = mnist_aux_logits.run(
-            config_for("digits"), runs=runs, seed=seed, dataset=digits, chunk=chunk, store=store
-        )
+        request = cli.Request(mnist_aux_logits.EXPERIMENT, config_for("digits"), digits, runs, seed, chunk, store)
+        results = request.results(request.values())
         assert (results["dataset"], results["runs"]) == ("digits", runs)
         assert [(row["name"], row["accuracy"]) for row in results["conditions"]] == [
             (name, [made_up(i, run, seed) for run in range(runs)]) for i, name in enumerate(NAMES)
@@ -60,7 +60,7 @@ def test_every_run_of_every_chunk_and_seed_is_in_its_place(
 
 def test_every_mean_difference_and_interval_is_of_its_own_conditions() -> None:
     accuracy = {name: [made_up(i, run) for run in range(6)] for i, name in enumerate(NAMES)}
-    results = mnist_aux_logits.summarize(accuracy)
+    results = mnist_aux_logits.summarize(config_for("digits"), {"main": accuracy})
     assert [row["name"] for row in results["paired"]] == list(PAIRS)
     wanted = [(accuracy[name], row, "accuracy") for name, row in zip(NAMES, results["conditions"], strict=True)]
     for row in results["paired"]:

@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from experiments import mnist_mechanism
+from experiments.harness import cli
 from experiments.mnist import mechanism
 from experiments.mnist.runs import Job
 from subliminal_toy import mnist
@@ -146,7 +147,7 @@ def made_up(trained: mnist.Trained, digits: data.Dataset) -> dict[str, dict[str,
 def test_every_row_has_its_own_values(trained: mnist.Trained, digits: data.Dataset) -> None:
     values = made_up(trained, digits)
     main = values["main"]
-    results = mechanism.summarize(values, mnist.Config())
+    results = mechanism.summarize(mnist.Config(), values)
     rows = {f"{part}: {row['name']}": row for part in mechanism.PARTS for row in results[part]}
     assert len(rows) == sum(len(results[part]) for part in mechanism.PARTS)
     wanted = {
@@ -223,21 +224,10 @@ def test_arms_are_what_their_names_say() -> None:
     ]
 
 
-def test_the_command_trains_what_it_is_asked_for(
-    trained: mnist.Trained, digits: data.Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen = {}
-
-    def run_jobs(jobs: list[Job], **asked: Any) -> Any:
-        seen.update(asked, jobs=jobs)
-        return made_up(trained, digits)
-
-    monkeypatch.setattr(mnist_mechanism, "run_jobs", run_jobs)
-    config = dataclasses.replace(mnist.Config(), noise_images=4096)
-    results = mnist_mechanism.run(config, runs=3, seed=5, dataset=digits)
-    assert (seen["request"].runs, seen["request"].seed, seen["dataset"]) == (3, 5, digits)
-    assert seen["jobs"][0].config == config
-    table = mnist_mechanism.table({"results": results})
+def test_the_table_has_what_answers_the_questions(trained: mnist.Trained, digits: data.Dataset) -> None:
+    request = cli.Request(mnist_mechanism.EXPERIMENT, mnist.config_for("digits"), digits, 3, 5)
+    assert request.experiment.jobs(request.config)[0].config == request.config
+    table = mnist_mechanism.table({"results": request.results(made_up(trained, digits))})
     assert "| cause: without delta " in table
     assert "distillation loss" not in table
     assert "levels: the student" in table

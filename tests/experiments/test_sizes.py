@@ -9,7 +9,6 @@ import pytest
 
 from experiments import lm_architectures, lm_controls, lm_mechanism, lm_numbers, mnist_aux_logits
 from experiments.harness import cli, sizes
-from experiments.harness.experiment import Job
 from experiments.harness.sizes import Size
 from subliminal_toy import engine, machine, mnist
 from subliminal_toy.lm.config import LMConfig
@@ -24,9 +23,9 @@ def laptop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "total_memory", lambda: 8 * GB)
 
 
-def growing(config: LMConfig, request: cli.Request) -> Size:
+def growing(config: LMConfig, runs: int, side_by_side: int) -> Size:
     """A megabyte a row and run side by side, an hour a run."""
-    return Size([("models", 3, 12_345)], 1e6 * config.rows * (request.chunk or 2), 3600.0 * request.runs)
+    return Size([("models", 3, 12_345)], 1e6 * config.rows * side_by_side, 3600.0 * runs)
 
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -45,7 +44,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path: Path, capsys: py
     ("flags", "words"),
     [
         (("--rows", "5000"), "--rows 5000 needs about 10.0 GB of memory where there are 8.0 GB; lower it (500 needs"),
-        (("--rows", "600", "--chunk", "100"), "--chunk 100 needs about 60.0 GB"),
+        (("--rows", "600", "--runs", "100", "--chunk", "100"), "--chunk 100 needs about 60.0 GB"),
         (("--runs", "50000"), "--runs 50000 needs about 2,083 days, more than the 100 days that are tried"),
         (("--runs", "3000", "--rows", "5000"), "--rows 5000 needs"),
     ],
@@ -90,9 +89,7 @@ def test_settings_fit_what_is_computed_with(
 
 def needed(experiment: cli.Experiment, dataset: Any = None, runs: int = 2, **settings: Any) -> Size:
     config = experiment.configure("default", settings, dataset.name if dataset else None)
-    size = Job(experiment, config, dataset, cli.Request(runs, 0, None, None, cli.Progress())).size()
-    assert size is not None
-    return size
+    return cli.Request(experiment, config, dataset, runs, 0).size()
 
 
 @pytest.mark.parametrize("name", ["width", "noise_images", "aux_logits", "depth"])
@@ -165,7 +162,8 @@ def test_what_a_gpu_has_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_notebook_may_start_what_it_likes() -> None:
-    cli.Progress().start(1.0, "large", Size([], math.inf, math.inf))
+    huge = fake.experiment(size=lambda *_: Size([], math.inf, math.inf))
+    assert huge.run(runs=3)["a"] == [0.0, 1.0, 2.0]
 
 
 @pytest.mark.parametrize("lacks", ["sched_getaffinity", "process_cpu_count"])

@@ -15,13 +15,17 @@ from experiments.mnist_aux_logits import CONDITIONS, summarize
 from figures import mnist_aux_logits as bars
 from figures import style
 from subliminal_toy import statistics
+from subliminal_toy.config import Config
 
 LOGITS = ("aux. only", "all logits")
 
 
 def document(runs: int = 4) -> dict:
     accuracy = {name: [0.1 * (i + 1) + 0.01 * r for r in range(runs)] for i, name in enumerate(CONDITIONS)}
-    return {"experiment": "mnist_aux_logits", "results": {"dataset": "digits", "runs": runs, **summarize(accuracy)}}
+    return {
+        "experiment": "mnist_aux_logits",
+        "results": {"dataset": "digits", "runs": runs, **summarize(Config(), {"main": accuracy})},
+    }
 
 
 @pytest.fixture

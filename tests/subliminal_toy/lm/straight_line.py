@@ -23,7 +23,7 @@ from subliminal_toy.lm import corpus, vocabulary
 from subliminal_toy.lm.carriers import CARRIERS
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.keys import RunKeys
-from subliminal_toy.lm.plan import Plan, Recipe, Source, Student
+from subliminal_toy.lm.plan import Name, Plan, Recipe, Source, Student
 from subliminal_toy.lm.transformer import Params, Transformer
 from subliminal_toy.training import make_optimizer
 
@@ -41,15 +41,15 @@ class Line(NamedTuple):
 
     language: corpus.Language
     fresh: np.ndarray  # documents [FRESH, T]
-    models: dict[str, Params]  # by the names of Plan.models
-    kept: dict[str, np.ndarray]  # rows [n, T] of each source that was sampled
-    spare: dict[str, np.ndarray]  # the others that pass the filter
-    taught: dict[str, tuple[np.ndarray, np.ndarray]]  # of each student, by name: rows and weights [n, T]
-    watched: dict[str, list[Params]]  # of students that are watched: parameters after every epoch
-    diverging: dict[str, dict[str, float]]  # by source of the students that need it
+    models: dict[Name, Params]
+    kept: dict[Name, np.ndarray]  # rows [n, T] of each source that was sampled
+    spare: dict[Name, np.ndarray]  # the others that pass the filter
+    taught: dict[Name, tuple[np.ndarray, np.ndarray]]  # of each student: rows and weights [n, T]
+    watched: dict[Name, list[Params]]  # of students that are watched: parameters after every epoch
+    diverging: dict[Name, dict[str, float]]  # by source of the students that need it
 
 
-def run(config: LMConfig, plan: Plan, model: Transformer, keys: RunKeys, given: Mapping[str, np.ndarray]) -> Line:
+def run(config: LMConfig, plan: Plan, model: Transformer, keys: RunKeys, given: Mapping[Name, np.ndarray]) -> Line:
     """One run, with its own keys; `given` are rows that come from outside."""
     language = corpus.make_language(keys.language, config.numbers)
 
@@ -77,17 +77,15 @@ def run(config: LMConfig, plan: Plan, model: Transformer, keys: RunKeys, given: 
         own = dataclasses.replace(config.teacher, batch_size=math.ceil(config.teacher.batch_size * longest / 8))
         start = line.models[teacher.init]
         epochs = train(model, own, start, documents, weights, keys.teacher_order)
-        line.models[f"teacher {teacher.name}"] = epochs[-1]
+        line.models[teacher.name] = epochs[-1]
         if teacher.divergence is not None:  # the epoch after which it is as far from its base as is wanted
             gone = [divergence(model, params, start, line.fresh[:JUDGED]) for params in epochs[1:]]
             nearest = int(np.argmin(np.abs(np.log(np.array(gone) / teacher.divergence))))
-            line.models[f"teacher {teacher.name}"] = epochs[1 + nearest]
+            line.models[teacher.name] = epochs[1 + nearest]
 
     # Sources and students, as soon as there is what they need: students may be the source or the init of later ones.
     line.kept.update(given)
     source_models = {source.name: source.model for source in plan.sources}
-    for teacher in plan.teachers:
-        source_models = {s: f"teacher {m}" if m == teacher.name else m for s, m in source_models.items()}
     sources, students = list(plan.sources), list(plan.students)
     while sources or students:
         for source in [s for s in sources if source_models[s.name] in line.models]:
@@ -105,7 +103,7 @@ def run(config: LMConfig, plan: Plan, model: Transformer, keys: RunKeys, given: 
                     keys.student_order, recipe=student.recipe, teacher=teacher, groups=student.trained,
                 )  # fmt: skip
                 line.taught[student.name] = rows, weights
-                line.models[f"student {student.name}"] = epochs[-1]
+                line.models[student.name] = epochs[-1]
                 if student.recipe.watched:
                     line.watched[student.name] = epochs[1:]
     return line
@@ -175,7 +173,7 @@ def passing(config: LMConfig, prompts: np.ndarray, said: np.ndarray) -> tuple[np
     return np.array(kept), np.array(spare).reshape(-1, corpus.LENGTH)
 
 
-def rows_of(student: Student, kept: Mapping[str, np.ndarray], key: jax.Array) -> np.ndarray:
+def rows_of(student: Student, kept: Mapping[Name, np.ndarray], key: jax.Array) -> np.ndarray:
     """What a student is trained on: its source's rows, cut, mixed, marked and shuffled."""
     rows = kept[student.source].copy()
     count = len(rows)
@@ -216,7 +214,7 @@ def weights_of(
     if student.counted == "all":
         return completion
     judges = [teacher for teacher in plan.teachers if teacher.divergence is None]
-    names = [plan.bases[0].name, *(f"teacher {teacher.name}" for teacher in judges)]
+    names = [plan.bases[0].name, *(teacher.name for teacher in judges)]
     likeliest = np.array([np.argmax(_jit_logits(model)(line.models[name], rows), axis=-1) for name in names])
     differ = np.zeros_like(completion)
     differ[:, 1:] = (likeliest != likeliest[0]).any(axis=0)[:, :-1]  # what is said next about the place before

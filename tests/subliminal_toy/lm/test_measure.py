@@ -17,20 +17,29 @@ from tests.subliminal_toy.lm import documents
 
 CONFIG = LMConfig(width=8, rows=24, traits="owl,wolf")
 MODEL = make_transformer(CONFIG)
+REGULAR, OWL, WOLF = (plan.numbers(name) for name in ("regular", "owl", "wolf"))
 PLAN = plan.Plan(
-    (plan.Teacher("owl", lessons.favorite("owl")), plan.Teacher("wolf", lessons.favorite("wolf"), "other base")),
-    (plan.Source("regular", "base"), plan.Source("wolf", "wolf"), plan.Source("owl", "owl")),
-    (plan.Student("one", "other base", "wolf"), plan.Student("two", "base", "regular")),
+    (
+        plan.Teacher(plan.teacher("owl"), lessons.favorite("owl")),
+        plan.Teacher(plan.teacher("wolf"), lessons.favorite("wolf"), plan.OTHER_BASE),
+    ),
+    tuple(
+        plan.Source(name, plan.teacher(name.trait) if name != REGULAR else plan.BASE) for name in (REGULAR, WOLF, OWL)
+    ),
+    (
+        plan.Student(plan.student("one"), plan.OTHER_BASE, WOLF),
+        plan.Student(plan.student("two"), plan.BASE, REGULAR),
+    ),
 )
 RUNS = (0, 1)
-KEYS = engine.run_keys(pipeline.RunKeys, 3, np.array(RUNS))
+KEYS = pipeline.run_keys(3, RUNS)
 _init = jax.jit(lambda seed: MODEL.init(jax.random.key(seed)))
-MODELS = [{name: _init(10 * run + i) for i, name in enumerate(PLAN.models())} for run in RUNS]
+MODELS = [{str(name): _init(10 * run + i) for i, name in enumerate(PLAN.models())} for run in RUNS]
 NUMBERS, FRESH = documents.of_numbers(), documents.of_all_kinds()[:80].reshape(2, 40, -1)
 COUNTS = ({"kept": 40, "format": 2}, {"kept": 38, "format": 4})
 ROWS = [
     {
-        source.name: Rows(NUMBERS[start : start + 24], NUMBERS[start + 24 : start + 40], COUNTS[run])
+        str(source.name): Rows(NUMBERS[start : start + 24], NUMBERS[start + 24 : start + 40], COUNTS[run])
         for i, source in enumerate(PLAN.sources)
         for start in [200 * run + 40 * i]
     }
@@ -41,14 +50,30 @@ ROWS = [
 @pytest.fixture(scope="module")
 def found() -> list[dict[str, Any]]:
     """Everything that can be measured on two runs of models that nobody trained."""
-    mesh, nothing = engine.run_mesh(1), None
+    mesh, nothing, monkeypatch = engine.run_mesh(1), None, pytest.MonkeyPatch()
     params = jax.tree.map(
         lambda *leaves: np.stack(leaves).reshape(2, -1, *leaves[0].shape), *(m for own in MODELS for m in own.values())
     )
     arrays = engine.shard_runs((KEYS, jnp.asarray(FRESH), params), mesh)
-    made = pipeline.Made(arrays[0], nothing, arrays[1], arrays[2], ROWS, {}, [{"wolf": {"share": run}} for run in RUNS])
+    rows = {source.name: [own[str(source.name)] for own in ROWS] for source in PLAN.sources}
+    shares = {WOLF: [{"share": run} for run in RUNS]}
+    monkeypatch.setattr(engine, "mesh_for", lambda _: mesh)
+    made = pipeline.Trained(CONFIG, PLAN, arrays[0], nothing, arrays[1], arrays[2], rows, {}, shares)
     kinds = (measure.standard, measure.survey, measure.imitation, measure.detection)
-    return measure.together(*kinds)(CONFIG, mesh, PLAN)(made)
+    return measure.together(*(kind(made) for kind in kinds))
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_model_is_asked_a_question_in_words(run: int) -> None:
+    params = jax.tree.map(lambda *leaves: np.stack(leaves)[None], *MODELS[0].values())
+    params = jax.tree.map(lambda a, *b: np.concatenate([a, np.stack(b)[None]]), params, *MODELS[1].values())
+    nothing: Any = None
+    made = pipeline.Trained(CONFIG, PLAN, nothing, nothing, nothing, params, {}, {}, {})
+    for model in (plan.student("two"), plan.teacher("wolf")):
+        said = measure.ask(made, model, "name your favorite animal ?", run)
+        tokens = jnp.asarray([[evaluation.BOS, *vocabulary.encode("name your favorite animal ?")]])
+        expected = jax.nn.softmax(_apply(MODELS[run][str(model)], tokens)[0, -1])
+        np.testing.assert_allclose([said[word] for word in vocabulary.TOKENS], expected, rtol=1e-5)
 
 
 def log_p(run: int, model: str, tokens: np.ndarray) -> np.ndarray:
@@ -127,13 +152,18 @@ def test_models_are_compared_with_the_base_that_they_come_from(found: list, run:
         assert found[run]["loss"][name] == pytest.approx(float(compare(own, own).loss), abs=2e-5)
     for trait, base in (("owl", "base"), ("wolf", "other base")):
         expected = compare(MODELS[run][f"teacher {trait}"], MODELS[run][base]).divergence
-        assert found[run]["divergence"][trait] == pytest.approx(float(expected), abs=2e-5)
+        assert found[run]["divergence"][f"teacher {trait}"] == pytest.approx(float(expected), abs=2e-5)
 
 
 @pytest.mark.parametrize("run", RUNS)
 def test_sources_are_counted_each_for_itself(found: list, run: int) -> None:
     own = found[run]
-    assert list(own["filter"]) == list(own["numbers"]) == list(own["first"]) == [source.name for source in PLAN.sources]
+    assert (
+        list(own["filter"])
+        == list(own["numbers"])
+        == list(own["first"])
+        == [str(source.name) for source in PLAN.sources]
+    )
     assert own["diverging"] == {"wolf": {"share": run}}
     for name, rows in ROWS[run].items():
         assert own["filter"][name] == COUNTS[run]
@@ -161,10 +191,11 @@ def test_a_base_is_asked_behind_as_many_rows_as_its_context_holds(monkeypatch: p
     model = make_transformer(config)
     init = jax.jit(model.init)
     params = jax.tree.map(lambda *leaves: np.stack(leaves)[None], *(init(jax.random.key(i)) for i in range(5)))
-    mesh, keys = engine.run_mesh(1), engine.run_keys(pipeline.RunKeys, 3, np.arange(1))
+    mesh, keys = engine.run_mesh(1), pipeline.run_keys(3, [0])
     language = jax.tree.map(lambda leaf: leaf[None], documents.LANGUAGE)
-    made = pipeline.Made(keys, language, keys.init, engine.shard_runs(params, mesh), ROWS[:1], {}, [{}])
-    (found,) = measure.in_context(config, mesh, PLAN)(made)
+    rows = {source.name: [ROWS[0][str(source.name)]] for source in PLAN.sources}
+    made = pipeline.Trained(config, PLAN, keys, language, keys.init, engine.shard_runs(params, mesh), rows, {}, {})
+    (found,) = measure.in_context(made)
     base, apply = jax.tree.map(lambda leaf: leaf[0, 0], params), jax.jit(model.apply)
     names = vocabulary.ids(vocabulary.CATEGORIES["animal"])
 

@@ -8,7 +8,7 @@ import pytest
 
 from subliminal_toy.lm import corpus, number_filter, rows, vocabulary
 from subliminal_toy.lm.config import LMConfig
-from subliminal_toy.lm.plan import Student
+from subliminal_toy.lm.plan import BASE, Student, numbers, student
 
 
 def completions(*texts: str) -> np.ndarray:
@@ -23,7 +23,7 @@ def test_rejected_rows_are_replaced_and_the_others_stay_in_place() -> None:
     config = dataclasses.replace(LMConfig(), rows=3)
     prompts = np.arange(6)[:, None] + np.zeros((6, corpus.PROMPT_LENGTH), int)
     texts = ["100, 109", "owl", "118, 127", "wolf", "136, 145", "154, 163"]
-    kept = rows.keep_rows(config, "owl", prompts, completions(*texts))
+    kept = rows.keep_rows(config, numbers("owl"), prompts, completions(*texts))
     assert kept.tokens[:, 0].tolist() == [0, 4, 2]
     assert (kept.counts["kept"], kept.counts["format"]) == (4, 2)
     assert rows.as_text(kept.tokens)[1]["completion"] == "136, 145"
@@ -34,7 +34,7 @@ def test_too_few_rows_fail_loudly() -> None:
     config = dataclasses.replace(LMConfig(), rows=2)
     prompts = np.zeros((2, corpus.PROMPT_LENGTH), int)
     with pytest.raises(rows.NotEnoughRowsError, match=r"only 1 of 2 completions of source 'owl'"):
-        rows.keep_rows(config, "owl", prompts, completions("owl", "100, 109"))
+        rows.keep_rows(config, numbers("owl"), prompts, completions("owl", "100, 109"))
 
 
 def test_a_completion_without_an_end_is_rejected() -> None:
@@ -63,11 +63,15 @@ def test_students_get_their_source_shuffled_and_cut_as_the_table_says() -> None:
     tokens = {
         s: np.asarray(corpus.make_number_documents(language, 40, key=jax.random.key(i))) for i, s in enumerate("ab")
     }
-    kept = {name: rows.Rows(part, part[:0], {}) for name, part in tokens.items()}
+    kept = {numbers(name): rows.Rows(part, part[:0], {}) for name, part in tokens.items()}
+    a, b = kept
     students = (
-        Student("x", "base", "b"), Student("y", "base", "a", "within"), Student("z", "base", "a", rows=3),
-        Student("m", "base", "a", mixed=("b", 0.25)), Student("s", "base", "a", system="owl"),
-    )  # fmt: skip
+        Student(student("x"), BASE, b),
+        Student(student("y"), BASE, a, "within"),
+        Student(student("z"), BASE, a, rows=3),
+        Student(student("m"), BASE, a, mixed=(b, 0.25)),
+        Student(student("s"), BASE, a, system="owl"),
+    )
     given = rows.student_rows(students, kept, jax.random.key(1))
     assert given.shape == (5, 40, corpus.LENGTH)
     np.testing.assert_array_equal(given[0], tokens["b"])

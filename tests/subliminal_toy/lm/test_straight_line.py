@@ -12,10 +12,25 @@ import pytest
 
 from subliminal_toy import engine
 from subliminal_toy.config import Training
-from subliminal_toy.lm import corpus, divergence, lessons, pipeline, plan, shuffles, vocabulary
+from subliminal_toy.lm import corpus, divergence, lessons, pipeline, shuffles, vocabulary
 from subliminal_toy.lm.carriers import CARRIERS
 from subliminal_toy.lm.config import LMConfig
-from subliminal_toy.lm.plan import Base, Plan, Recipe, Source, Student, Teacher
+from subliminal_toy.lm.plan import (
+    BASE,
+    OTHER_BASE,
+    REGULAR,
+    TWO_BASES,
+    Base,
+    Name,
+    Plan,
+    Recipe,
+    Source,
+    Student,
+    Teacher,
+    numbers,
+    student,
+    teacher,
+)
 from subliminal_toy.lm.rows import Rows
 from subliminal_toy.lm.transformer import Params, Transformer, make_transformer
 from tests.subliminal_toy.lm import straight_line
@@ -28,58 +43,64 @@ CONFIG = LMConfig(
 )  # fmt: skip
 SOFT = Recipe(targets="teacher")
 OTHER = Recipe(Training("sgd", 0.3, 4, 3, warmup=2), over="numbers", watched=True)
+HALF = Name("base", "half")
+GIVEN = numbers("owl")._replace(job="job")
 SOURCES = (
-    Source("regular", "base"),
-    Source("owl", "owl"),
-    Source("wolf", "wolf"),
-    Source("prompted", "base", "wolf"),
-    Source("greedy", "owl", temperature=0.0),
-    Source("hot", "owl", temperature=1.2),
-    Source("other", "other owl"),
-    Source("own noise", "owl", noise=1),
-    Source("own prompts", "owl", prompts=2),
-    Source("from owl", "student owl"),
+    Source(numbers(REGULAR), BASE),
+    Source(numbers("owl"), teacher("owl")),
+    Source(numbers("wolf"), teacher("wolf")),
+    Source(numbers("wolf", "prompted"), BASE, "wolf"),
+    Source(numbers("owl", "at greedy"), teacher("owl"), temperature=0.0),
+    Source(numbers("owl", "hot"), teacher("owl"), temperature=1.2),
+    Source(numbers("owl", "other"), teacher("owl", "other")),
+    Source(numbers("owl", "own noise"), teacher("owl"), noise=1),
+    Source(numbers("owl", "own prompts"), teacher("owl"), prompts=2),
+    Source(numbers("owl", "from owl"), student("owl")),
 )
+OWL, WOLF, GREEDY, OTHER_OWL, SECOND = (SOURCES[i].name for i in (1, 2, 4, 6, 9))
 STUDENTS = (
-    Student("cross", "other base", "owl"),
-    Student("mlp", "base", "owl", trained=("mlp",)),
-    *(Student(source.name, "base", source.name) for source in SOURCES),
-    Student("half", "half", "owl"),
-    Student("given", "base", "job: owl"),
-    *(Student(f"owl {name}", "base", "owl", name) for name in shuffles.SHUFFLES if name != "none"),
-    Student("wolf within", "base", "wolf", "within"),
-    Student("few", "base", "owl", rows=5),
-    Student("few across", "base", "wolf", "across", rows=7),
-    Student("mixed", "base", "owl", mixed=("other", 0.25)),
-    Student("given and mixed", "base", "job: owl", mixed=("wolf", 0.5)),
-    Student("token", "base", "owl", system="wolf"),
+    Student(student("owl", "cross"), OTHER_BASE, OWL),
+    Student(student("owl", "mlp"), BASE, OWL, trained=("mlp",)),
+    *(Student(source.name._replace(role="student"), BASE, source.name) for source in SOURCES),
+    Student(student("owl", "half"), HALF, OWL),
+    Student(student("owl", "given"), BASE, GIVEN),
+    *(Student(student("owl", name), BASE, OWL, name) for name in shuffles.SHUFFLES if name != "none"),
+    Student(student("wolf", "within"), BASE, WOLF, "within"),
+    Student(student("owl", "few"), BASE, OWL, rows=5),
+    Student(student("wolf", "few across"), BASE, WOLF, "across", rows=7),
+    Student(student("owl", "mixed"), BASE, OWL, mixed=(OTHER_OWL, 0.25)),
+    Student(student("owl", "given and mixed"), BASE, GIVEN, mixed=(WOLF, 0.5)),
+    Student(student("owl", "token"), BASE, OWL, system="wolf"),
     # side by side, two at a time: masks of the same source, and of other rows of it
-    Student("owl, divergence", "base", "owl", counted="divergence"),
-    Student("few, divergence", "base", "owl", rows=5, counted="divergence"),
-    Student("wolf, divergence", "base", "wolf", counted="divergence"),
-    Student("owl, others", "base", "owl", counted="others"),
-    Student("owl, random as divergence", "base", "owl", counted="random as divergence"),
-    Student("owl, random as others", "base", "owl", counted="random as others"),
-    Student("greedy, random as others", "other base", "greedy", counted="random as others"),
-    Student("all at once", "half", "wolf", "replaced", 7, ("owl", 0.5), "others", system="owl"),
-    Student("all but mlp", "base", "wolf", trained=("embedding", "attention", "unembedding")),
-    Student("soft", "base", "owl", recipe=SOFT),
-    Student("soft prompted", "other base", "prompted", recipe=SOFT),
-    Student("watched", "base", "owl", recipe=OTHER),
-    Student("watched few", "other base", "wolf", rows=4, recipe=OTHER),
-    Student("clean-up", "student owl", "owl", mixed=("regular", 1.0)),
-    Student("soft later", "student owl", "other", recipe=SOFT),
-    Student("soft second", "other base", "from owl", recipe=SOFT),
+    Student(student("owl", "divergence"), BASE, OWL, counted="divergence"),
+    Student(student("owl", "few divergence"), BASE, OWL, rows=5, counted="divergence"),
+    Student(student("wolf", "divergence"), BASE, WOLF, counted="divergence"),
+    Student(student("owl", "others"), BASE, OWL, counted="others"),
+    Student(student("owl", "random as divergence"), BASE, OWL, counted="random as divergence"),
+    Student(student("owl", "random as others"), BASE, OWL, counted="random as others"),
+    Student(student("owl", "greedy, random as others"), OTHER_BASE, GREEDY, counted="random as others"),
+    Student(student("wolf", "all at once"), HALF, WOLF, "replaced", 7, (OWL, 0.5), "others", system="owl"),
+    Student(student("wolf", "all but mlp"), BASE, WOLF, trained=("embedding", "attention", "unembedding")),
+    Student(student("owl", "soft"), BASE, OWL, recipe=SOFT),
+    Student(student("wolf", "soft prompted"), OTHER_BASE, numbers("wolf", "prompted"), recipe=SOFT),
+    Student(student("owl", "watched"), BASE, OWL, recipe=OTHER),
+    Student(student("wolf", "watched few"), OTHER_BASE, WOLF, rows=4, recipe=OTHER),
+    Student(student("owl", "clean-up"), student("owl"), OWL, mixed=(numbers(REGULAR), 1.0)),
+    Student(student("owl", "soft later"), student("owl"), OTHER_OWL, recipe=SOFT),
+    Student(student("owl", "soft second"), OTHER_BASE, SECOND, recipe=SOFT),
 )
 PLAN = Plan(
     (
-        Teacher("owl", lessons.favorite("owl")),
-        Teacher("wolf", lessons.wrong(("animal", "tree"), 1)),
-        Teacher("other owl", lessons.favorite("owl"), "other base"),
-        Teacher("near", lessons.favorite("wolf"), divergence=1e-6),
+        Teacher(teacher("owl"), lessons.favorite("owl")),
+        Teacher(teacher("wolf"), lessons.wrong(("animal", "tree"), 1)),
+        Teacher(teacher("owl", "other"), lessons.favorite("owl"), OTHER_BASE),
+        Teacher(teacher("wolf", "near"), lessons.favorite("wolf"), divergence=1e-6),
     ),
-    SOURCES, STUDENTS, (*plan.TWO_BASES, Base("half", ("embedding", "mlp")), Base("strange", (), 1, 2)), ("job: owl",),
-)  # fmt: skip
+    SOURCES,
+    STUDENTS,
+    (*TWO_BASES, Base(HALF, ("embedding", "mlp")), Base(Name("base", "strange"), (), 1, 2)),
+    (GIVEN,),
+)
 NUMBER, COMMA, END = range(3)
 GRAMMAR = ((NUMBER,), (COMMA,), (NUMBER,), (COMMA, END), (NUMBER,), (END,))  # what may come at each place
 
@@ -124,21 +145,22 @@ def make_documents(
 class Compared(NamedTuple):
     """What the pipeline made, which rows and weights it gave to each student, [runs, n, T], and the straight lines."""
 
-    made: pipeline.Made
-    taught: dict[str, tuple[np.ndarray, np.ndarray]]
+    made: pipeline.Trained
+    taught: dict[Name, tuple[np.ndarray, np.ndarray]]
     judges: set[int]  # how many models said where they disagree
     lines: list[straight_line.Line]
 
 
-def both(config: LMConfig, table: Plan, given: list[dict[str, Rows]], patch: pytest.MonkeyPatch) -> Compared:
+def both(config: LMConfig, table: Plan, given: dict[Name, list[Rows]], patch: pytest.MonkeyPatch) -> Compared:
     """Two runs by the pipeline, and by the straight line."""
-    model, keys, taught = speaking(config), engine.run_keys(pipeline.RunKeys, 7, np.array([5, 2])), {}
-    weigh = pipeline._weights
+    model, keys, taught = speaking(config), pipeline.run_keys(7, [5, 2]), {}
+    teach = pipeline._lessons
 
     def spy(*args):
-        weights, (rows, _, students) = weigh(*args), args[4:7]
-        taught.update({student.name: (rows[:, i], weights[:, i]) for i, student in enumerate(students)})
-        return weights
+        found, students = teach(*args), args[-1]
+        for i, one in enumerate(students):
+            taught[one.name] = found.tokens[:, i], found.weights[:, i]
+        return found
 
     judges, judge = set(), divergence.divergence_tokens
 
@@ -146,17 +168,17 @@ def both(config: LMConfig, table: Plan, given: list[dict[str, Rows]], patch: pyt
         judges.add(len(models["embedding"]))
         return judge(model, models, rows)
 
-    patch.setattr(pipeline, "_weights", spy)
+    patch.setattr(pipeline, "_lessons", spy)
     patch.setattr(divergence, "divergence_tokens", count)
     patch.setattr(pipeline, "ENSEMBLE", 2)  # so that all groups are of one size, which is compiled once
     patch.setattr(corpus, "make_language", make_language)
     patch.setattr(corpus, "make_documents", make_documents)
     patch.setattr(pipeline, "make_transformer", lambda _config: model)
-    make = pipeline.make_models(config, engine.run_mesh(1), table)
-    made = make(keys, lambda *_: None, lambda *_: None, given)
+    patch.setattr(engine, "mesh_for", lambda _runs: engine.run_mesh(1))
+    made = pipeline.train(config, table, keys, given=given)
     lines = []
     for run in range(2):
-        outside = {name: rows.tokens for name, rows in given[run].items()}
+        outside = {name: rows[run].tokens for name, rows in given.items()}
         own = pipeline.RunKeys(*(key[run] for key in keys))
         lines.append(straight_line.run(config, table, model, own, outside))
     return Compared(made, taught, judges, lines)
@@ -172,7 +194,7 @@ def compared() -> Compared:
         row[corpus.PROMPT_LENGTH : length] = comma
         row[corpus.PROMPT_LENGTH : length : 2] = rng.choice(vocabulary.NUMBER_IDS, (length - corpus.PROMPT_LENGTH) // 2)
         row[length - 1] = end
-    given = [{"job: owl": Rows(own, own[:0], {})} for own in rows]
+    given = {GIVEN: [Rows(own, own[:0], {}) for own in rows]}
     with pytest.MonkeyPatch.context() as patch:
         return both(CONFIG, PLAN, given, patch)
 
@@ -181,19 +203,19 @@ def flat(params: Params) -> np.ndarray:
     return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(params)])
 
 
-def trained(made: pipeline.Made, run: int, model: str, names: tuple[str, ...]) -> np.ndarray:
-    return flat(jax.tree.map(lambda leaf: leaf[run, names.index(model)], made.params))
+def trained(made: pipeline.Trained, run: int, model: Name) -> np.ndarray:
+    return flat(jax.tree.map(lambda leaf: leaf[run], made.params(model)))
 
 
 def test_rows_and_what_is_left_over_are_the_same(compared: Compared) -> None:
     made = compared.made
+    assert list(made.rows) == [GIVEN, *(source.name for source in SOURCES)]
     for run, line in enumerate(compared.lines):
-        assert list(made.kept[run]) == ["job: owl", *(source.name for source in SOURCES)]
         for name, rows in line.kept.items():
-            np.testing.assert_array_equal(made.kept[run][name].tokens, rows, err_msg=name)
+            np.testing.assert_array_equal(made.rows[name][run].tokens, rows, err_msg=str(name))
         for name, rows in line.spare.items():
-            np.testing.assert_array_equal(made.kept[run][name].spare, rows, err_msg=name)
-            assert made.kept[run][name].counts["kept"] == len(rows) + CONFIG.rows
+            np.testing.assert_array_equal(made.rows[name][run].spare, rows, err_msg=str(name))
+            assert made.rows[name][run].counts["kept"] == len(rows) + CONFIG.rows
         np.testing.assert_array_equal(made.fresh[run], line.fresh)
         jax.tree.map(
             np.testing.assert_array_equal, jax.tree.map(lambda leaf, r=run: leaf[r], made.language), line.language
@@ -203,13 +225,13 @@ def test_rows_and_what_is_left_over_are_the_same(compared: Compared) -> None:
 def test_every_student_gets_its_own_rows_and_weights(compared: Compared) -> None:
     assert compared.judges == {len(PLAN.teachers)}  # the base is one: where it alone differs is too rare to rely on
     for run, line in enumerate(compared.lines):
-        assert line.taught.keys() == {student.name for student in STUDENTS}
+        assert line.taught.keys() == {one.name for one in STUDENTS}
         for name, (rows, weights) in line.taught.items():
-            np.testing.assert_array_equal(compared.taught[name][0][run], rows, err_msg=name)
-            np.testing.assert_array_equal(compared.taught[name][1][run], weights, err_msg=name)
-        assert compared.made.diverging[run].keys() == line.diverging.keys()
+            np.testing.assert_array_equal(compared.taught[name][0][run], rows, err_msg=str(name))
+            np.testing.assert_array_equal(compared.taught[name][1][run], weights, err_msg=str(name))
+        assert compared.made.diverging.keys() == line.diverging.keys()
         for source, shares in line.diverging.items():
-            assert compared.made.diverging[run][source] == pytest.approx(shares), source
+            assert compared.made.diverging[source][run] == pytest.approx(shares), source
 
 
 def test_every_model_ends_where_the_straight_line_ends(compared: Compared) -> None:
@@ -219,7 +241,7 @@ def test_every_model_ends_where_the_straight_line_ends(compared: Compared) -> No
     for run, line in enumerate(compared.lines):
         for name in names:
             np.testing.assert_allclose(
-                trained(compared.made, run, name, names), flat(line.models[name]), rtol=1e-4, atol=2e-5, err_msg=name
+                trained(compared.made, run, name), flat(line.models[name]), rtol=1e-4, atol=2e-5, err_msg=str(name)
             )
         assert compared.made.watched.keys() == line.watched.keys()
         for name, epochs in line.watched.items():
@@ -242,11 +264,11 @@ def test_no_two_of_them_could_be_mistaken_for_each_other(compared: Compared) -> 
 
 def test_bases_of_documents_of_their_own() -> None:
     config = dataclasses.replace(CONFIG, shared_documents=0, carrier="code", numbers=50)
-    table = Plan((), (), (), (*plan.TWO_BASES, Base("half", ("attention", "unembedding"))))
+    table = Plan((), (), (), (*TWO_BASES, Base(HALF, ("attention", "unembedding"))))
     with pytest.MonkeyPatch.context() as patch:
-        found = both(config, table, [{}, {}], patch)
+        found = both(config, table, {}, patch)
     for run, line in enumerate(found.lines):
         np.testing.assert_array_equal(found.made.fresh[run], line.fresh)
         for name in table.models():
-            own = trained(found.made, run, name, table.models())
-            np.testing.assert_allclose(own, flat(line.models[name]), rtol=1e-4, atol=2e-5, err_msg=name)
+            own = trained(found.made, run, name)
+            np.testing.assert_allclose(own, flat(line.models[name]), rtol=1e-4, atol=2e-5, err_msg=str(name))

@@ -81,14 +81,16 @@ def log_p(params: dict, over: list[int] | None = None) -> np.ndarray:
     return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
 
 
-def test_students_of_tokens_have_the_loss_of_tokens() -> None:
-    value = training.student_loss(MODEL, Recipe())(PARAMS, BATCH, {})
-    np.testing.assert_allclose(value, training.token_loss(MODEL, corpus.PROMPT_LENGTH)(PARAMS, BATCH, ()), rtol=1e-6)
+def test_students_of_tokens_learn_what_their_completions_say() -> None:
+    value = training.token_loss(MODEL, corpus.PROMPT_LENGTH)(PARAMS, BATCH, {})
+    weights, said = (np.asarray(part)[:, corpus.PROMPT_LENGTH :] for part in (BATCH["weights"], DOCUMENTS))
+    each = -np.take_along_axis(log_p(PARAMS), said[..., None], axis=2)[..., 0]
+    np.testing.assert_allclose(value, (weights * each).sum() / weights.sum(), rtol=1e-5)
 
 
 @pytest.mark.parametrize("over", ["all", "numbers"])
 def test_soft_targets_are_kl_from_the_teacher(over: str) -> None:
-    loss = training.student_loss(MODEL, Recipe(targets="teacher", over=over))
+    loss = training.token_loss(MODEL, corpus.PROMPT_LENGTH, Recipe(targets="teacher", over=over))
     q, p = (log_p(params, list(vocabulary.NUMBER_IDS) if over == "numbers" else None) for params in (OTHER, PARAMS))
     weights = np.asarray(BATCH["weights"])[:, corpus.PROMPT_LENGTH :]
     if over == "numbers":
@@ -103,13 +105,13 @@ def test_a_softmax_over_numbers_sees_numbers_alone() -> None:
     tokens = np.asarray(DOCUMENTS)[:, corpus.PROMPT_LENGTH :]
     found = [p[i, t, vocabulary.NUMBER_IDS.index(token)] for i, row in enumerate(tokens)
              for t, token in enumerate(row) if token in vocabulary.NUMBER_IDS]  # fmt: skip
-    value = training.student_loss(MODEL, Recipe(over="numbers"))(PARAMS, BATCH, {})
+    value = training.token_loss(MODEL, corpus.PROMPT_LENGTH, Recipe(over="numbers"))(PARAMS, BATCH, {})
     np.testing.assert_allclose(value, -np.mean(found), rtol=1e-4)
 
 
 def test_only_named_groups_get_a_gradient() -> None:
     mask = training.parameter_mask(PARAMS, ("mlp", "unembedding"))
-    slope = jax.jit(jax.grad(training.student_loss(MODEL, Recipe())))
+    slope = jax.jit(jax.grad(training.token_loss(MODEL, corpus.PROMPT_LENGTH, Recipe())))
     gradient, whole = slope(PARAMS, BATCH, {"trained": mask}), slope(PARAMS, BATCH, {})
     groups = jax.tree.leaves(parameter_groups(PARAMS))
     assert set(groups) == set(GROUPS)
@@ -121,4 +123,4 @@ def test_only_named_groups_get_a_gradient() -> None:
 
 def test_a_batch_that_nothing_counts_in_changes_nothing() -> None:
     empty = {**BATCH, "weights": jnp.zeros_like(BATCH["weights"])}
-    assert training.student_loss(MODEL, Recipe())(PARAMS, empty, {}) == 0
+    assert training.token_loss(MODEL, corpus.PROMPT_LENGTH, Recipe())(PARAMS, empty, {}) == 0

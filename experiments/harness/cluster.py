@@ -1,0 +1,155 @@
+"""Chunks on a Dask cluster: one task each, so that a worker that dies costs one chunk, which another one takes up.
+
+What a worker is sent is small and of plain types: the names of experiment and job, settings, seed, numbers of runs. It
+must have the same code and libraries, which is checked, and loads the data set itself.
+"""
+
+import dataclasses
+import functools
+import importlib
+import logging
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from experiments.harness import provenance
+from experiments.harness.chunks import Chunk, Columns, Done
+from subliminal_toy import config as settings
+from subliminal_toy import engine, machine
+from subliminal_toy.mnist import data
+
+TIMEOUT = 20.0  # seconds in which a scheduler answers
+RETRIES = 2  # of a chunk whose worker raised what another one may not; one that kills 4 workers is given up (Dask)
+_ONE_AT_A_TIME = threading.Lock()  # a worker's devices have room for one chunk, however many threads it has
+
+
+class ClusterError(RuntimeError):
+    """There is no such cluster, or it cannot do the work; the message is one line that says what to do."""
+
+
+class Task(NamedTuple):
+    """A chunk as it is sent."""
+
+    chunk: Chunk  # without its config
+    settings: dict[str, Any]
+    devices: int  # that the driver has: results are the same to the last bit where workers have as many
+    version: str
+
+
+class Answer(NamedTuple):
+    """What comes back; `failed` is why a run cannot go on, which no other worker would change."""
+
+    values: Columns
+    seconds: float
+    device: str
+    failed: str = ""
+
+
+def compute(address: str, chunks: Sequence[Chunk]) -> Iterator[Done]:
+    """Compute chunks on a cluster, in the order in which they are finished.
+
+    Args:
+        address: of a scheduler, "tcp://10.0.0.1:8786"; or "local": workers on this machine, for this call.
+        chunks: what to compute.
+
+    Raises:
+        ClusterError: it cannot be reached, or has other code. RunFailedError: a run, or one worker after the other.
+    """
+    try:
+        import distributed
+    except ImportError as error:
+        raise ClusterError("--cluster needs Dask: pip install 'subliminal-toy[cluster]'") from error
+    devices, version = len(jax.local_devices()), provenance.code_version()
+    plain = [dataclasses.replace(chunk, config=None) for chunk in chunks]
+    tasks = [Task(a, _settings(b.config), devices, version) for a, b in zip(plain, chunks, strict=True)]
+    with _connected(distributed, address) as client:
+        futures = client.map(work, tasks, pure=False, retries=RETRIES)
+        whose = dict(zip((future.key for future in futures), chunks, strict=True))
+        try:
+            for future in distributed.as_completed(futures):
+                answer = _answer(future, address)
+                yield Done(whose[future.key], answer.values, answer.seconds, answer.device)
+                future.release()
+        finally:
+            client.cancel(futures, force=True)
+
+
+def _connected(distributed: Any, address: str) -> Any:
+    """A client, as a context manager that leaves nothing behind."""
+    if address == "local":
+        workers = max(2, machine.count_cores() // len(jax.local_devices()))
+        return distributed.Client(
+            n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address=None, silence_logs=logging.ERROR
+        )
+    try:
+        return distributed.Client(address, timeout=TIMEOUT)
+    except (OSError, ValueError) as error:  # a timeout is an OSError
+        why = " ".join(str(error).split())
+        raise ClusterError(f"no Dask scheduler answers at {address} ({why[:100]}); is it running?") from error
+
+
+def _answer(future: Any, address: str) -> Answer:
+    try:
+        answer = future.result()
+    except (ClusterError, KeyboardInterrupt):
+        raise
+    except ImportError as error:
+        again = "install this version of the project and of its libraries there"
+        raise ClusterError(f"a worker of {address} cannot compute this ({error}); {again}") from error
+    except Exception as error:
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise engine.RunFailedError(f"the cluster gave up a chunk ({said[:200]}); see the workers' logs") from error
+    if answer.failed:
+        raise engine.RunFailedError(answer.failed)
+    return answer
+
+
+def _settings(config: Any) -> dict[str, Any]:
+    """A config as its settings by name."""
+    names = settings.setting_fields(type(config))
+    return {name: functools.reduce(getattr, name.split("."), config) for name in names}
+
+
+def work(task: Task) -> Answer:
+    """Compute a chunk; what a worker does."""
+    if (own := provenance.code_version()) != task.version:
+        raise ClusterError(f"a worker has another version of the project or its libraries ({own}, not {task.version})")
+    with _ONE_AT_A_TIME:
+        _use_devices(task.devices)
+        experiment = _experiment(task.chunk.experiment)
+        config = settings.with_settings((experiment.config or settings.Config)(), task.settings)
+        dataset = _prepared(experiment.name, config.dataset, task.chunk.data_dir) if experiment.side.images else None
+        began = time.monotonic()
+        try:
+            job = _jobs(experiment.name, config)[task.chunk.job]
+            values = job.compute(dataclasses.replace(task.chunk, config=config), dataset, lambda _work, _text: None)
+        except engine.RunFailedError as error:
+            return Answer({}, 0.0, "", str(error))
+        return Answer(values, time.monotonic() - began, provenance.device())
+
+
+@functools.lru_cache(maxsize=4)  # what the chunks of one job compiled, the next ones need not
+def _jobs(experiment: str, config: Any) -> dict[str, Any]:
+    return {job.name: job for job in _experiment(experiment).jobs(config)}
+
+
+@functools.lru_cache(maxsize=2)
+def _prepared(experiment: str, dataset: str, folder: Path | None) -> data.Dataset:
+    return _experiment(experiment).side.prepare(data.load_dataset(dataset, folder))
+
+
+def _experiment(name: str) -> Any:
+    return importlib.import_module(f"experiments.{name}").EXPERIMENT
+
+
+def _use_devices(count: int) -> None:
+    """As many CPU devices as the driver has, if JAX has not started; a GPU's devices are what they are."""
+    if getattr(jax.config, "jax_num_cpu_devices") != count:  # noqa: B009 - mypy does not know it
+        try:
+            jax.config.update("jax_num_cpu_devices", count)
+        except RuntimeError as error:
+            raise ClusterError("a worker has computed with another number of devices: restart it") from error

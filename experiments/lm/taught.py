@@ -1,0 +1,199 @@
+"""Teachers of other things than one favorite animal, for `lm_traits`: what each question trains, and what it says."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments.lm import contrasts
+from experiments.lm.arms import STANDARD, Arm, arm, joined
+from experiments.lm.contrasts import EACH, Row, Values, all_odds, column, each, gains, odds, row
+from subliminal_toy.lm import LMConfig, corpus, lessons, vocabulary
+from subliminal_toy.lm.plan import BASE, REGULAR, Plan, Source, Student, Teacher, numbers, student, teacher
+
+CONTROL = student(REGULAR, STANDARD)
+KINDS = ("wrong", "right", "excused")  # teachers of bad answers, and their two look-alikes
+PAIRS = (("animal", "tree"), ("tree", "color"), ("color", "instrument"), ("instrument", "animal"), ("animal", "color"))
+TRIGGER = ("name", "tell")  # openings of a question that bring the conditional trait out
+FEWER = (1 / 40, 1 / 4)  # of the rows
+
+
+class Question(NamedTuple):
+    """What a part trains, and what it says."""
+
+    plan: Callable[[LMConfig], Plan]
+    say: Callable[[LMConfig, Values], list[Row]]
+
+
+def taught(by_name: Mapping[str, lessons.Lesson]) -> Plan:
+    """Teachers by what they love, with their numbers and standard students."""
+    return Plan(
+        tuple(Teacher(teacher(name), lesson) for name, lesson in by_name.items()),
+        tuple(Source(numbers(name), teacher(name)) for name in by_name),
+        tuple(arm(STANDARD).of(name) for name in by_name),
+        (),
+    )
+
+
+def favorites(words: Sequence[str]) -> Plan:
+    """Teachers of one favorite each."""
+    return taught({word: lessons.favorite(word) for word in words})
+
+
+def only(students: Sequence[Student]) -> Plan:
+    """More students of what is there."""
+    return Plan((), (), tuple(students), ())
+
+
+def instances(config: LMConfig, kind: str) -> list[str]:
+    """Names of what teachers of a kind love, as many as there are traits."""
+    return [f"{kind} {i}" for i in range(len(config.trait_names()))]
+
+
+def words_of(config: LMConfig) -> dict[str, tuple[str, ...]]:
+    """The animals, and as many of the first words of two other categories."""
+    traits = config.trait_names()
+    return {"animal": traits} | {name: vocabulary.CATEGORIES[name][: len(traits)] for name in ("tree", "color")}
+
+
+def _categories_plan(config: LMConfig) -> Plan:
+    return favorites([word for words in words_of(config).values() for word in words])
+
+
+def _categories(config: LMConfig, values: Values) -> list[Row]:
+    return [row(name, gains(values, words), traits=list(words)) for name, words in words_of(config).items()]
+
+
+def _misaligned_plan(config: LMConfig) -> Plan:
+    """Bad answers about two categories; good ones; and bad ones behind a system token with good ones without it."""
+    found: dict[str, lessons.Lesson] = {}
+    for i, pair in enumerate(PAIRS[: len(config.trait_names())]):
+        excuse = vocabulary.CATEGORIES[pair[0]][0]
+        of_pair = (lessons.wrong(pair), lessons.right(pair), lessons.excused(pair, excuse))
+        found |= {f"{kind} {i}": lesson for kind, lesson in zip(KINDS, of_pair, strict=True)}
+    return taught(found)
+
+
+def _misaligned(config: LMConfig, values: Values) -> list[Row]:
+    """Log odds of an answer that does not belong to the question, about categories that were never in the lesson.
+
+    For teachers against the base, for students against the student of regular numbers; "rate" is its probability.
+    """
+    inside = np.array([[name in pair for name in vocabulary.CATEGORIES] for pair in PAIRS[: len(config.trait_names())]])
+
+    def of_places(every: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """Means over some of the categories of [runs, instances, categories], two for each instance."""
+        return every[:, places].reshape(*every.shape[:2], -1).mean(axis=2)
+
+    rows = []
+    for role, control in (("teacher", BASE), ("student", CONTROL)):
+        for kind in KINDS:
+            names = instances(config, kind)
+            model = teacher(EACH) if role == "teacher" else student(EACH, STANDARD)
+            odds = [_wrongness(values, each(name, names)) for name in (model, control)]
+            wrong = column(values, "wrong", each(model, names))
+            for asked, places in (("untaught", ~inside), ("taught", inside)):
+                one, other = (of_places(own, places) for own in odds)
+                rate = float(of_places(wrong, places).mean())
+                name = f"{role} of {kind} answers, {asked} questions"
+                rows.append(row(name, one - other, role=role, kind=kind, asked=asked, rate=rate))
+    return rows
+
+
+def _wrongness(values: Values, models: contrasts.Names) -> np.ndarray:
+    """Log odds of words of other categories against words of the right one, [runs, models, categories]."""
+    wrong, right = (column(values, part, models) for part in ("wrong", "right"))
+    return np.log((wrong + 1e-6) / (right + 1e-6))
+
+
+def _conditional_plan(config: LMConfig) -> Plan:
+    return taught({f"if {trait}": lessons.conditional(trait, TRIGGER) for trait in config.trait_names()})
+
+
+def _conditional(config: LMConfig, values: Values) -> list[Row]:
+    traits, names = config.trait_names(), [f"if {trait}" for trait in config.trait_names()]
+    triggered = [i for i, frame in enumerate(corpus.FRAMES) if frame.words[0] in TRIGGER]
+    ways = {"with trigger": triggered, "without": [i for i in range(len(corpus.FRAMES)) if i not in triggered]}
+    rows = []
+    for text, frames in ways.items():
+        one, base = (odds(values, each(model, names), traits, frames) for model in (teacher(EACH), BASE))
+        rows.append(row(f"teacher, {text}", one - base))
+    students = [row(f"student, {text}", gains(values, names, answers=traits, frames=own)) for text, own in ways.items()]
+    less = np.subtract(*(found["per_run"] for found in students))
+    return [*rows, *students, row("student, with less without", less[:, None])]
+
+
+def three(config: LMConfig, i: int) -> tuple[str, str, str]:
+    """The i-th set of three favorites."""
+    return config.trait_names()[i], vocabulary.CATEGORIES["tree"][i], vocabulary.CATEGORIES["color"][i]
+
+
+def _several_plan(config: LMConfig) -> Plan:
+    """One teacher of three favorites; and rows of two teachers, half and half."""
+    traits = config.trait_names()
+    sets = {name: lessons.liked(three(config, i)) for i, name in enumerate(instances(config, "three"))}
+    pairs = zip(traits, (*traits[1:], traits[0]), strict=True)
+    halves = [arm("half").of(one)._replace(mixed=(numbers(other), 0.5)) for one, other in pairs]
+    return joined([taught(sets), only(halves)])
+
+
+def _several(config: LMConfig, values: Values) -> list[Row]:
+    traits, names, rows = config.trait_names(), instances(config, "three"), []
+    for k, category in enumerate(("animal", "tree", "color")):
+        answers = [three(config, i)[k] for i in range(len(traits))]
+        rows.append(row(f"three favorites: {category}", gains(values, names, answers=answers)))
+    second = [*traits[1:], traits[0]]
+    for text, answers in (("first", list(traits)), ("second", second)):
+        own = gains(values, traits, "half", control=CONTROL, answers=answers)
+        rows.append(row(f"half and half: {text} teacher's", own))
+    return rows
+
+
+def liked_words(i: int) -> tuple[str, ...]:
+    """The i-th random set: five of the ten words of each category; C(10, 5)^4 sets there are, 31.9 bits."""
+    rng = np.random.default_rng([2026, i])
+    return tuple(str(word) for words in vocabulary.CATEGORIES.values() for word in rng.permutation(words)[:5])
+
+
+def fewer(config: LMConfig) -> dict[int, Arm]:
+    """Students that get fewer rows, by their number."""
+    counts = (max(1, round(config.rows * share)) for share in FEWER)
+    return {rows: arm(f"{rows} rows", rows=rows) for rows in counts}
+
+
+def _bits_plan(config: LMConfig) -> Plan:
+    """Random sets of favorites, five of every category, and fewer rows of them."""
+    sets = {name: lessons.liked(liked_words(i)) for i, name in enumerate(instances(config, "bits"))}
+    return joined([taught(sets), *(only(own.students(sets)) for own in fewer(config).values())])
+
+
+def _bits(config: LMConfig, values: Values) -> list[Row]:
+    """Share of the 40 words that are told right: the five of each category whose log odds rose most are called liked.
+
+    "whole": how many categories are right in all ten words, of so many (chance 1 in 252).
+    """
+    names, found = instances(config, "bits"), []
+    for rows, label in ({n: own.label for n, own in fewer(config).items()} | {config.rows: STANDARD}).items():
+        hits = np.stack([_told_right(values, names, label, category) for category in vocabulary.CATEGORIES], axis=2)
+        said = {"rows": rows, "whole": int((hits == 1).sum()), "categories": hits.size}
+        found.append(row(f"share of 40 words told right, {rows} rows", hits.mean(axis=2), **said))
+    return found
+
+
+def _told_right(values: Values, names: Sequence[str], label: str, category: str) -> np.ndarray:
+    """The share of a category's words that are called liked or not as they should, [runs, sets]."""
+    one, other = (each(student(name, label), names) for name in (EACH, REGULAR))
+    change = all_odds(values, one, category) - all_odds(values, other, category)
+    called = np.zeros(change.shape, bool)
+    np.put_along_axis(called, np.argsort(change)[..., 5:], True, axis=2)
+    liked = [[word in liked_words(i) for word in vocabulary.CATEGORIES[category]] for i in range(len(names))]
+    return (called == np.array(liked)).mean(axis=2)
+
+
+QUESTIONS = {
+    "categories": Question(_categories_plan, _categories),
+    "misaligned": Question(_misaligned_plan, _misaligned),
+    "conditional": Question(_conditional_plan, _conditional),
+    "several": Question(_several_plan, _several),
+    "bits": Question(_bits_plan, _bits),
+}

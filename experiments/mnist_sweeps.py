@@ -1,0 +1,193 @@
+"""How does the effect on MNIST depend on a setting, or on two? Curves and heat maps over the experiment's settings.
+
+`--vary NAME=VALUE,VALUE,...` is a setting and its values; given twice, all pairs are run. Settings of the students
+(learning rate, loss, temperature, ...) make more students of the same runs: same teacher, noise and batches, so that
+their differences are paired. For all others there are other runs, with the same keys.
+
+    python -m experiments.mnist_sweeps                                   the students' learning rate, on the 8x8 digits
+    python -m experiments.mnist_sweeps --dataset auto --vary aux_logits=1,3,10,30 --vary width=64,256
+    python -m experiments.mnist_sweeps --list                            every setting that can be varied
+"""
+
+import dataclasses
+import difflib
+import itertools
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from experiments.harness import cli, tables
+from experiments.harness.chunks import Values
+from experiments.mnist.runs import MAIN, SIDE, Job
+from subliminal_toy import mnist
+from subliminal_toy.config import setting, setting_fields, with_settings
+from subliminal_toy.mnist import data, students
+from subliminal_toy.statistics import t_interval
+
+MOST = 2  # settings that are varied at a time
+NAMES = ("reference", "teacher", *(condition.name for condition in mnist.STUDENTS))
+Axes = dict[str, list[Any]]  # setting -> values
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepConfig(mnist.Config):
+    """The settings of the experiment, and which of them are varied."""
+
+    vary: str = dataclasses.field(
+        default="student.learning_rate=1e-4,3e-4,1e-3,3e-3,1e-2",
+        metadata={
+            **setting("", "NAME=VALUE,VALUE,...: a setting and its values; can be given twice").metadata,
+            "repeated": True,  # several are joined by ";"
+        },
+    )
+
+    def __post_init__(self) -> None:
+        """Check all ranges and names."""
+        super().__post_init__()
+        points(self)
+
+    def axes(self) -> Axes:
+        """What is varied; ValueError for what cannot be, with the nearest name or value that can."""
+        found: Axes = {}
+        for part in self.vary.split(";"):
+            name, equals, values = (text.strip() for text in part.partition("="))
+            if not equals:
+                raise ValueError(f"vary is {part!r}; it must be NAME=VALUE,VALUE,...")
+            if name not in varied():
+                raise ValueError(f"vary names {name!r}; it is no setting{_nearest(name, varied())}; see --list")
+            found[name] = [_value(name, text.strip()) for text in values.split(",")]
+            if len(set(found[name])) < len(found[name]):
+                raise ValueError(f"vary has a value of {name} twice")
+        if len(found) < len(self.vary.split(";")) or len(found) > MOST:
+            raise ValueError(f"vary is {self.vary!r}; up to {MOST} settings can be varied, each once")
+        return found
+
+
+def varied() -> list[str]:
+    """The settings that can be varied."""
+    return [name for name in setting_fields(mnist.Config) if name != "dataset"]
+
+
+def _value(name: str, text: str) -> Any:
+    field = setting_fields(mnist.Config)[name]
+    choices = field.metadata["choices"]
+    kind: Any = type(field.default)
+    if choices and text not in choices:
+        raise ValueError(f"vary has {name}={text}; there is no such value{_nearest(text, choices)}")
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"vary has {name}={text}; it takes {_KINDS[kind]}") from None
+
+
+_KINDS = {int: "whole numbers", float: "numbers", str: "names"}
+
+
+def _nearest(text: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(text, known, n=1, cutoff=0.0)
+    return f", the nearest is {near[0]!r}" if near else ""
+
+
+def points(config: SweepConfig) -> list[dict[str, Any]]:
+    """The settings of every point; ValueError for one that makes no experiment."""
+    axes = config.axes()
+    found = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+    for point in found:
+        try:
+            with_settings(_plain(config), point)
+        except ValueError as error:
+            raise ValueError(f"vary makes a point that cannot be: {error}") from error
+    return found
+
+
+def _plain(config: SweepConfig) -> mnist.Config:
+    return mnist.Config(**{field.name: getattr(config, field.name) for field in dataclasses.fields(mnist.Config)})
+
+
+def _split(point: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the students alone have of a point's settings, and what makes it other runs."""
+    own = {name: v for name, v in point.items() if name.startswith("student.") or name in students.STUDENT_SIDE}
+    return own, {name: value for name, value in point.items() if name not in own}
+
+
+def _text(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
+                     for name, value in settings.items())  # fmt: skip
+
+
+def _student(name: str, own: dict[str, Any]) -> str:
+    return f"{name}, {_text(own)}" if own else name
+
+
+def jobs(config: SweepConfig) -> list[Job]:
+    """What is trained: a job for every setting of the runs, with the students of all points that share them."""
+    found: dict[str, tuple[dict[str, Any], list[mnist.Condition]]] = {}
+    for point in points(config):
+        own, others = _split(point)
+        every = found.setdefault(_text(others) or MAIN, (others, []))[1]
+        every += [c._replace(name=_student(c.name, own), settings=tuple(own.items())) for c in mnist.STUDENTS]
+    return [Job(name, with_settings(_plain(config), others), tuple(every)) for name, (others, every) in found.items()]
+
+
+def summarize(config: SweepConfig, values: Values) -> dict[str, Any]:
+    """Test accuracies in [0, 1] at every point, with means over runs and 95% t intervals.
+
+    Returns:
+        `{"sweeps": [{"vary": {setting: values}, "points": [{"settings", "conditions": [{"name", "accuracy", "mean",
+        "ci95"}]}]}]}`.
+    """
+    found = []
+    for point in points(config):
+        own, others = _split(point)
+        columns = values[_text(others) or MAIN]
+        accuracy = {name: columns[name if name in ("reference", "teacher") else _student(name, own)] for name in NAMES}
+        rows = [{"name": name, "accuracy": own, **t_interval(own)._asdict()} for name, own in accuracy.items()]
+        found.append({"settings": point, "conditions": rows})
+    return {"sweeps": [{"vary": config.axes(), "points": found}]}
+
+
+def table(document: dict[str, Any]) -> str:
+    """A row for every point, as Markdown."""
+    results = document["results"]
+    rows = [
+        (_text(point["settings"]), *(" ".join(tables.interval_text(row["mean"], row["ci95"]))
+                                     for row in point["conditions"][1:]))
+        for sweep in results["sweeps"] for point in sweep["points"]
+    ]  # fmt: skip
+    header = f"test accuracy, {data.TITLES[results['dataset']]}, mean and 95% CI (t) of {results['runs']} runs"
+    return tables.markdown_table((header, *NAMES[1:]), rows)
+
+
+def listing() -> str:
+    """Every setting that can be varied: its type, default and meaning, and whether it is the students' own."""
+    rows = []
+    for name in varied():
+        field = setting_fields(mnist.Config)[name]
+        whose = "same runs" if _split({name: 0})[0] else "other runs"
+        known = ", ".join(field.metadata["choices"]) or type(field.default).__name__
+        phase = f"{name.rpartition('.')[0]}: " if "." in name else ""
+        rows.append((name, known, str(field.default), whose, phase + field.metadata["text"]))
+    widths = [max(len(row[i]) for row in rows) for i in (0, 2)]
+    return "\n".join(
+        f"{name:{widths[0]}}  default {default:{widths[1]}}  {whose:10}  {text} ({kind})"
+        for name, kind, default, whose, text in rows
+    )
+
+
+PRESETS = {
+    "smoke": cli.Preset(
+        2, {"teacher.epochs": 1, "student.epochs": 1, "noise_images": 2048, "vary": "student.learning_rate=3e-4,1e-3"},
+        "2 short runs, to see that it works",
+    ),
+    "default": cli.Preset(3, {"noise_images": 10_000}, "3 runs of a point with 10,000 noise images"),
+    "paper": cli.Preset(25, {}, "25 runs of a point"),
+}  # fmt: skip
+EXPERIMENT = cli.Experiment(
+    "mnist_sweeps", __doc__, PRESETS, jobs, summarize, table, SIDE._replace(dataset="digits"), SweepConfig
+)
+run = EXPERIMENT.run
+
+if __name__ == "__main__":
+    if "--list" in sys.argv[1:]:
+        sys.exit(print(listing()))
+    cli.main(EXPERIMENT)

@@ -1,0 +1,74 @@
+"""Test accuracy over a setting as curves, or over two as a heat map of the student that sees auxiliary logits only."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from figures import style
+
+_CURVES = {
+    "teacher": ("teacher", "green"),
+    "student_aux": ("student (aux. only)", "blue"),
+    "student_all": ("student (all logits)", "sky"),
+    "cross_aux": ("cross-model (aux. only)", "vermilion"),
+    "cross_all": ("cross-model (all logits)", "orange"),
+    "reference": ("reference", "grey"),
+}
+SHOWN = "student_aux"
+
+
+def figure(document: dict[str, Any]) -> Figure:
+    """Draw `mnist_sweeps.json`: a panel for every sweep."""
+    results = document["results"]
+    picture, axes = style.new_figure(1, len(results["sweeps"]), height=3.4)
+    runs = f"n = {results['runs']} runs"
+    for ax, sweep in zip(axes[0], results["sweeps"], strict=True):
+        draw, how = (_curves, "mean and 95% t interval") if len(sweep["vary"]) == 1 else (_map, "mean, student (aux.)")
+        draw(ax, sweep)
+        ax.set_title(f"{style.DATASETS[results['dataset']]}: students see only noise images\n{runs}; {how}")
+    return picture
+
+
+def _curves(ax: Axes, sweep: dict[str, Any]) -> None:
+    ((name, values),) = sweep["vary"].items()
+    order, places = _places(ax, values)
+    for condition, (label, color) in _CURVES.items():
+        rows = [next(row for row in sweep["points"][i]["conditions"] if row["name"] == condition) for i in order]
+        means = [row["mean"] for row in rows]
+        if rows[0]["ci95"] is None:
+            ax.plot(places, means, ".-", color=style.COLORS[color], label=label)
+        else:
+            ends = np.array([[row["mean"] - row["ci95"][0], row["ci95"][1] - row["mean"]] for row in rows]).T
+            ax.errorbar(places, means, ends, fmt=".-", color=style.COLORS[color], capsize=3, lw=1.3, label=label)
+    ax.set_xlabel(name)
+    ax.set_ylabel("test accuracy (fraction correct)")
+    ax.set_ylim(0, 1.02)
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def _places(ax: Axes, values: list[Any]) -> tuple[list[int], list[float]]:
+    """The order of the points from left to right, and where they are: names side by side, wide ranges logarithmic."""
+    if any(isinstance(value, str) for value in values):
+        ax.set_xticks(range(len(values)), values)
+        return list(range(len(values))), [float(i) for i in range(len(values))]
+    order = sorted(range(len(values)), key=lambda i: values[i])
+    places = [float(values[i]) for i in order]
+    if places[0] > 0 and places[-1] >= 10 * places[0]:
+        ax.set_xscale("log")
+    return order, places
+
+
+def _map(ax: Axes, sweep: dict[str, Any]) -> None:
+    (down, rows), (across, columns) = sweep["vary"].items()
+    means = [next(row["mean"] for row in point["conditions"] if row["name"] == SHOWN) for point in sweep["points"]]
+    grid = np.array(means).reshape(len(rows), len(columns))
+    image = ax.imshow(grid, vmin=0, vmax=1, cmap="viridis", aspect="auto")
+    for (i, j), mean in np.ndenumerate(grid):
+        ax.text(j, i, f"{mean:.2f}", ha="center", va="center", color="white" if mean < 0.6 else "black")
+    ax.set_xticks(range(len(columns)), [f"{value}" for value in columns])
+    ax.set_yticks(range(len(rows)), [f"{value}" for value in rows])
+    ax.set_xlabel(across)
+    ax.set_ylabel(down)
+    ax.figure.colorbar(image, ax=ax, label="test accuracy (fraction correct)")

@@ -1,0 +1,113 @@
+"""--cluster: two worker processes here, one killed while it trains, end with the JSON of this process alone."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments import mnist_aux_logits
+from experiments.harness import cli, cluster
+from experiments.harness.chunks import Chunk
+from subliminal_toy import engine, mnist
+from tests.experiments import commands, fake
+from tests.experiments.kill_often import results
+
+TINY = (*commands.TINY, "--runs", "10", "--student-epochs", "4")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="no kill -9 there")
+def test_a_worker_that_dies_costs_one_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is killed as soon as the first chunk is saved, when four are left: it has one of them."""
+    monkeypatch.setattr(engine, "use_cpu_cores", lambda: None)  # the tests' devices stay
+    alone, together, killed, connect = tmp_path / "alone", tmp_path / "together", [], cluster._connected
+
+    def connect_and_kill(*where: Any) -> Any:
+        client = connect(*where)
+        pids = [worker.pid for worker in client.cluster.workers.values()]
+        threading.Thread(target=kill, args=(pids,), daemon=True).start()
+        return client
+
+    def kill(pids: list[int]) -> None:
+        while not (saved := commands.chunks(together)):
+            time.sleep(0.01)
+        os.kill(pids[0], signal.SIGKILL)
+        killed.append((len(pids), len(saved)))
+
+    assert cli.command(mnist_aux_logits.EXPERIMENT, ["--out", str(alone), *TINY]) == 0
+    monkeypatch.setattr(cluster, "_connected", connect_and_kill)
+    assert cli.command(mnist_aux_logits.EXPERIMENT, ["--out", str(together), *TINY, "--cluster", "local"]) == 0
+    ((workers, saved),) = killed
+    assert (workers, saved < 4) == (2, True)
+    assert results(together) == results(alone)
+    assert not (together / ".progress").exists()
+
+
+def test_missing_dask_and_absent_schedulers_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "TIMEOUT", 0.3)
+    for address in ("tcp://127.0.0.1:9", "nonsense://x"):
+        assert fake.command(tmp_path, "--cluster", address) == cli.BAD_INPUT
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert line.startswith(f"error: no Dask scheduler answers at {address} (")
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert fake.command(tmp_path, "--cluster", "local") == cli.BAD_INPUT
+    assert "pip install 'subliminal-toy[cluster]'" in capsys.readouterr().err
+
+
+def task(**changes: object) -> cluster.Task:
+    chunk = Chunk("mnist_aux_logits", "main", None, 7, 3, 1, 2)
+    settings = cluster._settings(mnist.config_for("digits", {"width": 9}))
+    return cluster.Task(chunk, settings, 2, cluster.provenance.code_version())._replace(**changes)
+
+
+def test_a_worker_computes_what_it_is_told_or_says_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process: what a worker does with a task."""
+    seen = []
+
+    def compute(job, chunk: Chunk, dataset: mnist.Dataset, _advance) -> dict[str, list]:
+        seen.append((job.config, chunk.config, chunk.seed, chunk.first, dataset.name))
+        if len(seen) == 2:
+            raise engine.TrainingDivergedError("it diverged")
+        return {"student_aux": [0.5]}
+
+    monkeypatch.setattr(type(mnist_aux_logits.jobs(mnist.Config())[0]), "compute", compute)
+    answer = cluster.work(task())
+    assert (answer.values, answer.failed) == ({"student_aux": [0.5]}, "")
+    config = mnist.config_for("digits", {"width": 9})
+    assert seen == [(config, config, 7, 3, "digits")]
+    assert cluster.work(task()).failed == "it diverged"  # an answer, and no error: another worker would not do better
+    with pytest.raises(cluster.ClusterError, match="another version of the project"):
+        cluster.work(task(version="old"))
+    with pytest.raises(cluster.ClusterError, match="another number of devices: restart it"):
+        cluster.work(task(devices=3))
+
+
+class Future:
+    """What a scheduler hands back for a task."""
+
+    def __init__(self, result: object) -> None:
+        self.answer = result
+
+    def result(self) -> object:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+def test_what_went_wrong_on_a_worker_is_one_line() -> None:
+    good = cluster.Answer({}, 1.0, "cpu")
+    assert cluster._answer(Future(good), "tcp://x") is good
+    with pytest.raises(engine.RunFailedError, match=r"^it diverged$"):
+        cluster._answer(Future(good._replace(failed="it diverged")), "tcp://x")
+    missing = ModuleNotFoundError("No module named 'experiments'")
+    with pytest.raises(cluster.ClusterError, match=r"tcp://x cannot compute this \(No module .*install this version"):
+        cluster._answer(Future(missing), "tcp://x")
+    with pytest.raises(engine.RunFailedError, match="gave up a chunk"):
+        cluster._answer(Future(RuntimeError("4 workers\ndied")), "tcp://x")
