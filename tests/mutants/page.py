@@ -53,7 +53,7 @@ _TABLE: tuple[tuple[str, ...], ...] = (
     ("page-number-by-hand", _PAGE, "{{ digits_count }} small digits", "1,437 small digits", _BUILDER, "by_hand"),
     ("page-digits-split-elsewhere", _BUILD, "DIGITS_TEST, DIGITS_SEED = 360, 0", "DIGITS_TEST, DIGITS_SEED = 360, 1",
      _NUMBERS, "digits"),
-    ("networks-of-the-best-run", _NETWORKS, '[runs // 2]', "[-1]"),
+    ("networks-of-the-best-run", _NETWORKS, "[len(accuracy) // 2]", "[-1]"),
     ("networks-rounded-away", _NETWORKS, "LARGEST = 127", "LARGEST = 7"),
 )
 # fmt: on
