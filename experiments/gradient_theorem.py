@@ -81,6 +81,7 @@ TRANSFORMER = "transformer, number documents"
 GRADIENT = "gradient"  # the teacher follows a loss or weight decay, and not any random direction
 # networks of this size run in less time than they compile
 COMPILE_FAST = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+REAL = ("tanh", "relu")  # activations of the real network; the last one is drawn
 CURVE_EPS = tuple(2.0**k for k in np.arange(-12, 5.01, 0.25))
 
 
@@ -123,15 +124,17 @@ def jobs(config: Config) -> list[Job]:
     inits, found = len(FAMILIES), []
     for i, family in enumerate(FAMILIES):
         found.append(Job(family.name, functools.partial(_random_rows, family), i))
-    for activation in ("tanh", "relu"):
+    for activation in REAL:
         found.append(Job(activation, functools.partial(_real_rows, config, activation), inits, config))
     return [*found, Job(TRANSFORMER, _transformer_rows, inits, config)]
 
 
 def _real_rows(config: Config, activation: str, keys: jax.Array, dataset: data.Dataset) -> Columns:
-    """Rows of every init of the real network; maps of the first."""
+    """Rows of every init of the real network; maps of the first init of the last one."""
     real = _RealProblem(config, dataset, activation)
-    return {"rows": [real.rows(key) for key in keys], "maps": [real.pictures(keys[0]), *[{}] * (len(keys) - 1)]}
+    rows = [real.rows(key) for key in keys]
+    maps = real.pictures(keys[0]) if activation == REAL[-1] else {}
+    return {"rows": rows, "maps": [maps, *[{}] * (len(keys) - 1)]}
 
 
 def _transformer_rows(keys: jax.Array, _dataset: data.Dataset) -> Columns:
@@ -151,12 +154,12 @@ def summarize_all(config: Config, values: Values) -> dict[str, Any]:
     def rows(*names: str) -> list[dict[str, Any]]:
         return [row for name in names for own in values[name]["rows"] for row in own]
 
-    inits = len(values["relu"]["rows"])
+    inits = len(values[REAL[-1]]["rows"])
     return {
         "random": summarize(rows(*(family.name for family in FAMILIES))),
-        "mnist": {"dataset": config.dataset, "inits": inits, **summarize(rows("tanh", "relu"))},
+        "mnist": {"dataset": config.dataset, "inits": inits, **summarize(rows(*REAL))},
         "transformer": summarize(rows(TRANSFORMER)),
-        **values["relu"]["maps"][0],
+        **values[REAL[-1]]["maps"][0],
     }
 
 

@@ -79,6 +79,7 @@ def document(results: dict[str, Any]) -> dict[str, Any]:
     return {"experiment": "mnist_aux_logits", "results": {"dataset": "digits", "runs": 6, **results}}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("optimized")
 def test_digits_show_the_effect_at_their_defaults(digits: data.Dataset) -> None:
     """Two of the ten default runs: far apart, as the README says of all ten."""

@@ -15,7 +15,7 @@ _TABLE = (
     ("mixed-matrix-transposed", "one_step.py", "(z, t))(y)\n", "(z, t))(y).T\n", "one_step", "names_its_axes"),
     ("ray-product-sign", "one_step.py",
      "    return -jnp.mean(jnp.sum(slopes",
-     "    return jnp.mean(jnp.sum(slopes", "radius", "b4_march"),
+     "    return jnp.mean(jnp.sum(slopes", "one_step", "l2_output_space"),
     ("gauss-newton-forgets-M", "one_step.py",
      "pull(pushed / z.shape[0])",
      "pull(u / z.shape[0])", "multi_step", "k1_quadratic"),
