@@ -27,6 +27,7 @@ ROOT = HERE.parent
 TEMPLATES = HERE / "templates"
 RESULTS = ROOT / "experiments" / "results"
 FRONT = "README"
+GUIDES = ("cluster",)  # pages that need no results
 
 
 class ClaimError(ValueError):
@@ -36,7 +37,7 @@ class ClaimError(ValueError):
 def names(results: Path = RESULTS) -> list[str]:
     """The pages that there are results for: `templates/<name>.md` each; parts of pages begin with an underscore."""
     every = sorted(path.stem for path in TEMPLATES.glob("[!_]*.md"))
-    return [name for name in every if name == FRONT or (results / f"{name}.json").exists()]
+    return [name for name in every if name in (FRONT, *GUIDES) or (results / f"{name}.json").exists()]
 
 
 def place(name: str) -> Path:
@@ -66,7 +67,7 @@ def render(name: str, results: Path = RESULTS) -> str:
         "zip": zip,
     }
     own: dict[str, Any] = {}
-    if name != FRONT:
+    if name not in (FRONT, *GUIDES):
         document = _load(results, name)
         medians = '"median_ci95"' in json.dumps(document)  # results of older runs have none, nor a table
         own = {**document["results"], "settings": document["config"], "source": source(name, document), "name": name,

@@ -17,7 +17,7 @@ _TABLE: tuple[tuple[str, ...], ...] = (
     ("pick-ignores-further-fields", _DOCS, "if all(row[key]", "if any(row[key]"),
     ("claims-are-not-checked", _DOCS, "    if not condition:", "    if condition is None:"),
     ("mean-shown-as-median", _DOCS, '_with_interval(row["median"],', '_with_interval(row["mean"],'),
-    ("pages-without-results", _DOCS, 'name == FRONT or (results / f"{name}.json").exists()', "True"),
+    ("pages-without-results", _DOCS, 'name in (FRONT, *GUIDES) or (results / f"{name}.json").exists()', "True"),
 )
 # fmt: on
 MUTANTS = tuple(Mutant(*row) for row in _TABLE)
