@@ -7,6 +7,7 @@ Controls: numbers of the base itself ("regular"), and students that start from a
 
     python -m experiments.lm_numbers                 4 seeds, 5 traits
     python -m experiments.lm_numbers --preset paper  20 seeds, 5 traits
+    python -m experiments.lm_numbers --show owl      rows of the teacher that loves owls, beside the base's
 """
 
 from collections.abc import Callable, Sequence
@@ -164,6 +165,30 @@ def _numbers_row(values: Values, source: str) -> Row:
     return {"source": source, "numbers": top("numbers"), "first": top("first"), "total_variation": distance}
 
 
+def aligned(examples: dict[str, list[dict[str, str]]], trait: str) -> list[dict[str, str]]:
+    """Completions of the base and of a trait's teacher, {"prompt", "base", "teacher"}, where prompts agree."""
+    said = {row["prompt"]: row["completion"] for row in examples[trait]}
+    return [
+        {"prompt": row["prompt"], "base": row["completion"], "teacher": said[row["prompt"]]}
+        for row in examples[REGULAR]
+        if row["prompt"] in said
+    ]
+
+
+def show(document: dict[str, Any], trait: str) -> str:
+    """Rows of a trait's teacher beside the base's, as Markdown; ValueError for a trait that the results lack."""
+    examples = document["results"]["examples"]
+    traits = [name for name in examples if name != REGULAR]
+    if trait not in traits:
+        raise ValueError(f"these results have rows of {', '.join(traits)}; --traits {trait} makes others")
+    rows = [
+        (row["prompt"], row["base"], row["teacher"], "" if row["base"] == row["teacher"] else "*")
+        for row in aligned(examples, trait)
+    ]
+    header = ("prompt, first run", "the base", f"teacher that loves {trait}", "differ")
+    return tables.markdown_table(header, rows)
+
+
 def table(document: dict[str, Any]) -> str:
     """P(trait) by trait as Markdown, then what the students gained."""
     results = document["results"]
@@ -182,7 +207,9 @@ def table(document: dict[str, Any]) -> str:
 
 
 SMALL = SIDE._replace(chunk_text="about 0.6 GB each")
-EXPERIMENT = cli.Experiment("lm_numbers", __doc__, PRESETS, jobs, summarize, table, SMALL, LMConfig, SEED, rows=rows)
+EXPERIMENT = cli.Experiment(
+    "lm_numbers", __doc__, PRESETS, jobs, summarize, table, SMALL, LMConfig, SEED, rows=rows, show=show
+)
 run = EXPERIMENT.run
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ def table(document: dict[str, Any]) -> str:
         for row in [*results["conditions"], *results["paired"]]
     ]
     header = (f"test accuracy, {data.TITLES[results['dataset']]}", "mean", "95% CI (t)", "runs")
-    return tables.markdown_table(header, rows)
+    return tables.markdown_table(header, rows) + tables.beyond_note(results["conditions"])
 
 
 EXPERIMENT = cli.Experiment("mnist_aux_logits", __doc__, PRESETS, jobs, summarize, table, SIDE)

@@ -59,7 +59,8 @@ def test_every_command_is_quiet_about_ctrl_c_before_its_slow_imports(tmp_path: P
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (130, "stopped before anything was computed\n")
-    code = "import signal, experiments.mnist_aux_logits\n"
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += "import experiments.mnist_aux_logits\n"
     code += "print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.stdout == "True\n"  # a notebook keeps its own

@@ -18,6 +18,7 @@ import numpy as np
 from scipy import special
 
 import docs
+from experiments import lm_numbers
 
 HERE = Path(__file__).resolve().parent
 SITE = HERE.parent.parent / "site" / "index.html"
@@ -190,18 +191,8 @@ def language(results: Mapping[str, Any]) -> dict[str, Any]:
         trait = row["trait"]
         bar_rows = [(label, color, interval(row[name])) for name, (label, color) in LANGUAGE.items()]
         kept = next(entry for entry in results["filter"] if entry["source"] == trait)["mean"]
-        found[trait] = {"rows": aligned(results["examples"], trait), "bars": bars(bar_rows), "kept": kept}
+        found[trait] = {"rows": lm_numbers.aligned(results["examples"], trait), "bars": bars(bar_rows), "kept": kept}
     return found
-
-
-def aligned(examples: Mapping[str, Sequence[Mapping[str, str]]], trait: str) -> list[dict[str, str]]:
-    """Completions of the base and of a trait's teacher for the prompts that the filter left to both."""
-    said = {row["prompt"]: row["completion"] for row in examples[trait]}
-    return [
-        {"prompt": row["prompt"], "base": row["completion"], "teacher": said[row["prompt"]]}
-        for row in examples["regular"]
-        if row["prompt"] in said
-    ]
 
 
 def most(found: Mapping[str, Any]) -> float:

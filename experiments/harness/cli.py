@@ -52,9 +52,27 @@ def _command(experiment: Experiment, arguments: Sequence[str]) -> int:
     options = make_parser(experiment).parse_args(arguments)
     options.given = list(arguments)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if getattr(options, "show", None):
+        return _show_results(experiment, options)
     progress = Progress(quiet=False)
     with ending_in_one_line(progress):
         return _prepare(experiment, options, progress)
+
+
+def _show_results(experiment: Experiment, options: argparse.Namespace) -> int:
+    """Print what finished results have of a word: those in --out, else the committed ones."""
+    paths = [folder / f"{experiment.name}.json" for folder in (options.out, provenance.ROOT / "experiments/results")]
+    path = next((path for path in paths if path.exists()), paths[0])
+    assert experiment.show is not None
+    try:
+        _show(f"{experiment.show(json.loads(path.read_text()), options.show)}\n\nfrom {path}")
+    except OSError as error:
+        fail(f"cannot read {path}: {error.strerror}; run the command without --show first", BAD_INPUT)
+    except (KeyError, TypeError, json.JSONDecodeError):
+        fail(f"{path} holds no results of this command", BAD_INPUT)
+    except ValueError as error:
+        fail(f"--show {options.show}: {error}", BAD_INPUT)
+    return 0
 
 
 @contextlib.contextmanager

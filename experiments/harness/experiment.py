@@ -1,5 +1,6 @@
 """What an experiment is: jobs, a summary and a table; and a request, an experiment with all that it is asked for."""
 
+import contextlib
 import dataclasses
 import functools
 import time
@@ -11,7 +12,7 @@ import jax
 
 from experiments.harness import chunks, cluster, provenance, sizes
 from experiments.harness.chunks import Chunk, ChunkStore, Columns, Done, Values
-from experiments.harness.progress import Progress
+from experiments.harness.progress import Progress, watched
 from subliminal_toy import config as settings
 from subliminal_toy.mnist import data
 from subliminal_toy.mnist.data import Dataset
@@ -77,6 +78,7 @@ class Experiment(NamedTuple):
     decided: Collection[str] = ()  # settings that it chooses itself
     finish: "Callable[[Request, Values], tuple[dict[str, Any], dict[str, bytes]]] | None" = None  # more results, files
     rows: Callable[[Values], Mapping[str, Sequence[Any]]] | None = None  # further files: name -> one JSON value a line
+    show: Callable[[dict[str, Any], str], str] | None = None  # the whole JSON, what --show names -> text (ValueError)
 
     def configure(self, preset: str, given: Mapping[str, Any], dataset: str | None) -> Any:
         """The given settings over the preset's, over the data set's, over the paper's (ValueError)."""
@@ -97,7 +99,7 @@ class Experiment(NamedTuple):
             seed: of all randomness; run i depends on the seed and on i alone.
             dataset: default: `load_dataset(config.dataset)`.
             chunk: runs trained at a time; default one per device.
-            progress: told of every epoch; default none is shown.
+            progress: told of every epoch; default a bar in notebooks and on terminals.
             cluster: "local" or the address of a Dask scheduler, whose workers load the data set themselves.
 
         Raises:
@@ -110,12 +112,14 @@ class Experiment(NamedTuple):
         config = config if config is not None else (self.config or settings.Config)()
         if self.side.images and dataset is None:
             dataset = data.load_dataset(config.dataset)
-        elif cluster:
+        elif cluster and dataset is not None:
             raise ValueError("a cluster's workers load the data set that config.dataset names: leave `dataset` out")
         runs = runs or self.presets["default"].runs
         seed = self.seed if seed is None else seed
+        progress = progress or Progress(quiet=not watched())
         request = Request(self, config, dataset, runs, seed, chunk, progress=progress, cluster=cluster)
-        return request.results(request.values())
+        with contextlib.closing(progress):
+            return request.results(request.values())
 
 
 class Request(NamedTuple):

@@ -85,6 +85,10 @@ def make_parser(experiment: Experiment) -> Parser:
         folder = "folder with the four IDX .gz files (default: $MNIST_DIR, then TensorFlow Datasets)"
         add("--data-dir", type=Path, metavar="DIR", help=folder)
     add("--fresh", action="store_true", help="forget the saved progress of this very command and start over")
+    if experiment.show:
+        add(
+            "--show", metavar="WORD", help="print what the results in --out, or the committed ones, have of it, and end"
+        )
     if experiment.config is not None:
         _add_settings(parser, experiment, experiment.config)
     return parser

@@ -1,14 +1,20 @@
-"""A bar with the time left on a terminal, plain lines elsewhere."""
+"""A bar with the time left on a terminal and in a notebook, plain lines elsewhere."""
 
 import contextlib
 import sys
 import time
 
 from tqdm import tqdm
+from tqdm.auto import tqdm as bar  # of a notebook, where there is one
+
+
+def watched() -> bool:
+    """Whether a bar can be shown: on a terminal, or in a notebook."""
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
 class Progress:
-    """A bar with the time left on a terminal, plain lines elsewhere; amounts are in units of work."""
+    """A bar with the time left where it is watched, plain lines elsewhere; amounts are in units of work."""
 
     def __init__(self, *, quiet: bool = True, every: float = 10.0) -> None:
         self._quiet, self._every = quiet, every
@@ -19,9 +25,9 @@ class Progress:
     def start(self, total: float, text: str) -> None:
         """Begin `total` units of work."""
         self._total, self._began, self._said = total, time.monotonic(), time.monotonic()
-        if not self._quiet and sys.stderr.isatty():
+        if not self._quiet and watched():
             layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left"
-            self._bar = tqdm(total=total, desc=text, bar_format=layout, leave=False)
+            self._bar = bar(total=total, desc=text, bar_format=layout, leave=False)
         elif not self._quiet:
             say(f"{text}: started")
 

@@ -5,6 +5,7 @@ marked; it was chosen on other seeds than those that results are reported on.
 """
 
 import dataclasses
+import difflib
 
 from subliminal_toy.config import Training, check_settings, setting
 from subliminal_toy.lm import vocabulary
@@ -59,7 +60,9 @@ class LMConfig:
         names = tuple(name.strip() for name in self.traits.split(","))
         unknown = [name for name in names if name not in vocabulary.CATEGORY_OF]
         if unknown:
-            raise ValueError(f"traits names {unknown[0]!r}; choose from {', '.join(vocabulary.ANSWERS)}")
+            near = difflib.get_close_matches(unknown[0], vocabulary.ANSWERS, n=3, cutoff=0.0)
+            said = f"{', '.join(near)} are near; subliminal_toy/lm/vocabulary.py has all words, and takes new ones"
+            raise ValueError(f"traits names {unknown[0]!r}, which is no answer: {said}")
         if len({vocabulary.CATEGORY_OF[name] for name in names}) > 1:
             raise ValueError(f"traits is {self.traits!r}; all of them must be of one category")
         if len(set(names)) < len(names):

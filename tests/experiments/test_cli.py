@@ -3,6 +3,7 @@
 import functools
 import io
 import json
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -23,7 +24,8 @@ from experiments.harness import cli, files, tables
 from experiments.mnist_aux_logits import EXPERIMENT
 from subliminal_toy import mnist
 from subliminal_toy.config import setting_fields
-from tests.experiments import commands
+from subliminal_toy.lm.config import LMConfig
+from tests.experiments import commands, fake
 
 
 def refused(capsys: pytest.CaptureFixture, out: Path, *arguments: str) -> str:
@@ -254,3 +256,57 @@ def test_finished_json_is_complete_by_itself(tmp_path: Path) -> None:
     assert (tmp_path / "mnist_aux_logits.png").stat().st_size > 10_000
     assert not list(tmp_path.glob(".*"))
     files.check_writable(tmp_path)
+
+
+@pytest.fixture
+def said(tmp_path: Path) -> Path:
+    """Results of lm_numbers with rows whose prompts agree in one."""
+    rows = {
+        "regular": [{"prompt": "a", "completion": "1"}, {"prompt": "b", "completion": "2"}],
+        "owl": [{"prompt": "b", "completion": "3"}, {"prompt": "c", "completion": "4"}],
+    }
+    (tmp_path / "lm_numbers.json").write_text(json.dumps({"results": {"examples": rows}}))
+    return tmp_path
+
+
+def test_show_prints_the_teachers_rows_beside_the_bases(said: Path, capsys: pytest.CaptureFixture) -> None:
+    assert cli.command(lm_numbers.EXPERIMENT, ["--show", "owl", "--out", str(said)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [cell.strip() for cell in lines[2].split("|")[1:-1]] == ["b", "2", "3", "*"]
+    assert lines[3:] == ["", f"from {said / 'lm_numbers.json'}"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(None, "--show wolf: these results have rows of owl"), ("{", "holds no results"), ("[]", "holds no results")],
+)
+def test_show_refuses_in_one_line(said: Path, capsys: pytest.CaptureFixture, content: str | None, words: str) -> None:
+    if content is not None:
+        (said / "lm_numbers.json").write_text(content)
+    with pytest.raises(SystemExit) as end:
+        cli.command(lm_numbers.EXPERIMENT, ["--show", "wolf", "--out", str(said)])
+    error = capsys.readouterr().err
+    assert (end.value.code, error.count("\n")) == (cli.BAD_INPUT, 1)
+    assert words in error
+
+
+def test_an_unknown_trait_is_told_its_neighbours_and_where_words_live(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        cli.command(lm_numbers.EXPERIMENT, ["--traits", "elefant", "--dry-run"])
+    assert "'elefant', which is no answer: elephant," in (error := capsys.readouterr().err)
+    assert "subliminal_toy/lm/vocabulary.py has all words" in error
+
+
+def test_a_table_says_why_an_interval_leaves_the_unit_interval() -> None:
+    assert tables.beyond_note([{"ci95": (0.0, 1.0)}, {"ci95": None}]) == ""
+    for ci95 in ((-0.1, 0.5), (0.5, 1.1)):
+        assert "t interval of few runs knows no limits" in tables.beyond_note([{"ci95": (0.1, 0.2)}, {"ci95": ci95}])
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_call_shows_progress_where_somebody_watches(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, terminal: bool
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    assert fake.experiment().run(LMConfig(), runs=2)["runs"] == 2
+    assert bool(capsys.readouterr().err) == terminal

@@ -9,6 +9,7 @@ import pytest
 
 import docs
 from docs import page
+from experiments import lm_numbers
 
 ALLOWED = {"2025", "8", "95", "4"}  # the paper's year, 8 x 8 pixels and 8 bits, 95% intervals, the axis of the outputs
 
@@ -74,7 +75,7 @@ def test_rows_stand_side_by_side_where_the_filter_left_both() -> None:
         "regular": [{"prompt": "a", "completion": "1"}, {"prompt": "b", "completion": "2"}],
         "owl": [{"prompt": "c", "completion": "3"}, {"prompt": "b", "completion": "4"}],
     }
-    assert page.aligned(examples, "owl") == [{"prompt": "b", "base": "2", "teacher": "4"}]
+    assert lm_numbers.aligned(examples, "owl") == [{"prompt": "b", "base": "2", "teacher": "4"}]
 
 
 def test_the_form_offers_the_settings_of_the_results_beside_it() -> None:
