@@ -15,6 +15,7 @@ tell from zero. With more than `DENSE` outputs the matrices are looked at in `DE
 alone. Needs float64.
 """
 
+import functools
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -120,25 +121,40 @@ def check_loss_at(loss: Loss, z: Array, y: Array) -> LossReport:
     """
     if jnp.asarray(0.0).dtype != jnp.float64:
         raise TypeError("the conditions need float64, got float32: wrap the call in `with jax.enable_x64(True):`")
-    findings = jax.jit(lambda *points: _findings(loss, *points))(z, y)
-    return LossReport(tuple(_verdict(name, finding) for name, finding in zip(LOST, findings, strict=True)))
+    found = []
+    for name, measure in zip(LOST, (_at_minimum, _at_pairs, _at_shrunken), strict=True):
+        # One after the other: two batches of eigenvalues at a time can wait for each other's threads for ever.
+        finding = jax.block_until_ready(jax.jit(functools.partial(measure, loss))(z, y))
+        found.append(_verdict(name, finding))
+    return LossReport(tuple(found))
 
 
-def _findings(loss: Loss, z: Array, y: Array) -> tuple[Finding, ...]:
-    """Measure (i) at `z = y`, (ii) there and at `z != y`, (iii') at shrunken points too."""
-    unit = jnp.sqrt(jnp.mean(y**2)) + 1e-300
-    nudges = 1e-3 * unit * jax.random.normal(jax.random.key(1), y.shape)
-    pairs = jnp.concatenate([y, z]), jnp.concatenate([y, y])
-    frame = _frame(y.shape[1])
-    shrunk = [jnp.concatenate([s / jnp.maximum(unit, 1) ** (s < 1) * x for s in SHRINK]) for x in (z, y)]
-    return _minimum(loss, frame, y, nudges), _positive(loss, frame, *pairs), _null_space(loss, frame, *shrunk)
+def _at_minimum(loss: Loss, _z: Array, y: Array) -> Finding:
+    """Measure (i) at `z = y`."""
+    nudges = 1e-3 * _unit(y) * jax.random.normal(jax.random.key(1), y.shape)
+    return _minimum(loss, _frame(y.shape[1]), y, nudges)
+
+
+def _at_pairs(loss: Loss, z: Array, y: Array) -> Finding:
+    """Measure (ii) at `z = y` and at `z != y`."""
+    return _positive(loss, _frame(y.shape[1]), jnp.concatenate([y, z]), jnp.concatenate([y, y]))
+
+
+def _at_shrunken(loss: Loss, z: Array, y: Array) -> Finding:
+    """Measure (iii') at the points and nearer to 0."""
+    unit = jnp.maximum(_unit(y), 1)
+    shrunk = [jnp.concatenate([s / unit ** (s < 1) * x for s in SHRINK]) for x in (z, y)]
+    return _null_space(loss, _frame(y.shape[1]), *shrunk)
+
+
+def _unit(y: Array) -> Array:
+    return jnp.sqrt(jnp.mean(y**2)) + 1e-300
 
 
 def _frame(n: int) -> Array:
     """Return the directions `[n, k]` in which matrices are looked at: all, or `DENSE` random orthonormal ones.
 
-    Those are cosines of random frequencies with random signs. (QR of a large matrix inside this program has been seen
-    to hang on CPUs.)
+    Those are cosines of random frequencies with random signs.
     """
     if n <= DENSE:
         return jnp.eye(n)
