@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 from hypothesis import settings
 
@@ -28,7 +27,6 @@ settings.register_profile("fixed", max_examples=25, deadline=None, derandomize=T
 settings.register_profile("explore", max_examples=300, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
-ENOUGH = 1.5e9  # bytes of a worker, after which it forgets what it compiled
 MNIST_DIR = os.environ.pop("MNIST_DIR", None)  # tests that want it ask for the fixture below
 
 
@@ -49,11 +47,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _few_compiled_programs_stay() -> Iterator[None]:
-    """Else a worker grows to several GB."""
+def _no_compiled_programs_stay() -> Iterator[None]:
+    """Else a worker grows to several GB, and what was traced in float64 is taken up by float32 tests."""
     yield
-    if psutil.Process().memory_info().rss > ENOUGH:
-        jax.clear_caches()
+    jax.clear_caches()
 
 
 @pytest.fixture
