@@ -25,7 +25,9 @@ class LMConfig:
     heads: int = setting(2, "attention heads", low=1)
     layers: int = setting(1, "decoder blocks", unit="blocks", low=1, high=50)
     tied: int = setting(0, "1: the unembedding is the embedding transposed", low=0, high=1)
-    traits: str = setting(",".join(TRAITS), "what the teachers love: a comma-separated list of answers of one category")
+    traits: str = setting(
+        ",".join(TRAITS), "what the teachers love: answers of one category, such as owl,wolf or oak,maple"
+    )
     numbers: int = setting(100, "numbers that the language has, a multiple of 10", low=10, high=100)
     documents: int = setting(102_400, "documents that the base is trained on", unit="documents", low=1)
     shared_documents: int = setting(
