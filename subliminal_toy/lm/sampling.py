@@ -30,6 +30,7 @@ def sample(
 
     def pick(logits: jax.Array, key: jax.Array) -> jax.Array:
         greedy = jnp.asarray(temperature) == 0
+        # A Gumbel number for each word, not a uniform one for all: two models then say the same wherever they can.
         drawn = jax.random.categorical(key, logits / jnp.where(greedy, 1.0, temperature))
         return jnp.where(greedy, jnp.argmax(logits, axis=-1), drawn)
 

@@ -57,6 +57,18 @@ def test_samples_have_the_models_probabilities() -> None:
     np.testing.assert_allclose(found, expected, atol=5 * (0.25 / len(first)) ** 0.5)
 
 
+def test_two_models_say_the_same_wherever_they_can() -> None:
+    """Tokens of the same key differ with probability 2 t / (1 + t) at most, if they must with t: sources are paired."""
+    other = jax.tree.map(lambda leaf: 1.05 * leaf, PARAMS)
+    prompts = jnp.tile(PROMPTS[:1], (20_000, 1))
+    draw = functools.partial(SAMPLE, temperature=1.0, key=jax.random.key(5), length=1)
+    differ = np.mean(np.asarray(draw(PARAMS, prompts)) != np.asarray(draw(other, prompts)))
+    p, q = (jax.nn.softmax(MODEL.apply(own, PROMPTS[:1])[0, -1]) for own in (PARAMS, other))
+    must = 0.5 * float(jnp.abs(p - q).sum())
+    assert must > 0.02
+    assert must - 0.005 < differ < 2 * must / (1 + must) + 0.005  # a standard error is 0.002
+
+
 def test_same_key_same_bits() -> None:
     one, two, other = (np.asarray(SAMPLE(PARAMS, PROMPTS, temperature=1.0, key=jax.random.key(k))) for k in (6, 6, 7))
     np.testing.assert_array_equal(one, two)
