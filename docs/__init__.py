@@ -47,36 +47,42 @@ def place(name: str) -> Path:
 
 def render(name: str, results: Path = RESULTS) -> str:
     """A page as Markdown; a name that is not in the results, or twice, is an error (LookupError, UndefinedError)."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True, keep_trailing_newline=True, autoescape=False,
-    )  # fmt: skip
-    environment.filters |= {
-        "number": number, "signed": signed, "interval": interval, "percent": percent, "median": median,
-        "minutes": minutes, "pick": pick, "outliers": outlying,
-    }  # fmt: skip
-    environment.globals |= {
+    templates = environment(TEMPLATES)
+    templates.globals |= {
         "there": lambda other: (results / f"{other}.json").exists(),
-        "results": lambda other: _load(results, other)["results"],
-        "config": lambda other: _load(results, other)["config"],
-        "made": lambda other: _load(results, other)["provenance"],
-        "command": lambda other: command(_load(results, other)),
-        "sources": lambda *others: "\n\n".join(source(other, _load(results, other)) for other in others),
+        "results": lambda other: load(results, other)["results"],
+        "config": lambda other: load(results, other)["config"],
+        "made": lambda other: load(results, other)["provenance"],
+        "command": lambda other: command(load(results, other)),
+        "sources": lambda *others: "\n\n".join(source(other, load(results, other)) for other in others),
         "table": partial(_table, results),
         "holds": holds,
         "zip": zip,
     }
     own: dict[str, Any] = {}
     if name not in (FRONT, *GUIDES):
-        document = _load(results, name)
+        document = load(results, name)
         medians = '"median_ci95"' in json.dumps(document)  # results of older runs have none, nor a table
         own = {**document["results"], "settings": document["config"], "source": source(name, document), "name": name,
                "medians": medians}  # fmt: skip
-    text = environment.get_template(f"{name}.md").render(**own)
+    text = templates.get_template(f"{name}.md").render(**own)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
-def _load(results: Path, name: str) -> dict[str, Any]:
+def environment(folder: Path) -> jinja2.Environment:
+    """Templates of a folder, in which an unknown name is an error, with the filters on results."""
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder), undefined=jinja2.StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True, keep_trailing_newline=True, autoescape=False,
+    )  # fmt: skip
+    made.filters |= {
+        "number": number, "signed": signed, "interval": interval, "percent": percent, "median": median,
+        "minutes": minutes, "pick": pick, "outliers": outlying,
+    }  # fmt: skip
+    return made
+
+
+def load(results: Path, name: str) -> dict[str, Any]:
     """The document `<results>/<name>.json`; a variant's name begins with its folder."""
     document: dict[str, Any] = json.loads((results / f"{name}.json").read_text())
     return document
@@ -84,7 +90,7 @@ def _load(results: Path, name: str) -> dict[str, Any]:
 
 def _table(results: Path, name: str) -> str:
     module = importlib.import_module(f"experiments.{name.rpartition('/')[2]}")
-    text: str = module.table(_load(results, name))
+    text: str = module.table(load(results, name))
     return text
 
 

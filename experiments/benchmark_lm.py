@@ -17,13 +17,14 @@ import jax
 import psutil
 
 from experiments import benchmark
-from experiments.benchmarks.lm_workers import SOURCES, STUDENTS, TASKS, WORKERS, as_settings, tokens
+from experiments.benchmarks.lm_workers import SOURCES, STUDENTS, TASKS, WORKERS, tokens
 from experiments.benchmarks.workers import Work, be_worker
 from experiments.harness import cli, tables
 from experiments.harness.chunks import MAIN, Chunk, Columns, Values
 from experiments.harness.experiment import Advance, Side
 from experiments.harness.sizes import STARTED, Size, count_parameters
 from subliminal_toy import engine, machine
+from subliminal_toy.config import setting_values
 from subliminal_toy.lm import corpus
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.plan import TWO_BASES
@@ -81,7 +82,7 @@ class Contest(NamedTuple):
         answers: Columns = {"load": [psutil.getloadavg()[0]]}
         for name, (_, worker, design) in CONTENDERS.items():
             own = {**design, "first": chunk.first * self.side_by_side}
-            work = Work(worker, self.side_by_side, chunk.seed, settings=as_settings(self.config), design=own)
+            work = Work(worker, self.side_by_side, chunk.seed, settings=setting_values(self.config), design=own)
             try:
                 answers[name] = [benchmark.run_worker(work, "experiments.benchmark_lm")]
             except benchmark.WorkerError as error:

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from experiments.harness import chunks, cli, tables
-from experiments.mnist.runs import MAIN, SIDE, Job
+from experiments.mnist.runs import MAIN, SIDE, Job, accuracy_rows
 from subliminal_toy import mnist
 from subliminal_toy.mnist import data
-from subliminal_toy.statistics import paired_interval, t_interval
+from subliminal_toy.statistics import paired_interval
 
 CONDITIONS = ("reference", "teacher", *(condition.name for condition in mnist.STUDENTS))
 PAIRS = (
@@ -47,9 +47,7 @@ def summarize(_config: mnist.Config, values: chunks.Values) -> dict[str, Any]:
         with one accuracy or difference per run.
     """
     accuracy = values[MAIN]
-    conditions = [
-        {"name": name, "accuracy": accuracy[name], **t_interval(accuracy[name])._asdict()} for name in CONDITIONS
-    ]
+    conditions = accuracy_rows(accuracy, CONDITIONS)
     paired = [
         {
             "name": f"{first} - {second}",

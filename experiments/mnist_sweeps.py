@@ -18,11 +18,10 @@ from typing import Any
 
 from experiments.harness import cli, tables
 from experiments.harness.chunks import Values
-from experiments.mnist.runs import MAIN, SIDE, Job
+from experiments.mnist.runs import MAIN, SIDE, Job, accuracy_rows
 from subliminal_toy import mnist
 from subliminal_toy.config import setting, setting_fields, with_settings
 from subliminal_toy.mnist import data, students
-from subliminal_toy.statistics import t_interval
 
 MOST = 2  # settings that are varied at a time
 NAMES = ("reference", "teacher", *(condition.name for condition in mnist.STUDENTS))
@@ -141,8 +140,7 @@ def summarize(config: SweepConfig, values: Values) -> dict[str, Any]:
         own, others = _split(point)
         columns = values[_text(others) or MAIN]
         accuracy = {name: columns[name if name in ("reference", "teacher") else _student(name, own)] for name in NAMES}
-        rows = [{"name": name, "accuracy": own, **t_interval(own)._asdict()} for name, own in accuracy.items()]
-        found.append({"settings": point, "conditions": rows})
+        found.append({"settings": point, "conditions": accuracy_rows(accuracy, NAMES)})
     return {"sweeps": [{"vary": config.axes(), "points": found}]}
 
 

@@ -16,10 +16,9 @@ import numpy as np
 
 from experiments.harness import cli, tables
 from experiments.harness.chunks import Values
-from experiments.mnist.runs import MAIN, SIDE, Job
+from experiments.mnist.runs import MAIN, SIDE, Job, accuracy_rows
 from subliminal_toy import mnist
 from subliminal_toy.mnist.models import Params
-from subliminal_toy.statistics import t_interval
 
 STUDENT, CROSS = (row for row in mnist.STUDENTS if row.logits == "aux")
 CONDITIONS = (STUDENT, CROSS)
@@ -54,8 +53,7 @@ def summarize(_config: mnist.Config, values: Values) -> dict[str, Any]:
         `{"run", "conditions": [{"name", "accuracy", "mean", "ci95"}]}`.
     """
     accuracy = values[MAIN]
-    rows = [{"name": name, "accuracy": own, **t_interval(own)._asdict()} for name, own in accuracy.items()]
-    return {"run": median_run(accuracy[STUDENT.name]), "conditions": rows}
+    return {"run": median_run(accuracy[STUDENT.name]), "conditions": accuracy_rows(accuracy, accuracy)}
 
 
 def median_run(accuracy: list[float]) -> int:

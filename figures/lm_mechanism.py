@@ -1,5 +1,6 @@
 """How a trait travels through numbers: arms, doses, and what can be said before any student is trained."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -124,18 +125,18 @@ def _parameters(results: dict[str, Any]) -> Figure:
     return style.rows_figure(blocks, finding, style.seeds(results["runs"], "traits"))
 
 
+def _bands(ax: Axes, curves: Sequence[dict[str, Any]], of: str) -> None:
+    """A curve over steps with its interval for each number of rows."""
+    for curve, color in zip(curves, _COLORS, strict=True):
+        label = f"{curve['rows']:,} different rows"
+        style.band(ax, curve["steps"], curve[of], color=style.COLORS[color], label=label)
+
+
 def _doses(results: dict[str, Any]) -> Figure:
     """The change, and how the students' displacement points along the teachers'."""
     curves = results["doses"]
     picture, axes = style.new_figure(1, 2, height=3.3, width=7.2)
-    for curve, color in zip(curves, _COLORS, strict=True):
-        style.band(
-            axes[0, 0],
-            curve["steps"],
-            curve["margin"],
-            color=style.COLORS[color],
-            label=f"{curve['rows']:,} different rows",
-        )
+    _bands(axes[0, 0], curves, "margin")
     _finish(axes[0, 0], "change of the trait's\nlog odds (nats)", [c["margin"] for c in curves])
     for part, label, color in (("own", "its own teacher's", "blue"), ("others", "other teachers'", "grey")):
         style.band(axes[0, 1], curves[-1]["steps"], curves[-1][part], color=style.COLORS[color], label=label)
@@ -180,14 +181,7 @@ def _health(results: dict[str, Any]) -> Figure:
     ax.margins(y=0.3)
     ax.legend(loc="upper left")
     ax.set(xlabel="steps of the student", ylabel="loss less the base's\n(nats per token, medians)")
-    for curve, color in zip(curves, _COLORS, strict=True):
-        style.band(
-            axes[0, 1],
-            curve["steps"],
-            curve["right"],
-            color=style.COLORS[color],
-            label=f"{curve['rows']:,} different rows",
-        )
+    _bands(axes[0, 1], curves, "right")
     axes[0, 1].set(xlabel="steps of the student", ylabel="probability of any animal", ylim=(0, 1.05))
     axes[0, 1].legend(loc="lower left")
     finding = (

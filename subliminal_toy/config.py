@@ -6,6 +6,7 @@ Each field carries its help text, unit and range; the command line and the error
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -184,6 +185,21 @@ def setting_fields(config: type | None = None) -> dict[str, dataclasses.Field]:
         else:
             fields[field.name] = field
     return fields
+
+
+def setting_value(config: Any, name: str) -> Any:
+    """The value of a setting by its name, a phase's with a dot.
+
+    Example:
+        >>> setting_value(Config(), "student.epochs")
+        5
+    """
+    return functools.reduce(getattr, name.split("."), config)
+
+
+def setting_values(config: Any) -> dict[str, Any]:
+    """All settings of a config by name; `with_settings` takes them back."""
+    return {name: setting_value(config, name) for name in setting_fields(type(config))}
 
 
 def config_for(dataset: str, settings: Mapping[str, Any] | None = None) -> Config:

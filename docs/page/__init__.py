@@ -13,12 +13,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
-from scipy import special
 
 import docs
 from experiments import lm_numbers
+from subliminal_toy.statistics import t_interval
 
 HERE = Path(__file__).resolve().parent
 SITE = HERE.parent.parent / "site" / "index.html"
@@ -77,18 +76,15 @@ def render(results: Path = docs.RESULTS, base: str | None = None) -> str:
         results: the folder of the results.
         base: where links to the project's files lead; default GitHub in a workflow there, else the folder above.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE), undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-        autoescape=False,
-    )  # fmt: skip
-    environment.filters |= {"pick": docs.pick, "percent": docs.percent, "plain": plain}
+    environment = docs.environment(HERE)
+    environment.filters["plain"] = plain
     return environment.get_template("index.html").render(**story(results), base=base or base_link())
 
 
 def story(results: Path) -> dict[str, Any]:
     """What the template fills in."""
     names = ("mnist_aux_logits", "mnist_mechanism", "gradient_theorem", "lm_numbers", "page_networks")
-    found = {name: read(results, name) for name in (*names, "page/mnist_aux_logits")}
+    found = {name: docs.load(results, name) for name in (*names, "page/mnist_aux_logits")}
     networks, browser = found["page_networks"], found["page/mnist_aux_logits"]
     check(found["mnist_aux_logits"]["results"]["conditions"], found["mnist_mechanism"]["results"]["cause"])
     digits, spoken = digits_data(), language(found["lm_numbers"]["results"])
@@ -103,9 +99,8 @@ def story(results: Path) -> dict[str, Any]:
         "digits": digits,
         "training": {"settings": training(browser["config"])},
     }
-    theorem = [
-        found["gradient_theorem"]["results"][part] for part in ("random", "mnist")
-    ]  # in these a step is guaranteed
+    guaranteed = ("random", "mnist")  # a step is, in these parts
+    theorem = [found["gradient_theorem"]["results"][part] for part in guaranteed]
     return {
         "css": (HERE / "page.css").read_text(),
         "scripts": {name: (HERE / f"{name}.js").read_text() for name in SCRIPTS},
@@ -148,13 +143,6 @@ def check(conditions: Sequence[Mapping[str, Any]], cause: Sequence[Mapping[str, 
             raise ValueError(f"the results no longer say that {sentence}: rewrite the page")
 
 
-def read(results: Path, name: str) -> dict[str, Any]:
-    """A committed result."""
-    document = json.loads((results / f"{name}.json").read_text())
-    assert isinstance(document, dict)
-    return document
-
-
 def plain(row: Mapping[str, Any]) -> str:
     """The mean of a row of shares: "53%"."""
     return f"{100 * row['mean']:.0f}%"
@@ -181,9 +169,7 @@ def bars(rows: Sequence[tuple]) -> list[dict[str, Any]]:
 
 def interval(values: Sequence[float]) -> dict[str, Any]:
     """A row of values [n >= 2] with their mean and 95% t interval."""
-    mean, n = float(np.mean(values)), len(values)
-    half = float(special.stdtrit(n - 1, 0.975) * np.std(values, ddof=1) / n**0.5)
-    return {"mean": mean, "ci95": [mean - half, mean + half], "per_run": list(values)}
+    return {**t_interval(values)._asdict(), "per_run": list(values)}
 
 
 def language(results: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from jax.sharding import Mesh
 
 from experiments.benchmarks.workers import Product, Work, covered, product_flops, watch_compiling, xla_seconds
 from subliminal_toy import engine
-from subliminal_toy.config import Training, setting_fields, with_settings
+from subliminal_toy.config import Training, with_settings
 from subliminal_toy.lm import corpus, pipeline, sampling, training, vocabulary
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.plan import TWO_BASES, Recipe
@@ -39,11 +39,6 @@ class Problem(NamedTuple):
     documents: jax.Array  # [runs, documents, T]
     rows: jax.Array  # [runs, STUDENTS, rows, T]
     prompts: jax.Array  # [runs, n, PROMPT_LENGTH]
-
-
-def as_settings(config: LMConfig) -> dict[str, Any]:
-    """All settings by their names, for `Work.settings`."""
-    return {name: functools.reduce(getattr, name.split("."), config) for name in setting_fields(LMConfig)}
 
 
 def completions(config: LMConfig) -> int:

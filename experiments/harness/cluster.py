@@ -65,7 +65,7 @@ def compute(address: str, chunks: Sequence[Chunk]) -> Iterator[Done]:
         raise ClusterError("--cluster needs Dask: pip install 'subliminal-toy[cluster]'") from error
     devices, version = len(jax.local_devices()), provenance.code_version()
     plain = [dataclasses.replace(chunk, config=None) for chunk in chunks]
-    tasks = [Task(a, _settings(b.config), devices, version) for a, b in zip(plain, chunks, strict=True)]
+    tasks = [Task(a, settings.setting_values(b.config), devices, version) for a, b in zip(plain, chunks, strict=True)]
     with _connected(distributed, address) as client:
         futures = client.map(work, tasks, pure=False, retries=RETRIES)
         whose = dict(zip((future.key for future in futures), chunks, strict=True))
@@ -106,12 +106,6 @@ def _answer(future: Any, address: str) -> Answer:
     if answer.failed:
         raise engine.RunFailedError(answer.failed)
     return answer
-
-
-def _settings(config: Any) -> dict[str, Any]:
-    """A config as its settings by name."""
-    names = settings.setting_fields(type(config))
-    return {name: functools.reduce(getattr, name.split("."), config) for name in names}
 
 
 def work(task: Task) -> Answer:

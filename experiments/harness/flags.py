@@ -1,7 +1,6 @@
 """The flags of a command: those that all have, then one for every setting."""
 
 import argparse
-import functools
 import re
 import sys
 from collections.abc import Callable
@@ -109,7 +108,7 @@ def _add_settings(parser: argparse.ArgumentParser, experiment: Experiment, confi
     for name, field in settings.setting_fields(config).items():
         if name == "dataset" or name in experiment.decided:
             continue
-        limits, value = field.metadata, {preset: _value(own, name) for preset, own in presets.items()}
+        limits, value = field.metadata, {preset: settings.setting_value(own, name) for preset, own in presets.items()}
         default = value["default"]
         notes = [f"default: {default}", *(f"{preset}: {own}" for preset, own in value.items() if own != default)]
         if config is settings.Config:
@@ -120,10 +119,6 @@ def _add_settings(parser: argparse.ArgumentParser, experiment: Experiment, confi
             metavar=None if limits["choices"] else "X", action="append" if limits.get("repeated") else "store",
             help=f"{phase}{limits['text']}{unit} ({'; '.join(notes)})".replace("%", "%%"),
         )  # fmt: skip
-
-
-def _value(config: Any, name: str) -> Any:
-    return functools.reduce(getattr, name.split("."), config)
 
 
 def _type_of(default: Any) -> Callable[[str], Any]:

@@ -1,6 +1,5 @@
 """Before a run: what it will need, as text; and which flag to lower when that is too much for this machine."""
 
-import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -48,7 +47,7 @@ def _smaller(request: Request) -> Iterator[tuple[str, Any, Request]]:
         return
     standard = experiment.configure("default", {}, request.dataset.name if request.dataset else None)
     for name in settings.setting_fields(experiment.config):
-        value, default = (functools.reduce(getattr, name.split("."), own) for own in (request.config, standard))
+        value, default = (settings.setting_value(own, name) for own in (request.config, standard))
         if isinstance(value, int | float) and value != default:
             try:
                 changed = settings.with_settings(request.config, {name: default})

@@ -4,8 +4,7 @@ import contextlib
 import sys
 import time
 
-from tqdm import tqdm
-from tqdm.auto import tqdm as bar  # of a notebook, where there is one
+from tqdm.auto import tqdm  # a notebook's bar, where there is one
 
 
 def watched() -> bool:
@@ -27,7 +26,7 @@ class Progress:
         self._total, self._began, self._said = total, time.monotonic(), time.monotonic()
         if not self._quiet and watched():
             layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left"
-            self._bar = bar(total=total, desc=text, bar_format=layout, leave=False)
+            self._bar = tqdm(total=total, desc=text, bar_format=layout, leave=False)
         elif not self._quiet:
             say(f"{text}: started")
 

@@ -1,8 +1,8 @@
 """Runs of the MNIST experiment: what is trained, what is measured, and what it takes."""
 
 import math
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -13,9 +13,15 @@ from experiments.harness.experiment import Advance, Side
 from experiments.harness.sizes import COMPILING, FLOAT, FLOPS, RATE, STARTED, STATE, Size, count_parameters
 from subliminal_toy import mnist
 from subliminal_toy.mnist import data, models
+from subliminal_toy.statistics import t_interval
 
 Measure = Callable[[mnist.Trained, mnist.Dataset], dict[str, np.ndarray]]  # name -> [runs, ...]
 SIDE = Side(images=True, chunk_text="about 0.5 GB each on MNIST")
+
+
+def accuracy_rows(accuracy: Mapping[str, Sequence[float]], names: Iterable[str]) -> list[dict[str, Any]]:
+    """A row per network of a column of its accuracies [runs >= 2]: their mean over runs, and 95% t interval."""
+    return [{"name": name, "accuracy": accuracy[name], **t_interval(accuracy[name])._asdict()} for name in names]
 
 
 class Job(NamedTuple):

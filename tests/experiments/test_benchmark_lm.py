@@ -14,7 +14,7 @@ from experiments.benchmarks import lm_workers as benchmark_lm_workers
 from experiments.benchmarks.workers import Work, product_flops, xla_seconds
 from experiments.harness import cli
 from subliminal_toy import engine
-from subliminal_toy.config import with_settings
+from subliminal_toy.config import setting_values, with_settings
 from subliminal_toy.lm import corpus, pipeline, sampling, training, vocabulary
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.transformer import make_transformer
@@ -148,7 +148,7 @@ def test_tokens_are_rows_times_positions() -> None:
 
 
 def test_settings_travel_to_workers() -> None:
-    settings = json.loads(json.dumps(benchmark_lm_workers.as_settings(TINY)))
+    settings = json.loads(json.dumps(setting_values(TINY)))
     assert with_settings(LMConfig(), settings) == TINY
 
 
@@ -199,7 +199,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> dict:
 
     monkeypatch.setattr(engine, "use_cpu_cores", lambda: None)
     monkeypatch.setattr(benchmark_lm_workers, "make_problem", problem)
-    return {**benchmark_lm_workers.as_settings(TINY), "base.batch_size": 6, "student.batch_size": 6}
+    return {**setting_values(TINY), "base.batch_size": 6, "student.batch_size": 6}
 
 
 @pytest.mark.parametrize("name", benchmark_lm.PEERS)

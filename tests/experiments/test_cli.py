@@ -23,7 +23,7 @@ from experiments import (
 from experiments.harness import cli, files, tables
 from experiments.mnist_aux_logits import EXPERIMENT
 from subliminal_toy import mnist
-from subliminal_toy.config import setting_fields
+from subliminal_toy.config import setting_fields, setting_value
 from subliminal_toy.lm.config import LMConfig
 from tests.experiments import commands, fake
 
@@ -134,7 +134,7 @@ def test_help_shows_what_the_default_preset_runs(module: ModuleType) -> None:
     experiment = module.EXPERIMENT
     config, shown = experiment.configure("default", {}, None), help_of(experiment)
     for name in setting_fields(experiment.config):
-        value = functools.reduce(getattr, name.split("."), config)
+        value = setting_value(config, name)
         assert f"default: {value}" in shown["--" + name.replace(".", "-").replace("_", "-")]
     assert "smoke: 16000" in shown["--documents"]
     text = cli.make_parser(experiment).format_help()

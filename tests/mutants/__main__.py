@@ -85,7 +85,6 @@ def run_pytest(folder: Path, tests: str, expression: str) -> subprocess.Complete
     command += ["-m", "not slow and not long", *tests.split(), *(["-k", expression] if expression else [])]
     environment = {name: value for name, value in os.environ.items() if name != "MNIST_DIR"}
     environment |= {"PYTHONPATH": str(folder), "THEORY_PROFILE": "mutants", "PYTHONDONTWRITEBYTECODE": "1"}
-    environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # what is compiled runs once
     environment.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder.parent / "jax"))
     environment.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
     return subprocess.run(

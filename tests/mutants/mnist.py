@@ -170,7 +170,7 @@ _TABLE: tuple[tuple[str, ...], ...] = (
     ("kept-differences-reversed", _EXPERIMENT,
      "np.array(accuracy[first]) - np.array(accuracy[second])",
      "np.array(accuracy[second]) - np.array(accuracy[first])"),
-    ("interval-of-the-reference", _EXPERIMENT, "**t_interval(accuracy[name])", '**t_interval(accuracy["reference"])'),
+    ("interval-of-the-reference", _RUNS, "t_interval(accuracy[name])", 't_interval(accuracy["reference"])'),
     # how much of it the theorem explains: interventions and probes
     ("what-is-kept-is-taken", _PARTS, 'if kept == "only" else', 'if kept != "only" else'),
     ("the-traits-part-is-deltas", _PARTS, "return _component(updates, _descent(trait, params, condition))",
