@@ -14,6 +14,7 @@ from experiments import mnist_aux_logits
 from experiments.harness import cli, cluster
 from experiments.harness.chunks import Chunk
 from subliminal_toy import engine, mnist
+from subliminal_toy.config import setting_values
 from tests.experiments import commands, fake
 from tests.experiments.kill_often import results
 
@@ -63,7 +64,7 @@ def test_missing_dask_and_absent_schedulers_are_one_line(
 
 def task(**changes: object) -> cluster.Task:
     chunk = Chunk("mnist_aux_logits", "main", None, 7, 3, 1, 2)
-    settings = cluster._settings(mnist.config_for("digits", {"width": 9}))
+    settings = setting_values(mnist.config_for("digits", {"width": 9}))
     return cluster.Task(chunk, settings, 2, cluster.provenance.code_version())._replace(**changes)
 
 
