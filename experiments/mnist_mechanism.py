@@ -21,7 +21,7 @@ PRESETS = {
     "smoke": cli.Preset(
         2, {"teacher.epochs": 1, "student.epochs": 1, "noise_images": 4096}, "2 short runs, to see that it works"
     ),
-    "default": cli.Preset(2, {"noise_images": 10_240}, "2 runs of few noise images"),
+    "default": cli.Preset(2, {"noise_images": 8_192}, "2 runs of few noise images"),
     "paper": cli.Preset(25, {}, "25 runs"),
 }
 

@@ -6,6 +6,7 @@ their differences are paired. For all others there are other runs, with the same
 
     python -m experiments.mnist_sweeps                                   the students' learning rate, on the 8x8 digits
     python -m experiments.mnist_sweeps --dataset auto --vary aux_logits=1,3,10,30 --vary width=64,256
+    python -m experiments.mnist_sweeps --score validation --seed 1000    to choose a setting without the test images
     python -m experiments.mnist_sweeps --list                            every setting that can be varied
 """
 
@@ -38,6 +39,11 @@ class SweepConfig(mnist.Config):
             **setting("", "NAME=VALUE,VALUE,...: a setting and its values; can be given twice").metadata,
             "repeated": True,  # several are joined by ";"
         },
+    )
+    score: str = setting(
+        "test",
+        "images of the accuracies; to choose a setting: validation, a fifth of the training images, held back",
+        choices=("test", "validation"),
     )
 
     def __post_init__(self) -> None:
@@ -125,11 +131,15 @@ def jobs(config: SweepConfig) -> list[Job]:
         own, others = _split(point)
         every = found.setdefault(_text(others) or MAIN, (others, []))[1]
         every += [c._replace(name=_student(c.name, own), settings=tuple(own.items())) for c in mnist.STUDENTS]
-    return [Job(name, with_settings(_plain(config), others), tuple(every)) for name, (others, every) in found.items()]
+    held_out = config.score == "validation"
+    return [
+        Job(name, with_settings(_plain(config), others), tuple(every), held_out=held_out)
+        for name, (others, every) in found.items()
+    ]
 
 
 def summarize(config: SweepConfig, values: Values) -> dict[str, Any]:
-    """Test accuracies in [0, 1] at every point, with means over runs and 95% t intervals.
+    """Accuracies in [0, 1] at every point, on the images of `config.score`, means over runs and 95% t intervals.
 
     Returns:
         `{"sweeps": [{"vary": {setting: values}, "points": [{"settings", "conditions": [{"name", "accuracy", "mean",
@@ -152,7 +162,8 @@ def table(document: dict[str, Any]) -> str:
                                      for row in point["conditions"][1:]))
         for sweep in results["sweeps"] for point in sweep["points"]
     ]  # fmt: skip
-    header = f"test accuracy, {data.TITLES[results['dataset']]}, mean and 95% CI (t) of {results['runs']} runs"
+    score = document["config"].get("score", "test")  # what was run before there was a choice has none
+    header = f"{score} accuracy, {data.TITLES[results['dataset']]}, mean and 95% CI (t) of {results['runs']} runs"
     return tables.markdown_table((header, *NAMES[1:]), rows)
 
 

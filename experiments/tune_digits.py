@@ -14,7 +14,6 @@ from experiments import mnist_aux_logits
 from experiments.harness import chunks, cli, tables
 from experiments.mnist.runs import MAIN, SIDE, Job
 from subliminal_toy import mnist
-from subliminal_toy.mnist import data
 
 TUNING_SEED = 1000  # results have seed 0 unless asked otherwise
 FIXED = {"teacher.batch_size": 32, "student.batch_size": 256, "noise_images": 30_000}
@@ -37,7 +36,10 @@ def grid() -> list[dict[str, Any]]:
 
 def jobs(config: mnist.Config) -> list[Job]:
     """What is trained: the paper's students at every point of the grid."""
-    return [Job(f"point {i + 1}", mnist.with_settings(config, own), mnist.STUDENTS) for i, own in enumerate(grid())]
+    return [
+        Job(f"point {i + 1}", mnist.with_settings(config, own), mnist.STUDENTS, held_out=True)
+        for i, own in enumerate(grid())
+    ]
 
 
 def summarize(config: mnist.Config, values: chunks.Values) -> dict[str, Any]:
@@ -81,7 +83,7 @@ EXPERIMENT = cli.Experiment(
     jobs,
     summarize,
     table,
-    SIDE._replace(prepare=data.validation_split),
+    SIDE,
     seed=TUNING_SEED,
     figure=False,
     runs_text="runs of each point of the grid",

@@ -22,9 +22,10 @@ SHOWN = "student_aux"
 def figure(document: dict[str, Any]) -> Figure:
     """Draw `mnist_sweeps.json`: a panel for every sweep."""
     results = document["results"]
+    score = document["config"].get("score", "test")  # what was run before there was a choice has none
     picture, axes = style.new_figure(1, len(results["sweeps"]), height=3.6)
     for ax, sweep in zip(axes[0], results["sweeps"], strict=True):
-        (_curves if len(sweep["vary"]) == 1 else _map)(ax, sweep)
+        (_curves if len(sweep["vary"]) == 1 else _map)(ax, sweep, f"{score} accuracy (fraction correct)")
     every = [(_mean(point, SHOWN), point["settings"]) for sweep in results["sweeps"] for point in sweep["points"]]
     best, settings = max(every, key=lambda one: one[0])
     named = ", ".join(f"{name} = {value}" for name, value in settings.items())
@@ -38,7 +39,7 @@ def _mean(point: dict[str, Any], condition: str) -> float:
     return next(row["mean"] for row in point["conditions"] if row["name"] == condition)
 
 
-def _curves(ax: Axes, sweep: dict[str, Any]) -> None:
+def _curves(ax: Axes, sweep: dict[str, Any], accuracy: str) -> None:
     ((name, values),) = sweep["vary"].items()
     order, places = _places(ax, values)
     for condition, (label, color) in _CURVES.items():
@@ -50,7 +51,7 @@ def _curves(ax: Axes, sweep: dict[str, Any]) -> None:
             ends = np.array([[row["mean"] - row["ci95"][0], row["ci95"][1] - row["mean"]] for row in rows]).T
             ax.errorbar(places, means, ends, fmt=".-", color=style.COLORS[color], capsize=3, lw=1.3, label=label)
     ax.set_xlabel(name)
-    ax.set_ylabel("test accuracy (fraction correct)")
+    ax.set_ylabel(accuracy)
     ax.set_ylim(0, 1.02)
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
@@ -67,7 +68,7 @@ def _places(ax: Axes, values: list[Any]) -> tuple[list[int], list[float]]:
     return order, places
 
 
-def _map(ax: Axes, sweep: dict[str, Any]) -> None:
+def _map(ax: Axes, sweep: dict[str, Any], accuracy: str) -> None:
     (down, rows), (across, columns) = sweep["vary"].items()
     grid = np.array([_mean(point, SHOWN) for point in sweep["points"]]).reshape(len(rows), len(columns))
     image = ax.imshow(grid, vmin=0, vmax=1, cmap="viridis", aspect="auto")
@@ -77,4 +78,4 @@ def _map(ax: Axes, sweep: dict[str, Any]) -> None:
     ax.set_yticks(range(len(rows)), [f"{value}" for value in rows])
     ax.set_xlabel(across)
     ax.set_ylabel(down)
-    ax.figure.colorbar(image, ax=ax, label="test accuracy (fraction correct)")
+    ax.figure.colorbar(image, ax=ax, label=accuracy)

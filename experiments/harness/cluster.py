@@ -116,7 +116,7 @@ def work(task: Task) -> Answer:
         _use_devices(task.devices)
         experiment = _experiment(task.chunk.experiment)
         config = settings.with_settings((experiment.config or settings.Config)(), task.settings)
-        dataset = _prepared(experiment.name, config.dataset, task.chunk.data_dir) if experiment.side.images else None
+        dataset = _dataset(config.dataset, task.chunk.data_dir) if experiment.side.images else None
         began = time.monotonic()
         try:
             job = _jobs(experiment.name, config)[task.chunk.job]
@@ -132,8 +132,8 @@ def _jobs(experiment: str, config: Any) -> dict[str, Any]:
 
 
 @functools.lru_cache(maxsize=2)
-def _prepared(experiment: str, dataset: str, folder: Path | None) -> data.Dataset:
-    return _experiment(experiment).side.prepare(data.load_dataset(dataset, folder))
+def _dataset(name: str, folder: Path | None) -> data.Dataset:
+    return data.load_dataset(name, folder)
 
 
 def _experiment(name: str) -> Any:

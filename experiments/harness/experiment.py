@@ -50,7 +50,6 @@ class Side(NamedTuple):
     clustered: bool = True  # whether workers of a cluster may compute it
     together: int | None = None  # runs in a chunk; None: as many as there are devices
     gather: Callable[[Values], Any] = lambda values: values  # what `summarize` is given
-    prepare: Callable[[Dataset], Dataset] = lambda dataset: dataset  # what is done to the data set first
 
 
 class Preset(NamedTuple):
@@ -138,13 +137,11 @@ class Request(NamedTuple):
 
     def size(self) -> sizes.Size:
         """What it would need; ValueError for settings that this experiment cannot use."""
-        dataset, jobs = self.prepared(), self.experiment.jobs(self.config)
+        jobs = self.experiment.jobs(self.config)
         runs = [job.runs(self.runs) for job in jobs]
-        return sizes.total([job.needs(dataset, n, self.side_by_side(n)) for job, n in zip(jobs, runs, strict=True)])
-
-    def prepared(self) -> Dataset | None:
-        """The data set as the experiment uses it."""
-        return self.dataset and self.experiment.side.prepare(self.dataset)
+        return sizes.total(
+            [job.needs(self.dataset, n, self.side_by_side(n)) for job, n in zip(jobs, runs, strict=True)]
+        )
 
     def side_by_side(self, runs: int) -> int:
         """How many of so many runs are computed together."""
@@ -174,10 +171,10 @@ class Request(NamedTuple):
             progress.advance(chunk.count * work, f"{named}, {runs}, {text}", loaded=loaded)
 
         def here(missing: Sequence[Chunk]) -> Iterator[Done]:
-            dataset, device = self.prepared(), provenance.device()
+            device = provenance.device()
             for chunk in missing:
                 began = time.monotonic()
-                values = jobs[chunk.job].compute(chunk, dataset, functools.partial(advance, chunk))
+                values = jobs[chunk.job].compute(chunk, self.dataset, functools.partial(advance, chunk))
                 yield Done(chunk, values, time.monotonic() - began, device)
 
         def there(missing: Sequence[Chunk]) -> Iterator[Done]:

@@ -32,6 +32,7 @@ class Job(NamedTuple):
     conditions: Sequence[mnist.Condition]
     measure: Measure = mnist.accuracies
     share: float = 1.0  # of the runs asked for: a costly variant has fewer, the first ones, at least two
+    held_out: bool = False  # measured on a fifth of the training images, held back, and never on the test images
 
     def runs(self, asked: int) -> int:
         """How many runs there are when so many are asked for."""
@@ -43,10 +44,13 @@ class Job(NamedTuple):
         students = [c.config(self.config).student.epochs * (c.images or images) / images for c in self.conditions]
         return self.config.teacher.epochs + sum(students)
 
+    def _images(self, dataset: mnist.Dataset) -> mnist.Dataset:
+        return data.keep_classes(data.validation_split(dataset) if self.held_out else dataset, self.config.classes)
+
     def compute(self, chunk: Chunk, dataset: mnist.Dataset | None, advance: Advance) -> Columns:
         """Train and measure some runs; those that fill the devices are left out."""
         assert dataset is not None
-        dataset = data.keep_classes(dataset, self.config.classes)
+        dataset = self._images(dataset)
         keys = mnist.run_keys(chunk.seed, chunk.runs())
 
         def on_epoch(phase: str, work: float, i: int) -> None:

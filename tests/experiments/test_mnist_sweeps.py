@@ -8,6 +8,7 @@ import pytest
 
 from experiments import mnist_sweeps
 from experiments.harness import cli
+from experiments.harness.chunks import Chunk
 from experiments.mnist.runs import Job
 from experiments.mnist_sweeps import SweepConfig
 from figures import mnist_sweeps as picture
@@ -66,9 +67,11 @@ def test_every_accuracy_is_at_its_own_point(vary: str) -> None:
             wanted = [number(point["settings"], row["name"], run) for run in range(3)]
             assert row["accuracy"] == wanted
             assert row["mean"] == pytest.approx(np.mean(wanted))
-    text = mnist_sweeps.table({"results": results})
+    document = {"config": {"score": "validation"}, "results": results}
+    text = mnist_sweeps.table(document)
     assert text.count("\n") == 1 + len(found["points"])
-    drawn = picture.figure({"results": results}).axes[0]
+    assert "validation accuracy" in text
+    drawn = picture.figure(document).axes[0]
     means = {row["name"]: [p["conditions"][i]["mean"] for p in found["points"]]
              for i, row in enumerate(found["points"][0]["conditions"])}  # fmt: skip
     if ";" in vary:
@@ -105,6 +108,26 @@ def test_what_cannot_be_varied_is_one_line(
     assert error.startswith("error: --vary ")
     assert error.count("\n") == 1
     assert words in error
+
+
+def test_settings_are_chosen_without_the_test_images(digits: data.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[mnist.Dataset] = []
+
+    def train(_config: mnist.Config, dataset: mnist.Dataset, *_rest: Any, **_more: Any) -> None:
+        seen.append(dataset)
+
+    monkeypatch.setattr(mnist, "train", train)
+    chunk = Chunk("mnist_sweeps", "main", None, 0, 0, 1, 1)
+    for score in ("validation", "test"):
+        (job,) = mnist_sweeps.jobs(config("student.learning_rate=1e-3", score=score))
+        job._replace(measure=lambda *_: {}).compute(chunk, digits, lambda *_: None)
+    held_out, usual = seen
+    assert usual is digits or np.array_equal(usual.test_images, digits.test_images)
+    images = len(held_out.train_images)
+    np.testing.assert_array_equal(held_out.train_images, digits.train_images[:images])
+    np.testing.assert_array_equal(held_out.test_images, digits.train_images[images:])
+    np.testing.assert_array_equal(held_out.test_labels, digits.train_labels[images:])
+    assert len(held_out.test_images) == pytest.approx(len(digits.train_images) / 5, rel=0.01)
 
 
 def test_list_has_every_setting() -> None:
