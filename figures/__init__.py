@@ -37,8 +37,8 @@ def load(name: str, results: Path) -> dict[str, Any]:
 def draw(name: str, *, results: Path = COMMITTED_RESULTS, out: Path = HERE, svg: bool = False) -> list[Path]:
     """Draw the figures of `<results>/<name>.json`, or the diagram, and return their paths.
 
-    The first is `<out>/<name>.png`; what the module calls `more` is `<out>/<name>.<part>.png`, and so are its `VARIANTS`,
-    results of other settings in `<results>/<part>/`, where there are any. `svg`: beside each PNG.
+    The first is `<out>/<name>.png`; what the module calls `more` is `<out>/<name>.<part>.png`, and so are its
+    `VARIANTS`, results of other settings in `<results>/<part>/`, where there are any. `svg`: beside each PNG.
     """
     if name not in (*names(), DIAGRAM):
         raise FigureError(f"there is no figure {name!r}; there are {', '.join(names())}")
