@@ -66,9 +66,9 @@ def _detectors(results: dict[str, Any]) -> Figure:
         rows = kinds[kind]
         style.band(ax, [row["sequences"] for row in rows], rows, color=style.COLORS[color], label=label)
     ax.axhline(0.5, color="black", lw=0.8, ls=":")
-    ax.annotate("guessing", (1, 0.5), xytext=(0, 3), textcoords="offset points", fontsize=7.5, color="#444444")
     ax.set(xscale="log", xlabel="lists judged together", ylabel="share told right", ylim=(0.4, 1.02))
     sizes = [row["sequences"] for row in kinds["ideal"]]
+    ax.text(sizes[-1], 0.49, "guessing", ha="right", va="top", fontsize=7.5, color="#444444")
     ax.set_xticks(sizes, [str(size) for size in sizes])
     ax.minorticks_off()
     ax.legend(loc="upper left")
