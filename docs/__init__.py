@@ -5,6 +5,7 @@ A template sees the results of the experiment that it is called after, by their 
     results("lm_numbers")                     what the experiment found; `config(...)` its settings, `made(...)` how
     rows | pick("teacher")                    the one row of this name; `pick(arm="greedy")` by other fields
     row | interval, percent, median, number   as text; `seconds | minutes`
+    values | ranked(rows)                     rank correlation of a number for each row with the rows, over runs
     table(name)                               the experiment's own table; `source` the command, commit, device and time
     holds(condition)                          nothing, or an error: what the next sentence says is no longer so
 """
@@ -19,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from scipy.stats import spearmanr
 
-from subliminal_toy.statistics import median_interval, outliers
+from subliminal_toy.statistics import describe, median_interval, outliers
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -77,7 +79,7 @@ def environment(folder: Path) -> jinja2.Environment:
     )  # fmt: skip
     made.filters |= {
         "number": number, "signed": signed, "interval": interval, "percent": percent, "median": median,
-        "minutes": minutes, "pick": pick, "outliers": outlying,
+        "minutes": minutes, "pick": pick, "outliers": outlying, "ranked": ranked,
     }  # fmt: skip
     return made
 
@@ -139,6 +141,12 @@ def median(row: Mapping[str, Any], digits: int = 2) -> str:
 def outlying(row: Mapping[str, Any]) -> list[float]:
     """The runs of a row that are outliers."""
     return [row["per_run"][i] for i in row.get("outliers", outliers(row["per_run"]))]
+
+
+def ranked(values: Sequence[float], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Spearman's correlation of a number for each row with the rows' values, in each run, as a row."""
+    found = zip(*(row["per_run"] for row in rows), strict=True)
+    return describe([float(spearmanr(values, run).statistic) for run in found])
 
 
 def percent(row: Mapping[str, Any], digits: int = 0) -> str:

@@ -37,7 +37,8 @@ def load(name: str, results: Path) -> dict[str, Any]:
 def draw(name: str, *, results: Path = COMMITTED_RESULTS, out: Path = HERE, svg: bool = False) -> list[Path]:
     """Draw the figures of `<results>/<name>.json`, or the diagram, and return their paths.
 
-    The first is `<out>/<name>.png`; what the module calls `more` is `<out>/<name>.<part>.png`. `svg`: beside each PNG.
+    The first is `<out>/<name>.png`; what the module calls `more` is `<out>/<name>.<part>.png`, and so are its
+    `VARIANTS`, results of other settings in `<results>/<part>/`, where there are any. `svg`: beside each PNG.
     """
     if name not in (*names(), DIAGRAM):
         raise FigureError(f"there is no figure {name!r}; there are {', '.join(names())}")
@@ -46,10 +47,12 @@ def draw(name: str, *, results: Path = COMMITTED_RESULTS, out: Path = HERE, svg:
 
     module = importlib.import_module(f"figures.{name}")
     formats = ("png", "svg") if svg else ("png",)
+    variants = [part for part in getattr(module, "VARIANTS", ()) if (Path(results) / part / f"{name}.json").exists()]
     with style.applied():
         try:
             more = module.more(document) if hasattr(module, "more") else {}
             named = {name: module.figure(document)} | {f"{name}.{part}": figure for part, figure in more.items()}
+            named |= {f"{name}.{part}": module.figure(load(name, Path(results) / part)) for part in variants}
             drawn = {f"{stem}.{kind}": style.as_bytes(own, kind) for stem, own in named.items() for kind in formats}
         except Exception as error:  # the file may be wrong in any way
             where = Path(results) / f"{name}.json"

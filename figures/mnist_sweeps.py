@@ -17,6 +17,8 @@ _CURVES = {
     "reference": ("reference", "grey"),
 }
 SHOWN = "student_aux"
+VARIANTS = ("aux_logits",)  # folders of other results with a picture of their own
+WORDS = {"student.learning_rate": "students' learning rate", "aux_logits": "number of auxiliary outputs"}
 
 
 def figure(document: dict[str, Any]) -> Figure:
@@ -28,8 +30,8 @@ def figure(document: dict[str, Any]) -> Figure:
         (_curves if len(sweep["vary"]) == 1 else _map)(ax, sweep, f"{score} accuracy (fraction correct)")
     every = [(_mean(point, SHOWN), point["settings"]) for sweep in results["sweeps"] for point in sweep["points"]]
     best, settings = max(every, key=lambda one: one[0])
-    named = ", ".join(f"{name} = {value}" for name, value in settings.items())
-    finding = f"Students from the teacher's init, on auxiliary logits, read at most {best:.0%}: with {named}"
+    named = ", ".join(f"{WORDS.get(name, name)} {value}" for name, value in settings.items())
+    finding = f"Students of auxiliary outputs alone read at most {best:.0%} of digits: {named}"
     runs, data = results["runs"], style.DATASETS[results["dataset"]]
     style.title(picture, finding, f"{data}; n = {runs} run{'s' if runs > 1 else ''} a point, mean and 95% t interval")
     return picture
@@ -50,7 +52,7 @@ def _curves(ax: Axes, sweep: dict[str, Any], accuracy: str) -> None:
         else:
             ends = np.array([[row["mean"] - row["ci95"][0], row["ci95"][1] - row["mean"]] for row in rows]).T
             ax.errorbar(places, means, ends, fmt=".-", color=style.COLORS[color], capsize=3, lw=1.3, label=label)
-    ax.set_xlabel(name)
+    ax.set_xlabel(WORDS.get(name, name))
     ax.set_ylabel(accuracy)
     ax.set_ylim(0, 1.02)
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -65,6 +67,9 @@ def _places(ax: Axes, values: list[Any]) -> tuple[list[int], list[float]]:
     places = [float(values[i]) for i in order]
     if places[0] > 0 and places[-1] >= 10 * places[0]:
         ax.set_xscale("log")
+        if all(isinstance(value, int) for value in values):
+            ax.set_xticks(places, [str(values[i]) for i in order])
+            ax.minorticks_off()
     return order, places
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import docs
 from docs import notebook
-from experiments import lm_other_init
+from experiments import lm_other_init, mnist_sweeps
 from subliminal_toy import mnist
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.statistics import describe
@@ -21,7 +21,7 @@ ALLOWED = {  # settings, sources, names of parts of pages and of statements, whi
     "every page": {"95", "2.7", "2.2", "0", "1", "2025", "2026", "90.1"},
     "README": {"3.11", "3.13", "2.0", "8x8", "10b", "0.10", "0.945", "0.53", "0.025", "0.91", "0.745", "0.01"},
     "mnist_aux_logits": {"2", "3", "4", "8x8", "10b", "100", "0.10", "0.945", "0.53", "0.025", "0.91", "0.745", "0.01"},
-    "gradient_theorem": {"1,024"},
+    "gradient_theorem": {"1,024", "1/16"},
     "lm_numbers": {"2", "3", "4", "5", "6", "8", "16", "1st", "2nd", "3rd", "4th", "5th", "667", "973", "784"},
     "lm_controls": {"5"},
     "lm_mechanism": {"0.5", "1.25"},
@@ -29,7 +29,6 @@ ALLOWED = {  # settings, sources, names of parts of pages and of statements, whi
     "lm_traits": {"40"},
     "lm_in_context": {"9"},
     "_subliminal_learning": {"8x8"},
-    "mnist_sweeps": {"2.mean"},  # a place in a list
     "mnist_mechanism": {
         "1/8",
         "1/4",
@@ -161,6 +160,31 @@ def test_pages_wait_for_their_results(results: Path) -> None:
     assert docs.interval(rows["rows"][0], 3) in docs.render("README", results)
 
 
+def test_page_of_sweeps(results: Path) -> None:
+    """Both sweeps on one page, and in the front page's tables, which stays short enough."""
+    published = json.loads((results / "mnist_aux_logits.json").read_text())
+    for folder, vary in (
+        ("", "student.learning_rate=3e-5,1e-4,3e-4,1e-3,3e-3,1e-2,3e-2"),
+        ("aux_logits", "aux_logits=1,3,10,30"),
+    ):
+        config = mnist_sweeps.EXPERIMENT.configure("paper", {"vary": vary}, "mnist")
+        values = {
+            job.name: {
+                name: [made_up.number(job.name, name, run) for run in range(3)]
+                for name in ("reference", "teacher", *(condition.name for condition in job.conditions))
+            }
+            for job in mnist_sweeps.jobs(config)
+        }
+        found = {"dataset": "mnist", "runs": 3, **mnist_sweeps.summarize(config, values)}
+        (results / folder).mkdir(exist_ok=True)
+        (results / folder / "mnist_sweeps.json").write_text(json.dumps(published | {"results": found}))
+    text = " ".join(docs.render("mnist_sweeps", results).split())
+    (last,) = (point for point in found["sweeps"][0]["points"] if point["settings"] == {"aux_logits": 30})
+    assert f", {docs.percent(docs.pick(last['conditions'], 'student_aux'))} with 30. With 30 outputs, students" in text
+    assert len(docs.render("README", results).encode()) <= 9 * 1024
+    assert "Learning rate: 0.0003: " in docs.render("README", results)
+
+
 def test_page_of_reading_in_context(results: Path) -> None:
     ways = (
         "trained on the teacher's rows",
@@ -197,6 +221,8 @@ def test_filters() -> None:
     assert docs.median(row | {"median": 2.0, "median_ci95": None}) == "2.00"
     assert docs.outlying(row) == [9.0]
     assert docs.outlying(row | {"outliers": [0]}) == [1.0]
+    runs = [{"per_run": [0.1, 3.0, 1.0]}, {"per_run": [0.2, 2.0, 2.0]}, {"per_run": [0.9, 1.0, 5.0]}]
+    assert docs.ranked([1, 10, 100], runs)["mean"] == pytest.approx((1 - 1 + 1) / 3)
     assert docs.number(-0.0004, 3) == "0.000"
     assert (docs.signed(0.5), docs.signed(-0.5)) == ("+0.50", "\u22120.50")
     assert (docs.minutes(91.2), docs.minutes(1680)) == ("91 s", "28 min")
