@@ -26,19 +26,18 @@ class Progress:
         self._total, self._began, self._said = total, time.monotonic(), time.monotonic()
         if not self._quiet and watched():
             layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left"
-            self._bar = tqdm(total=total, desc=text, bar_format=layout, leave=False)
+            self._bar = tqdm(total=total, desc=text, bar_format=layout, leave=False, smoothing=0)  # the mean rate
         elif not self._quiet:
             say(f"{text}: started")
 
     def advance(self, amount: float, text: str, *, loaded: bool = False) -> None:
         """Count `amount` units as done; `loaded` ones took no time and do not count in the time left."""
-        self._done += amount
+        self._done = min(self._done + amount, self._total)  # sums of shares are rounded
         self._saved += amount if loaded else 0.0
         if self._bar is not None:
             self._bar.set_description_str(text, refresh=False)
-            if loaded:
-                self._bar.initial += amount
-            self._bar.update(amount)
+            self._bar.n, self._bar.initial = self._done, self._saved
+            self._bar.update(0)
         elif not self._quiet and time.monotonic() - self._said >= self._every:
             self._said = time.monotonic()
             say(f"{text}: {self._done / self._total:.0%}, {self._clock()}")

@@ -221,6 +221,23 @@ def test_progress_is_plain_lines_elsewhere(monkeypatch: pytest.MonkeyPatch) -> N
     assert log.getvalue().splitlines() == ["digits: started", "epoch 1: 62%, 00:50 gone, 02:30 left"]
 
 
+def test_time_left_is_never_negative_and_saved_runs_took_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shares of work are rounded: their sum may be a bit more than the whole. What was saved says nothing of speed."""
+    screen, now = Terminal(), 0.0
+    monkeypatch.setattr("sys.stderr", screen)
+    for clock in ("experiments.harness.progress.time.monotonic", "tqdm.std.time"):
+        monkeypatch.setattr(clock, lambda: now)
+    progress = cli.Progress(quiet=False)
+    progress.start(1.0, "digits")
+    shown = []
+    for now, share, loaded in ((1.0, 0.5, True), (11.0, 0.1, False), (21.0, 0.4 + 1e-9, False)):  # noqa: B007
+        progress.advance(share, "epoch", loaded=loaded)
+        shown.append(str(progress._bar).partition("gone, ")[2])
+    assert shown == ["? left", "00:44 left", "00:00 left"]
+    assert progress._clock() == "00:21 gone, 00:00 left"
+    progress.close()
+
+
 def test_quiet_progress_says_nothing(capsys: pytest.CaptureFixture) -> None:
     progress = cli.Progress()
     progress.start(2, "x")
