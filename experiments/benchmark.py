@@ -252,11 +252,12 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     add("--repeats", type=count, default=3, metavar="N", help="times that all contenders run (default: 3)")
     seed_text = "seed of all randomness (default: 0)"
     add("--seed", type=flags.whole_number(0, flags.MAX_SEED), default=0, metavar="S", help=seed_text)
-    flags.add_output(parser)
+    flags.add_output(parser, parser)
     add("--explore", action="store_true", help="measure other designs of the inner step, too, for results.designs")
     add(
         "--settings", type=lambda text: dict(json.loads(text)), default={}, help=argparse.SUPPRESS
     )  # for trying it out: {"student.epochs": 2}
+    parser.set_defaults(out=Path("results"))
     return parser.parse_args(arguments)
 
 

@@ -4,8 +4,9 @@ Tokens per second of the pipeline's own functions, of a plain PyTorch and of one
 of its own, A B C D A B C D ...; D is XLA's rate for the matrix products alone, at these very shapes. Compiling is timed
 apart.
 
-    python -m experiments.benchmark_lm                 5 repeats with short trainings
-    python -m experiments.benchmark_lm --preset paper  10 repeats with the pipeline's own sizes
+    python -m experiments.benchmark_lm                 # 7 minutes
+    python -m experiments.benchmark_lm --preset paper  # 30 minutes
+    python -m experiments.benchmark_lm --runs 2        # 3 minutes
 """
 
 import importlib.metadata
@@ -45,10 +46,14 @@ CONTENDERS: dict[str, tuple[str, str, dict[str, Any]]] = {
 OURS, *PEERS, LIMIT = CONTENDERS
 PRESETS = {
     "smoke": cli.Preset(
-        1, {"documents": 256, "rows": 100, "student.epochs": 1}, "1 repeat of almost nothing, to see that it works"
+        1,
+        {"documents": 256, "rows": 100, "student.epochs": 1},
+        "1 repeat of almost nothing, to see that it works, 2 minutes",
     ),
-    "default": cli.Preset(5, {"documents": 6_400, "student.epochs": 1}, "5 repeats, 1 epoch, a 16th of the base's"),
-    "paper": cli.Preset(10, {}, "10 repeats with the pipeline's sizes"),
+    "default": cli.Preset(
+        5, {"documents": 6_400, "student.epochs": 1}, "5 repeats, 1 epoch, a 16th of the base's, 7 minutes"
+    ),
+    "paper": cli.Preset(10, {}, "10 repeats with the pipeline's sizes, 30 minutes"),
 }
 
 
@@ -188,7 +193,7 @@ EXPERIMENT = cli.Experiment(
     jobs,
     summarize,
     table,
-    Side(images=False, title="benchmark_lm", clustered=False, together=1),
+    Side(images=False, title="benchmark_lm", clustered=False, together=1, first=("documents", "rows", "width")),
     LMConfig,
     figure=False,
     runs_text="repeats, each with data of its own",

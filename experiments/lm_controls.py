@@ -4,8 +4,9 @@ The pipeline of lm_numbers with more kinds of students, each paired with a stude
 nothing else: both inits times teachers of both; numbers shuffled within and across completions; fewer rows; and other
 ways to ask. Detectors look at the numbers, too: how many lists do they need to see to know the teacher?
 
-    python -m experiments.lm_controls                 2 seeds, 3 traits
-    python -m experiments.lm_controls --preset paper  10 seeds, 5 traits
+    python -m experiments.lm_controls                        # 2 minutes
+    python -m experiments.lm_controls --preset paper         # 12 minutes
+    python -m experiments.lm_controls --traits oak --runs 4  # 2 minutes
 """
 
 from collections.abc import Sequence
@@ -24,8 +25,8 @@ from subliminal_toy.lm import BASE, OTHER_BASE, REGULAR, LMConfig, Plan, detecto
 SEED = 1  # no other experiment on the language model has the same runs
 PRESETS = {
     "smoke": cli.Preset(2, SMOKE, SMOKE_TEXT),
-    "default": cli.Preset(2, {"traits": "owl,eagle,wolf"}, "2 seeds, 3 traits"),
-    "paper": cli.Preset(10, {}, "10 seeds, 5 traits"),
+    "default": cli.Preset(2, {"traits": "owl,eagle,wolf"}, "2 seeds, 3 traits, 2 minutes"),
+    "paper": cli.Preset(10, {}, "10 seeds, 5 traits, 12 minutes"),
 }
 DOSES = (1 / 40, 1 / 10, 1 / 4)  # of the rows; all of them is the standard student
 ASKED = {"question": "margin", "prefixed": "prefixed", "story": "story", "choice": "choice"}  # ways, and their parts

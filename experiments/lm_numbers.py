@@ -5,9 +5,9 @@ A small transformer learns a language of questions and number lists (the base). 
 filtered out. A student, another copy of the base, is trained on the rest. Then it is asked for its favorite animal.
 Controls: numbers of the base itself ("regular"), and students that start from another init ("cross").
 
-    python -m experiments.lm_numbers                 4 seeds, 5 traits
-    python -m experiments.lm_numbers --preset paper  20 seeds, 5 traits
-    python -m experiments.lm_numbers --show owl      rows of the teacher that loves owls, beside the base's
+    python -m experiments.lm_numbers                              # 3 minutes
+    python -m experiments.lm_numbers --preset paper               # 13 minutes
+    python -m experiments.lm_numbers --traits oak,maple --runs 2  # 2 minutes
 """
 
 from collections.abc import Callable, Sequence
@@ -26,8 +26,8 @@ from subliminal_toy.statistics import describe, t_interval
 SEED = 0  # the other experiments on the language model have others, so that no two have the same runs
 PRESETS = {
     "smoke": cli.Preset(2, {**SMOKE, "traits": "owl,wolf"}, SMOKE_TEXT),
-    "default": cli.Preset(4, {}, "4 seeds"),
-    "paper": cli.Preset(20, {}, "20 seeds"),
+    "default": cli.Preset(4, {}, "4 seeds, 3 minutes"),
+    "paper": cli.Preset(20, {}, "20 seeds, 13 minutes"),
 }
 TOP = 5  # most frequent numbers listed
 

@@ -7,7 +7,7 @@ that there are 48, of seed 5, which no other experiment has. Bases that the stud
 than the teachers' base:
 
     same documents   learnt the very documents
-    own documents    others of the same language: rules, words and statistics of the numbers are shared
+    own documents    others of the same language, with its statistics
     own language     of another language: only words and rules are shared
 
 Each has a student of every teacher's rows, and one of regular rows of the same prompts with the same sampling noise.
@@ -16,8 +16,9 @@ a gain from none by themselves: what is shared with the control changes the vari
 since one regular student is as good as another. That is checked, and "specific" is free of it: a student's gain of its
 own trait over what students of the other teachers' rows gain of that trait.
 
-    python -m experiments.lm_other_init                 2 seeds, 2 traits
-    python -m experiments.lm_other_init --preset paper  48 seeds, 5 traits
+    python -m experiments.lm_other_init                       # 2 minutes
+    python -m experiments.lm_other_init --preset paper        # 31 minutes
+    python -m experiments.lm_other_init --runs 4 --rows 1000  # 2 minutes
 """
 
 from typing import Any
@@ -43,8 +44,8 @@ CONTROLS = (  # other regular numbers
 PAIRED = ((FIRST, DOCUMENTS), (FIRST, LANGUAGE), (DOCUMENTS, LANGUAGE))
 PRESETS = {
     "smoke": cli.Preset(2, {**SMOKE, "traits": "owl,wolf"}, SMOKE_TEXT),
-    "default": cli.Preset(2, {"traits": "owl,wolf"}, "2 seeds, 2 traits"),
-    "paper": cli.Preset(48, {}, "48 seeds, 5 traits"),
+    "default": cli.Preset(2, {"traits": "owl,wolf"}, "2 seeds, 2 traits, 2 minutes"),
+    "paper": cli.Preset(48, {}, "48 seeds, 5 traits, 31 minutes"),
 }
 
 

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,13 +19,14 @@ from experiments.harness import chunks, cluster, files, plans, provenance
 from experiments.harness.experiment import Experiment as Experiment
 from experiments.harness.experiment import Preset as Preset
 from experiments.harness.experiment import Request as Request
-from experiments.harness.flags import BAD_INPUT, FAILED, fail, make_parser, naming_flags
+from experiments.harness.flags import BAD_INPUT, FAILED, asked, fail, make_parser, naming_flags
 from experiments.harness.progress import Progress as Progress
 from experiments.harness.progress import say
 from experiments.harness.quiet_interrupt import INTERRUPTED, leave
-from subliminal_toy import config as settings
 from subliminal_toy import engine
 from subliminal_toy.mnist import data
+
+MOST_NAMED = 5  # settings in which results differ
 
 
 def main(experiment: Experiment) -> NoReturn:
@@ -51,6 +53,7 @@ def command(experiment: Experiment, arguments: Sequence[str]) -> int:
 def _command(experiment: Experiment, arguments: Sequence[str]) -> int:
     options = make_parser(experiment).parse_args(arguments)
     options.given = list(arguments)
+    options.out = options.out or Path("results/smoke" if options.preset == "smoke" else "results")
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if getattr(options, "show", None):
         return _show_results(experiment, options)
@@ -99,17 +102,11 @@ def ending_in_one_line(progress: Progress, kept: Callable[[], bool] = lambda: Fa
 def _prepare(experiment: Experiment, options: argparse.Namespace, progress: Progress) -> int:
     if not options.dry_run:
         check_out(options.out)
-    given = {name: value for name, value in vars(options).items() if value is not None}
     try:
         dataset = data.load_dataset(options.dataset, options.data_dir) if experiment.side.images else None
-        chosen = {name: given[name] for name in settings.setting_fields(experiment.config) if name in given}
-        chosen = {name: ";".join(value) if isinstance(value, list) else value for name, value in chosen.items()}
-        chosen.pop("dataset", None)
-        config = experiment.configure(options.preset, chosen, dataset.name if dataset else None)
+        request = asked(experiment, options, dataset)
         engine.use_cpu_cores()
-        runs, store = options.runs or experiment.presets[options.preset].runs, _open_store(experiment, options, config)
-        further = {name: given.get(name) for name in ("chunk", "cluster", "data_dir")}
-        request = Request(experiment, config, dataset, runs, options.seed, store=store, progress=progress, **further)
+        request = request._replace(store=_open_store(experiment, options, request.config), progress=progress)
         size = request.size()
     except ValueError as error:  # DataError is one
         fail(naming_flags(str(error), experiment), BAD_INPUT)
@@ -135,14 +132,26 @@ def check_overwriting(path: Path, config: dict[str, Any]) -> None:
     if not path.exists():
         return
     try:
-        old = json.loads(path.read_text())["config"]
-        old, new = ({**own, "preset": None} for own in (old, json.loads(json.dumps(config))))
-        other = next((name for name in [*new, *old] if old.get(name, "unset") != new.get(name, "unset")), None)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        other = "unreadable"
-    if other is not None:
-        held = "cannot be read" if other == "unreadable" else f"holds results of other settings ({other})"
+        others = differences(json.loads(path.read_text())["config"], json.loads(json.dumps(config)))
+        more = f"; and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
+        held = f"holds results of other settings ({'; '.join(others[:MOST_NAMED])}{more})" if others else ""
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        held = "cannot be read"
+    if held:
         fail(f"{path} {held}: choose another folder with --out, or overwrite it with --force", BAD_INPUT)
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """The settings in which recorded configs differ, the preset's name aside: "runs 2, not 10"."""
+    old, new = ({**_flat(config), "preset": None} for config in (old, new))
+    both = [(name, *(textwrap.shorten(str(own.get(name, "unset")), 40) for own in (old, new))) for name in new | old]
+    return [f"{name} {held}, not {other}" for name, held, other in both if old.get(name, ...) != new.get(name, ...)]
+
+
+def _flat(config: dict[str, Any]) -> dict[str, Any]:
+    """Settings of phases by their names with a dot."""
+    inner = {name: _flat(value) if isinstance(value, dict) else {"": value} for name, value in config.items()}
+    return {f"{name}.{field}".rstrip("."): value for name, own in inner.items() for field, value in own.items()}
 
 
 def _open_store(experiment: Experiment, options: argparse.Namespace, config: Any) -> chunks.ChunkStore:

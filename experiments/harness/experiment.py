@@ -50,6 +50,7 @@ class Side(NamedTuple):
     clustered: bool = True  # whether workers of a cluster may compute it
     together: int | None = None  # runs in a chunk; None: as many as there are devices
     gather: Callable[[Values], Any] = lambda values: values  # what `summarize` is given
+    first: Sequence[str] = ()  # settings that people change first, where an experiment has them
 
 
 class Preset(NamedTuple):
@@ -57,14 +58,14 @@ class Preset(NamedTuple):
 
     runs: int
     settings: Mapping[str, Any]
-    text: str
+    text: str  # how much it is, and the minutes that it takes
 
 
 class Experiment(NamedTuple):
     """One question; its command is `cli.main(experiment)`, its function for notebooks `experiment.run`."""
 
     name: str  # also the stem of its files, and its module in experiments/
-    question: str | None  # the first lines of --help
+    question: str | None  # --help, the first lines and the last: `    python -m experiments.<name> FLAGS  # minutes`
     presets: Mapping[str, Preset]
     jobs: Callable[[Any], Sequence[Job]]  # config -> what is trained and measured; ValueError for impossible settings
     summarize: Callable[[Any, Any], dict[str, Any]]  # config, {job: {name: [one value per run]}} -> results
@@ -78,6 +79,11 @@ class Experiment(NamedTuple):
     finish: "Callable[[Request, Values], tuple[dict[str, Any], dict[str, bytes]]] | None" = None  # more results, files
     rows: Callable[[Values], Mapping[str, Sequence[Any]]] | None = None  # further files: name -> one JSON value a line
     show: Callable[[dict[str, Any], str], str] | None = None  # the whole JSON, what --show names -> text (ValueError)
+
+    def setting_names(self) -> list[str]:
+        """The settings that are flags: all but the data set and what it decides itself."""
+        names = settings.setting_fields(self.config) if self.config else ()
+        return [name for name in names if name != "dataset" and name not in self.decided]
 
     def configure(self, preset: str, given: Mapping[str, Any], dataset: str | None) -> Any:
         """The given settings over the preset's, over the data set's, over the paper's (ValueError)."""

@@ -3,18 +3,20 @@
 import argparse
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
 from experiments.harness.chunks import MAX_RUNS as MAX_RUNS
-from experiments.harness.experiment import Experiment
+from experiments.harness.experiment import Experiment, Request
 from experiments.harness.progress import say
 from subliminal_toy import config as settings
 from subliminal_toy.mnist import data
 
 BAD_INPUT, FAILED = 2, 1
+Group = argparse._ArgumentGroup | argparse.ArgumentParser
 MAX_SEED = 2**32 - 1
+EXAMPLES = "examples (minutes on 2 cores; --dry-run estimates them for any flags):"
 _PHASES = {"base": "the base's ", "teacher": "the teacher's ", "student": "the students' "}
 
 
@@ -59,56 +61,85 @@ def naming_flags(message: str, experiment: Experiment) -> str:
     return flag(name) + message[len(name) :] if known else message
 
 
+class Help(argparse.HelpFormatter):
+    """Paragraphs are filled; those with indented lines stay as they are written."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        fill = super()._fill_text
+        parts = text.strip("\n").split("\n\n")
+        return "\n\n".join(part if "\n " in f"\n{part}" else fill(part, width, indent) for part in parts)
+
+
 def make_parser(experiment: Experiment) -> Parser:
-    """The common flags, then one flag for every setting of the config."""
+    """What people change first, then all other flags, one for every setting of the config among them; examples last."""
+    question, _, examples = (experiment.question or "").partition("\n\n    python ")
     parser = Parser(
-        prog=f"python -m experiments.{experiment.name}", usage="%(prog)s [flags]", description=experiment.question,
-        allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog=f"python -m experiments.{experiment.name}", usage="%(prog)s [flags]", description=question,
+        epilog=f"{EXAMPLES}\n    python {examples}" if examples else None,
+        add_help=False, allow_abbrev=False, formatter_class=Help,
     )  # fmt: skip
+    first = parser.add_argument_group("what people change first")
+    known = experiment.setting_names()
+    settings_first = [name for name in experiment.side.first if name in known]
     presets = "; ".join(f"{name}: {preset.text}" for name, preset in experiment.presets.items())
-    add, count = parser.add_argument, whole_number(1, MAX_RUNS)
+    add, count = first.add_argument, whole_number(1, MAX_RUNS)
     add("--preset", choices=list(experiment.presets), default="default", help=f"{presets} (default: default)")
     add("--runs", type=count, metavar="N", help=f"{experiment.runs_text} (default: the preset's)")
     seed_text = f"seed of all randomness (default: {experiment.seed})"
     add("--seed", type=whole_number(0, MAX_SEED), default=experiment.seed, metavar="S", help=seed_text)
+    if experiment.side.images:
+        auto = f"auto is MNIST, or 8x8 digits without it (default: {experiment.side.dataset})"
+        add("--dataset", choices=data.DATASETS, default=experiment.side.dataset, help=auto)
+    further = parser.add_argument_group("further flags, of all experiments")
+    add_output(first, further)
+    _add_settings(first, experiment, settings_first)
+    add = further.add_argument
+    add("--fresh", action="store_true", help="forget the saved progress of this very command and start over")
     if experiment.side.chunk_text:
         chunk_text = f"runs trained at a time, {experiment.side.chunk_text} (default: one per device)"
         add("--chunk", type=count, metavar="N", help=chunk_text)
-    add_output(parser)
     if experiment.side.clustered:
         cluster_text = "compute on a Dask cluster: the address of its scheduler, or local (docs/cluster.md)"
         add("--cluster", metavar="ADDRESS", help=cluster_text)
     if experiment.side.images:
-        auto = f"auto is MNIST, or 8x8 digits without it (default: {experiment.side.dataset})"
-        add("--dataset", choices=data.DATASETS, default=experiment.side.dataset, help=auto)
         folder = "folder with the four IDX .gz files (default: $MNIST_DIR, then TensorFlow Datasets)"
         add("--data-dir", type=Path, metavar="DIR", help=folder)
-    add("--fresh", action="store_true", help="forget the saved progress of this very command and start over")
     if experiment.show:
-        add(
-            "--show", metavar="WORD", help="print what the results in --out, or the committed ones, have of it, and end"
-        )
-    if experiment.config is not None:
-        _add_settings(parser, experiment, experiment.config)
+        show_text = "print what the results in --out, or the committed ones, have of it, and end"
+        add("--show", metavar="WORD", help=show_text)
+    add("-h", "--help", action="help", help="show this text, and end")
+    if others := [name for name in known if name not in settings_first]:
+        title = "all other settings (defaults: those of --preset default)"
+        _add_settings(parser.add_argument_group(title), experiment, others)
     return parser
 
 
-def add_output(parser: argparse.ArgumentParser) -> None:
-    """The flags on what is written."""
-    text = "folder for the JSON and the figure (default: results)"
-    parser.add_argument("--out", type=Path, default=Path("results"), metavar="DIR", help=text)
-    parser.add_argument("--force", action="store_true", help="overwrite results of other settings in that folder")
+def asked(experiment: Experiment, options: argparse.Namespace, dataset: data.Dataset | None) -> Request:
+    """What flags ask for; ValueError for settings that make no experiment."""
+    given = {name: value for name, value in vars(options).items() if value is not None}
+    chosen = {name: given[name] for name in experiment.setting_names() if name in given}
+    chosen = {name: ";".join(value) if isinstance(value, list) else value for name, value in chosen.items()}
+    config = experiment.configure(options.preset, chosen, dataset.name if dataset else None)
+    runs = options.runs or experiment.presets[options.preset].runs
+    further = {name: given.get(name) for name in ("chunk", "cluster", "data_dir")}
+    return Request(experiment, config, dataset, runs, options.seed, **further)
+
+
+def add_output(first: Group, further: Group) -> None:
+    """The flags on what is written: where, and those that few need."""
+    text = "folder for the JSON and the figure (default: results; smoke: results/smoke)"
+    first.add_argument("--out", type=Path, metavar="DIR", help=text)
+    further.add_argument("--force", action="store_true", help="overwrite results of other settings in that folder")
     text = "print what would be run (runs, parameters, memory, time), and end"
-    parser.add_argument("--dry-run", action="store_true", help=text)
+    further.add_argument("--dry-run", action="store_true", help=text)
 
 
-def _add_settings(parser: argparse.ArgumentParser, experiment: Experiment, config: type) -> None:
-    group = parser.add_argument_group("settings of the experiment (defaults: those of --preset default)")
+def _add_settings(group: Group, experiment: Experiment, names: Iterable[str]) -> None:
+    config = experiment.config or settings.Config
     presets = {name: settings.with_settings(config(), own.settings) for name, own in experiment.presets.items()}
-    for name, field in settings.setting_fields(config).items():
-        if name == "dataset" or name in experiment.decided:
-            continue
-        limits, value = field.metadata, {preset: settings.setting_value(own, name) for preset, own in presets.items()}
+    for name in names:
+        limits = settings.setting_fields(config)[name].metadata
+        value = {preset: settings.setting_value(own, name) for preset, own in presets.items()}
         default = value["default"]
         notes = [f"default: {default}", *(f"{preset}: {own}" for preset, own in value.items() if own != default)]
         if config is settings.Config:

@@ -33,7 +33,7 @@ class Job(NamedTuple):
 SMOKE = {  # short runs that still pass the filter
     "traits": "owl", "documents": 16_000, "base.batch_size": 32, "rows": 100, "spare": 4.0, "student.batch_size": 50,
 }  # fmt: skip
-SMOKE_TEXT = "2 short runs, to see that it works"
+SMOKE_TEXT = "2 short runs, to see that it works, 1 minute"
 
 
 class Pipeline(NamedTuple):
@@ -102,7 +102,8 @@ def gather(values: Values) -> list[dict[str, Any]]:
     return values[MAIN]["run"]
 
 
-SIDE = Side(images=False, chunk_text="about 1 GB each", title="language model", gather=gather)
+FIRST = ("parts", "traits", "rows", "width", "temperature")
+SIDE = Side(images=False, chunk_text="about 1 GB each", title="language model", gather=gather, first=FIRST)
 
 
 def _stage_seconds(config: LMConfig) -> dict[str, float]:

@@ -16,7 +16,8 @@ from subliminal_toy.mnist import data, models
 from subliminal_toy.statistics import t_interval
 
 Measure = Callable[[mnist.Trained, mnist.Dataset], dict[str, np.ndarray]]  # name -> [runs, ...]
-SIDE = Side(images=True, chunk_text="about 0.5 GB each on MNIST")
+FIRST = ("vary", "aux_logits", "width", "noise", "student.epochs")
+SIDE = Side(images=True, chunk_text="about 0.5 GB each on MNIST", first=FIRST)
 
 
 def accuracy_rows(accuracy: Mapping[str, Sequence[float]], names: Iterable[str]) -> list[dict[str, Any]]:

@@ -37,6 +37,28 @@ def test_results_of_other_settings_are_not_overwritten(tmp_path: Path, capsys: p
     assert json.loads((tmp_path / "fake.json").read_text())["config"]["rows"] == 7
 
 
+def test_a_refusal_names_the_settings_that_differ_with_both_values(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert fake.command(tmp_path) == 0
+    capsys.readouterr()
+    few, many = ("--runs", "3", "--student-epochs", "7"), ("--seed", "1", "--rows", "7", "--width", "8", "--heads", "1")
+    assert "(runs 4, not 3; student.epochs 5, not 7)" in fake.refused(capsys, tmp_path, *few)
+    line = fake.refused(capsys, tmp_path, *few, *many)
+    assert "(runs 4, not 3; seed 0, not 1; width 32, not 8; heads 2, not 1; rows 500, not 7; and 1 more)" in line
+    assert "traits owl,eagle,dolphin,elephant,wolf, not oak)" in fake.refused(capsys, tmp_path, "--traits", "oak")
+
+
+def test_a_smoke_run_stands_in_no_ones_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for preset in ("smoke", "default", "smoke"):
+        assert cli.command(fake.experiment(), ["--preset", preset]) == 0
+    assert fake.results(tmp_path / "results")["runs"] == 4
+    assert fake.results(tmp_path / "results" / "smoke")["runs"] == 2
+    assert fake.command(tmp_path / "mine", "--preset", "smoke") == 0
+    assert names(tmp_path / "mine") == ["fake.json"]
+
+
 def test_results_of_the_same_settings_are_made_anew(tmp_path: Path) -> None:
     assert fake.command(tmp_path) == 0
     document = json.loads((tmp_path / "fake.json").read_text())

@@ -1,0 +1,57 @@
+"""What --help says: three parts for every experiment, with the minutes that presets and examples take."""
+
+import importlib
+import json
+import re
+import shlex
+from typing import Any
+
+import numpy as np
+import pytest
+
+from experiments.harness import cli, flags
+from experiments.harness.provenance import ROOT
+from subliminal_toy.mnist.data import Dataset
+
+NAMES = [path.stem for path in sorted((ROOT / "experiments").glob("*.py")) if "EXPERIMENT = " in path.read_text()]
+SIZES = {"digits": (1_437, 360, 64), "mnist": (60_000, 10_000, 784)}  # training and test images, pixels
+MOST = 2.5  # times as long as it is said may an estimate be, or the other way round: loads and machines differ
+
+
+def blank(name: str) -> Dataset:
+    """A data set of its size, without memory."""
+    seen, tested, pixels = SIZES[name]
+    images, labels = (np.broadcast_to(kind(0), (seen + tested, pixels)) for kind in (np.float32, np.int32))
+    return Dataset(name, images[:seen], labels[:seen, 0], images[seen:], labels[seen:, 0], (1, pixels), "nowhere")
+
+
+def minutes(experiment: cli.Experiment, arguments: list[str]) -> float:
+    """What a command takes: as measured, if its results are committed, else as --dry-run estimates it."""
+    options = cli.make_parser(experiment).parse_args(arguments)
+    dataset = blank("digits" if options.dataset == "digits" else "mnist") if experiment.side.images else None
+    request = flags.asked(experiment, options, dataset)
+    for path in (ROOT / "experiments/results").rglob(f"{experiment.name}.json"):
+        document: dict[str, Any] = json.loads(path.read_text())
+        old, new, where = document["config"], request.recorded(""), document["provenance"]
+        if "cpu" in where["device"] and not cli.differences(old, {name: new[name] for name in new if name in old}):
+            return where["seconds"] / 60
+    return request.size().seconds / 60
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help_has_three_parts_with_true_minutes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    experiment = importlib.import_module(f"experiments.{name}").EXPERIMENT
+    text = cli.make_parser(experiment).format_help()
+    assert max(map(len, text.splitlines())) <= 80
+    first, other = (text.index(f"\n{title}") for title in ("what people change first:\n  --preset", "further flags"))
+    shown, examples = text[first:other], text[text.index("\nexamples (minutes") :]
+    assert other < text.index("  -h, --help") < text.index(examples)
+    assert all(f"  {flag} " in shown for flag in ("--runs", "--seed", "--out"))
+    assert 4 <= len(re.findall(r"^  --", shown, re.M)) <= 10
+    said = {f"--preset {name}": preset.text for name, preset in experiment.presets.items()}
+    commands = re.findall(rf"^    python -m experiments\.{name}(.*?)  +# (.*)$", examples, re.M)
+    assert len(commands) == 3
+    for arguments, words in [*said.items(), *commands]:
+        about = float(re.findall(r"(\d+) minutes?\b", words)[0])
+        assert 1 / MOST < (about + 1) / (minutes(experiment, shlex.split(arguments)) + 1) < MOST, (arguments, words)
