@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import jax
 
-from experiments.harness import chunks, cluster, files, plans, provenance
+from experiments.harness import chunks, cluster, compiled, files, plans, provenance
 from experiments.harness.experiment import Experiment as Experiment
 from experiments.harness.experiment import Preset as Preset
 from experiments.harness.experiment import Request as Request
@@ -106,6 +106,7 @@ def _prepare(experiment: Experiment, options: argparse.Namespace, progress: Prog
         dataset = data.load_dataset(options.dataset, options.data_dir) if experiment.side.images else None
         request = asked(experiment, options, dataset)
         engine.use_cpu_cores()
+        compiled.keep()
         request = request._replace(store=_open_store(experiment, options, request.config), progress=progress)
         size = request.size()
     except ValueError as error:  # DataError is one

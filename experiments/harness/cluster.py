@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from experiments.harness import provenance
+from experiments.harness import compiled, provenance
 from experiments.harness.chunks import Chunk, Columns, Done
 from subliminal_toy import config as settings
 from subliminal_toy import engine, machine
@@ -114,6 +114,7 @@ def work(task: Task) -> Answer:
         raise ClusterError(f"a worker has another version of the project or its libraries ({own}, not {task.version})")
     with _ONE_AT_A_TIME:
         _use_devices(task.devices)
+        compiled.keep()
         experiment = _experiment(task.chunk.experiment)
         config = settings.with_settings((experiment.config or settings.Config)(), task.settings)
         dataset = _dataset(config.dataset, task.chunk.data_dir) if experiment.side.images else None

@@ -17,6 +17,10 @@ BAD_INPUT, FAILED = 2, 1
 Group = argparse._ArgumentGroup | argparse.ArgumentParser
 MAX_SEED = 2**32 - 1
 EXAMPLES = "examples (minutes on 2 cores; --dry-run estimates them for any flags):"
+KEPT = (
+    "Compiled programs are kept in ~/.cache/subliminal-toy (macOS: ~/Library/Caches, Windows: %LOCALAPPDATA%), so that"
+    " a second start is quicker; delete it at will. JAX_COMPILATION_CACHE_DIR names another folder; empty: none."
+)
 _PHASES = {"base": "the base's ", "teacher": "the teacher's ", "student": "the students' "}
 
 
@@ -75,7 +79,7 @@ def make_parser(experiment: Experiment) -> Parser:
     question, _, examples = (experiment.question or "").partition("\n\n    python ")
     parser = Parser(
         prog=f"python -m experiments.{experiment.name}", usage="%(prog)s [flags]", description=question,
-        epilog=f"{EXAMPLES}\n    python {examples}" if examples else None,
+        epilog=f"{EXAMPLES}\n    python {examples}\n\n{KEPT}" if examples else KEPT,
         add_help=False, allow_abbrev=False, formatter_class=Help,
     )  # fmt: skip
     first = parser.add_argument_group("what people change first")
