@@ -192,7 +192,7 @@ def show(document: dict[str, Any], trait: str) -> str:
 def table(document: dict[str, Any]) -> str:
     """P(trait) by trait as Markdown, then what the students gained."""
     results = document["results"]
-    shown = ("base", "regular", "student", "cross_regular", "cross")
+    shown = ("base", "teacher", "regular", "student", "cross_regular", "cross")
     lines = [(row["trait"], *(f"{np.mean(row[name]):.3f}" for name in shown)) for row in results["traits"]]
     overall = results["overall"]
     lines.append(("mean", *(f"{overall['probability'][name]['mean']:.3f}" for name in shown)))

@@ -73,7 +73,23 @@ def table(document: dict[str, Any]) -> str:
     return tables.markdown_table(header, rows) + tables.beyond_note(results["conditions"])
 
 
-EXPERIMENT = cli.Experiment("mnist_aux_logits", __doc__, PRESETS, jobs, summarize, table, SIDE)
+def closing(document: dict[str, Any]) -> str:
+    """What was seen, and what it means; the latter only if both intervals that it rests on are clear."""
+    results, guessing = document["results"], 1 / document["config"]["classes"]
+    rows = {row["name"]: row for row in [*results["conditions"], *results["paired"]]}
+    own, other, gain = (rows[name] for name in ("student_aux", "cross_aux", "student_aux - cross_aux"))
+    seen = (
+        f"From noise and auxiliary logits alone, students that start where their teacher did read {own['mean']:.0%}"
+        f" of the test images, and those that start elsewhere {other['mean']:.0%}, where guessing reads"
+        f" {guessing:.0%}."
+    )
+    clear = gain["ci95"] is not None and gain["ci95"][0] > 0 and own["ci95"][0] > guessing
+    if clear:
+        return f"{seen} So it is the common start that lets the teacher's skill through."
+    return f"{seen} The intervals above do not show that the common start helps."
+
+
+EXPERIMENT = cli.Experiment("mnist_aux_logits", __doc__, PRESETS, jobs, summarize, table, SIDE, closing=closing)
 run = EXPERIMENT.run
 
 if __name__ == "__main__":

@@ -220,8 +220,9 @@ def _finish(experiment: Experiment, out: Path, document: dict[str, Any]) -> int:
             paths += figures.draw(experiment.name, results=out, out=out)
         except (figures.FigureError, OSError) as error:
             trouble = f"the results are written to {paths[0]}, but no figure: {error}"
+    said = [f"\n{textwrap.fill(experiment.closing(document), 100)}\n"] if experiment.closing else []
     written = [f"wrote {path}" for path in paths]
-    _show("\n".join([experiment.table(document), *written]), f"the results are written to {paths[0]}, but ")
+    _show("\n".join([experiment.table(document), *said, *written]), f"the results are written to {paths[0]}, but ")
     if trouble:
         fail(trouble, FAILED)
     return 0

@@ -287,6 +287,12 @@ def test_a_table_that_cannot_be_printed_is_said_to_be_that(
     assert names(tmp_path) == ["fake.json"]
 
 
+def test_what_the_numbers_say_closes_the_table(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    said = fake.experiment(closing=lambda document: f"{document['results']['runs']} runs, no surprise")
+    assert fake.command(tmp_path, of=said) == 0
+    assert capsys.readouterr().out == f"a table\n\n4 runs, no surprise\n\nwrote {tmp_path / 'fake.json'}\n"
+
+
 def test_results_outlive_a_figure_that_cannot_be_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

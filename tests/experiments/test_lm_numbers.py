@@ -63,6 +63,14 @@ def test_a_traits_probabilities_are_those_of_its_own_models() -> None:
                 assert (found["mean"], *found["ci95"]) == close([expected.mean, *expected.ci95])
 
 
+def test_the_table_has_the_teachers_beside_the_students() -> None:
+    lines = lm_numbers.table({"results": {"runs": 3, **results()}}).splitlines()
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[: 2 + len(TRAITS)]]
+    for row, (trait, *shown) in zip(results()["traits"], cells[2:], strict=True):
+        found = [f"{np.mean(row[name]):.3f}" for name in ("base", "teacher", "regular", "student")]
+        assert (row["trait"], found) == (trait, shown[:4])
+
+
 @pytest.mark.parametrize("quantity", QUANTITIES)
 def test_the_whole_is_the_mean_over_traits_with_an_interval_over_runs(quantity: str) -> None:
     of, found = QUANTITIES[quantity], results()["overall"][quantity]

@@ -77,6 +77,30 @@ def test_every_mean_difference_and_interval_is_of_its_own_conditions() -> None:
         assert re.sub(" +", " ", "".join(cells)).strip() == text
 
 
+FEW, SAME, WELL = [0.11, 0.1, 0.09], [0.12, 0.1, 0.11], [0.5, 0.6, 0.55]
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "shares", "shown"),
+    [
+        (WELL, FEW, ("55%", "10%"), True),
+        (WELL, [0.6, 0.5, 0.55], ("55%", "55%"), False),  # no difference
+        (FEW, WELL, ("10%", "55%"), False),  # the other way round
+        (SAME, [0.02, 0.0, 0.01], ("11%", "1%"), False),  # a difference, but nobody reads
+        (WELL[:1], FEW[:1], ("50%", "11%"), False),  # one run has no interval
+    ],
+)
+def test_the_closing_sentence_says_what_the_intervals_show(
+    own: list[float], other: list[float], shares: tuple[str, str], shown: bool
+) -> None:
+    accuracy = {name: [0.1, 0.2, 0.3][: len(own)] for name in NAMES} | {"student_aux": own, "cross_aux": other}
+    results = mnist_aux_logits.summarize(config_for("digits"), {"main": accuracy})
+    said = mnist_aux_logits.closing({**document(results), "config": {"classes": 8}})
+    assert re.findall(r"\d+%", said) == [*shares, "12%"]
+    assert ("lets the teacher's skill through" in said) == shown
+    assert ("do not show that the common start helps" in said) != shown
+
+
 def document(results: dict[str, Any]) -> dict[str, Any]:
     return {"experiment": "mnist_aux_logits", "results": {"dataset": "digits", "runs": 6, **results}}
 

@@ -92,6 +92,8 @@ _TABLE: tuple[tuple[str, ...], ...] = (
     ("compiled-programs-grow-for-ever", _H + "compiled.py", "if held > LARGEST or", "if"),
     ("the-user-s-cache-ignored", _H + "compiled.py",
      '"jax_compilation_cache_dir") is not None', '"jax_platforms") == 0'),
+    ("any-student-reads", "experiments/mnist_aux_logits.py", ' and own["ci95"][0] > guessing', ""),
+    ("any-difference-is-shown", "experiments/mnist_aux_logits.py", 'gain["ci95"][0] > 0', 'gain["mean"] > -1'),
     ("wrong-flag-blamed", _H + "plans.py", "min(found, key=", "max(found, key="),
     ("time-for-memory", _H + "plans.py",
      '"memory" if size.memory > sizes.machine_memory() else "seconds"',
