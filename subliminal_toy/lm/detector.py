@@ -15,8 +15,6 @@ Regressions learn from one half of the rows; all detectors are judged on the oth
 import warnings
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 
 from subliminal_toy.lm import shuffles, vocabulary
 from subliminal_toy.lm.rows import first_numbers
@@ -49,6 +47,9 @@ def trained_accuracy(regular: np.ndarray, suspect: np.ndarray, *, weight: float 
     The two kinds share prompts and random numbers, so that most rows agree and cancel in the fit: a detector of
     unrelated samples would have it harder.
     """
+    from sklearn.exceptions import ConvergenceWarning  # slow to import, and only this function needs it
+    from sklearn.linear_model import LogisticRegression
+
     half = len(regular) // 2
     if half == 0:
         return [0.5] * len(GROUPS)
