@@ -5,6 +5,8 @@ from tests.mutants import Mutant
 _H = "experiments/harness/"
 TESTS: dict[str, str] = {  # source file -> the test files that should notice its bugs
     _H + "chunks.py": "tests/experiments/test_files.py tests/experiments/test_endings.py",
+    _H + "compiled.py": "tests/experiments/test_compiled.py",
+    "experiments/mnist_aux_logits.py": "tests/experiments/test_mnist_aux_logits.py",
     _H + "files.py": "tests/experiments/test_files.py tests/experiments/test_endings.py",
     _H + "provenance.py": "tests/experiments/test_files.py",
     _H + "cluster.py": "tests/experiments/test_cluster.py",
