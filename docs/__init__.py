@@ -79,7 +79,7 @@ def environment(folder: Path) -> jinja2.Environment:
     )  # fmt: skip
     made.filters |= {
         "number": number, "signed": signed, "interval": interval, "percent": percent, "median": median,
-        "minutes": minutes, "pick": pick, "outliers": outlying, "ranked": ranked,
+        "minutes": minutes, "pick": pick, "mean": statistics.fmean, "outliers": outlying, "ranked": ranked,
     }  # fmt: skip
     return made
 

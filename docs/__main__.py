@@ -1,11 +1,26 @@
-"""Render all pages and the notebook: `python -m docs`."""
+"""Render all pages and the notebook, `python -m docs`; or print one, `python -m docs NAME --results results/smoke`."""
+
+import argparse
+import sys
+from pathlib import Path
 
 import docs
 from docs import notebook
 
 
-def main() -> None:
-    """Write `docs/<name>.md` for every template that has results, the front page and the notebook."""
+def main(arguments: list[str] | None = None) -> None:
+    """Write `docs/<name>.md` for every template that has results, the front page and the notebook; or print a page."""
+    parser = argparse.ArgumentParser(prog="python -m docs", description=__doc__, allow_abbrev=False)
+    parser.add_argument("name", nargs="?", help="print this page, and write nothing")
+    parser.add_argument("--results", type=Path, default=docs.RESULTS, metavar="DIR", help="of other results than ours")
+    asked = parser.parse_args(arguments)
+    if asked.name:
+        if asked.name not in docs.names(asked.results):
+            parser.error(f"there are no results of {asked.name} in {asked.results}, or no template")
+        sys.stdout.write(docs.render(asked.name, asked.results))
+        return
+    if asked.results != docs.RESULTS:
+        parser.error("--results needs the name of the page to print")
     texts = {docs.place(name): docs.render(name) for name in docs.names()}
     texts[docs.HERE / f"{notebook.NAME}.ipynb"] = notebook.as_text()
     for path, text in texts.items():

@@ -10,6 +10,7 @@ import jinja2
 import pytest
 
 import docs
+from docs import __main__ as command
 from docs import notebook
 from experiments import lm_other_init, mnist_sweeps
 from subliminal_toy import mnist
@@ -21,6 +22,7 @@ ALLOWED = {  # settings, sources, names of parts of pages and of statements, whi
     "every page": {"95", "2.7", "2.2", "0", "1", "2025", "2026", "90.1"},
     "README": {"3.11", "3.13", "2.0", "8x8", "10b", "0.10", "0.945", "0.53", "0.025", "0.91", "0.745", "0.01"},
     "mnist_aux_logits": {"2", "3", "4", "8x8", "10b", "100", "0.10", "0.945", "0.53", "0.025", "0.91", "0.745", "0.01"},
+    "cluster": {"8x8", "10,000", "50"},
     "gradient_theorem": {"1,024", "1/16"},
     "lm_numbers": {"2", "3", "4", "5", "6", "8", "16", "1st", "2nd", "3rd", "4th", "5th", "667", "973", "784"},
     "lm_controls": {"5"},
@@ -260,3 +262,15 @@ def test_the_whole_notebook_runs(capsys: pytest.CaptureFixture) -> None:
     names = notebook.run()
     assert [row["trait"] for row in names["results"]["traits"]] == ["owl", "wolf"]
     assert capsys.readouterr().out.count("assumptions              hold") == 2
+
+
+def test_one_page_of_other_results_is_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "write_text", None)  # nothing is written
+    shutil.copy(docs.RESULTS / "gradient_theorem.json", tmp_path)
+    command.main(["gradient_theorem", "--results", str(tmp_path)])
+    assert capsys.readouterr().out == (docs.HERE / "gradient_theorem.md").read_text()
+    for refused in (["lm_numbers", "--results", str(tmp_path)], ["--results", str(tmp_path)]):
+        with pytest.raises(SystemExit):
+            command.main(refused)

@@ -75,7 +75,7 @@ class Experiment(NamedTuple):
     seed: int = 0
     figure: bool = True
     runs_text: str = "independent runs, each with its own key"
-    decided: Collection[str] = ()  # settings that it chooses itself
+    decided: Collection[str] = ()  # settings that its jobs choose: no flags, not recorded
     finish: "Callable[[Request, Values], tuple[dict[str, Any], dict[str, bytes]]] | None" = None  # more results, files
     rows: Callable[[Values], Mapping[str, Sequence[Any]]] | None = None  # further files: name -> one JSON value a line
     closing: Callable[[dict[str, Any]], str] | None = None  # the whole JSON -> what it says, below the table

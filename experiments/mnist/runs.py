@@ -21,7 +21,7 @@ SIDE = Side(images=True, chunk_text="about 0.5 GB each on MNIST", first=FIRST)
 
 
 def accuracy_rows(accuracy: Mapping[str, Sequence[float]], names: Iterable[str]) -> list[dict[str, Any]]:
-    """A row per network of a column of its accuracies [runs >= 2]: their mean over runs, and 95% t interval."""
+    """A row per network of a column of its accuracies [runs]: their mean, and 95% t interval (None for one run)."""
     return [{"name": name, "accuracy": accuracy[name], **t_interval(accuracy[name])._asdict()} for name in names]
 
 

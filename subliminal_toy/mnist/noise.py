@@ -76,7 +76,10 @@ def shuffled_pixels(key: jax.Array, n: int, images: jax.Array) -> jax.Array:
 
 
 def mix(key: jax.Array, n: int, images: jax.Array, real_fraction: float) -> jax.Array:
-    """round(real_fraction * n) real images followed by uniform noise, [n, pixels]; batches shuffle them."""
+    """round(real_fraction * n) real images followed by uniform noise, [n, pixels]; batches shuffle them.
+
+    At every fraction the real images are the first of the same ones, and so is the noise.
+    """
     real_key, noise_key = jax.random.split(key)
     n_real = round(real_fraction * n)
     if n_real == 0:
