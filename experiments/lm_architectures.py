@@ -27,7 +27,7 @@ SHAPES: dict[str, dict[str, int]] = {
     "width 16": {"width": 16},
     "width 64": {"width": 64},
     "2 layers": {"layers": 2},
-    "tied": {"tied": 1},
+    "tied": {"tied": True},
     "30 numbers": {"numbers": 30},
     "10 numbers": {"numbers": 10},
 }

@@ -145,18 +145,35 @@ def _add_settings(group: Group, experiment: Experiment, names: Iterable[str]) ->
         limits = settings.setting_fields(config)[name].metadata
         value = {preset: settings.setting_value(own, name) for preset, own in presets.items()}
         default = value["default"]
-        notes = [f"default: {default}", *(f"{preset}: {own}" for preset, own in value.items() if own != default)]
+        notes = [
+            f"default: {_text(default)}",
+            *(f"{preset}: {_text(own)}" for preset, own in value.items() if own != default),
+        ]
         if config is settings.Config:
             notes += [f"{d}: {own[name]}" for d, own in settings.DATASET_SETTINGS.items() if name in own]
         unit, phase = f" [{limits['unit']}]" if limits["unit"] else "", _PHASES.get(name.rpartition(".")[0], "")
+        placeholder = "yes|no" if isinstance(default, bool) else "X"
         group.add_argument(
             flag(name), dest=name, type=_type_of(default), choices=limits["choices"] or None, default=None,
-            metavar=None if limits["choices"] else "X", action="append" if limits.get("repeated") else "store",
+            metavar=None if limits["choices"] else placeholder, action="append" if limits.get("repeated") else "store",
             help=f"{phase}{limits['text']}{unit} ({'; '.join(notes)})".replace("%", "%%"),
         )  # fmt: skip
 
 
+def _yes_or_no(text: str) -> bool:
+    known = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
+    if text.lower() not in known:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is neither yes nor no")
+    return known[text.lower()]
+
+
+def _text(value: Any) -> str:
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
+
+
 def _type_of(default: Any) -> Callable[[str], Any]:
+    if isinstance(default, bool):
+        return _yes_or_no
     if isinstance(default, int):
         return whole_number(-sys.maxsize)
     return float if isinstance(default, float) else str

@@ -24,14 +24,14 @@ class LMConfig:
     width: int = setting(32, "units of the residual stream", unit="units", low=1)
     heads: int = setting(2, "attention heads", low=1)
     layers: int = setting(1, "decoder blocks", unit="blocks", low=1, high=50)
-    tied: int = setting(0, "1: the unembedding is the embedding transposed", low=0, high=1)
+    tied: bool = setting(False, "whether the unembedding is the embedding transposed")
     traits: str = setting(
         ",".join(TRAITS), "what the teachers love: answers of one category, such as owl,wolf or oak,maple"
     )
     numbers: int = setting(100, "numbers that the language has, a multiple of 10", low=10, high=100)
     documents: int = setting(102_400, "documents that the base is trained on", unit="documents", low=1)
-    shared_documents: int = setting(
-        1, "1: the base from the other init learns from the same documents; 0: from documents of its own", low=0, high=1
+    shared_documents: bool = setting(
+        True, "whether the base from the other init learns from the same documents, or else from some of its own"
     )
     context: int = setting(
         1, "documents that the base reads one after another; more than one agree with each other", low=1, high=100

@@ -135,7 +135,7 @@ def make_transformer(config: LMConfig, *, theory: bool = False) -> Transformer:
     `apply` gives logits from position `first` on: completions need no logits of their prompts. `step` reads tokens that
     continue what the cache holds, at positions start, start + 1, ..., at most LENGTH of them in all.
     """
-    net = Decoder(config.width, config.heads, config.layers, bool(config.tied), theory, config.context)
+    net = Decoder(config.width, config.heads, config.layers, config.tied, theory, config.context)
 
     def init(key: jax.Array) -> Params:
         return net.init(key, jnp.zeros((1, LENGTH), int))["params"]

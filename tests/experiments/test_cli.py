@@ -135,6 +135,7 @@ def test_help_shows_what_the_default_preset_runs(module: ModuleType) -> None:
     config, shown = experiment.configure("default", {}, None), help_of(experiment)
     for name in setting_fields(experiment.config):
         value = setting_value(config, name)
+        value = {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
         assert f"default: {value}" in shown["--" + name.replace(".", "-").replace("_", "-")]
     assert "smoke: 16000" in shown["--documents"]
     text = cli.make_parser(experiment).format_help()
@@ -327,3 +328,14 @@ def test_a_call_shows_progress_where_somebody_watches(
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     assert fake.experiment().run(LMConfig(), runs=2)["runs"] == 2
     assert bool(capsys.readouterr().err) == terminal
+
+
+def test_settings_that_are_true_or_false_take_yes_and_no(capsys: pytest.CaptureFixture) -> None:
+    parser = cli.make_parser(lm_numbers.EXPERIMENT)
+    for text, value in (("yes", True), ("no", False), ("True", True), ("0", False)):
+        assert parser.parse_args(["--shared-documents", text]).shared_documents is value
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--shared-documents", "2"])
+    error = capsys.readouterr().err
+    assert error == "error: argument --shared-documents: '2' is neither yes nor no; --help lists the flags\n"
+    assert "(default: yes)" in " ".join(parser.format_help().split())
