@@ -21,7 +21,7 @@ from experiments.harness import cli, tables
 from experiments.harness.chunks import Values
 from experiments.mnist.runs import MAIN, SIDE, Job, accuracy_rows
 from subliminal_toy import mnist
-from subliminal_toy.config import setting, setting_fields, with_settings
+from subliminal_toy.config import setting, setting_fields, setting_value, with_settings
 from subliminal_toy.mnist import data, students
 
 MOST = 2  # settings that are varied at a time
@@ -164,7 +164,8 @@ def table(document: dict[str, Any]) -> str:
     ]  # fmt: skip
     score = document["config"].get("score", "test")  # what was run before there was a choice has none
     header = f"{score} accuracy, {data.TITLES[results['dataset']]}, mean and 95% CI (t) of {results['runs']} runs"
-    return tables.markdown_table((header, *NAMES[1:]), rows)
+    every = [row for sweep in results["sweeps"] for point in sweep["points"] for row in point["conditions"]]
+    return tables.markdown_table((header, *NAMES[1:]), rows) + tables.beyond_note(every)
 
 
 def listing() -> str:
@@ -175,7 +176,9 @@ def listing() -> str:
         whose = "same runs" if _split({name: 0})[0] else "other runs"
         known = ", ".join(field.metadata["choices"]) or type(field.default).__name__
         phase = f"{name.rpartition('.')[0]}: " if "." in name else ""
-        rows.append((name, known, str(field.default), whose, phase + field.metadata["text"]))
+        usual, digits = (setting_value(EXPERIMENT.configure("default", {}, on), name) for on in ("mnist", "digits"))
+        default = f"{usual}" if usual == digits else f"{usual} (digits: {digits})"
+        rows.append((name, known, default, whose, phase + field.metadata["text"]))
     widths = [max(len(row[i]) for row in rows) for i in (0, 2)]
     return "\n".join(
         f"{name:{widths[0]}}  default {default:{widths[1]}}  {whose:10}  {text} ({kind})"

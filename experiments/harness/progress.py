@@ -6,6 +6,8 @@ import time
 
 from tqdm.auto import tqdm  # a notebook's bar, where there is one
 
+ENOUGH = 0.05  # share of the work that tells how long the rest will take
+
 
 def watched() -> bool:
     """Whether a bar can be shown: on a terminal, or in a notebook."""
@@ -25,8 +27,8 @@ class Progress:
         """Begin `total` units of work."""
         self._total, self._began, self._said = total, time.monotonic(), time.monotonic()
         if not self._quiet and watched():
-            layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left"
-            self._bar = tqdm(total=total, desc=text, bar_format=layout, leave=False, smoothing=0)  # the mean rate
+            layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} gone{postfix}"
+            self._bar = tqdm(total=total, desc=text, bar_format=layout, postfix=self._left(), leave=False)
         elif not self._quiet:
             say(f"{text}: started")
 
@@ -36,16 +38,20 @@ class Progress:
         self._saved += amount if loaded else 0.0
         if self._bar is not None:
             self._bar.set_description_str(text, refresh=False)
-            self._bar.n, self._bar.initial = self._done, self._saved
+            self._bar.n = self._done
+            self._bar.set_postfix_str(self._left(), refresh=False)
             self._bar.update(0)
         elif not self._quiet and time.monotonic() - self._said >= self._every:
             self._said = time.monotonic()
-            say(f"{text}: {self._done / self._total:.0%}, {self._clock()}")
+            gone = tqdm.format_interval(self._said - self._began)
+            say(f"{text}: {self._done / self._total:.0%}, {gone} gone, {self._left()}")
 
-    def _clock(self) -> str:
+    def _left(self) -> str:
+        """The time left at the mean rate so far; unknown while most of the time went to compiling."""
         gone, work = time.monotonic() - self._began, self._done - self._saved
-        left = tqdm.format_interval(gone / work * (self._total - self._done)) if work > 0 else "?"
-        return f"{tqdm.format_interval(gone)} gone, {left} left"
+        if work <= 0 or work < ENOUGH * (self._total - self._saved):
+            return "? left"
+        return f"{tqdm.format_interval(gone / work * (self._total - self._done))} left"
 
     def close(self) -> None:
         """Remove the bar."""

@@ -62,9 +62,12 @@ class LMConfig:
         names = tuple(name.strip() for name in self.traits.split(","))
         unknown = [name for name in names if name not in vocabulary.CATEGORY_OF]
         if unknown:
-            near = difflib.get_close_matches(unknown[0], vocabulary.ANSWERS, n=3, cutoff=0.0)
-            said = f"{', '.join(near)} are near; subliminal_toy/lm/vocabulary.py has all words, and takes new ones"
-            raise ValueError(f"traits names {unknown[0]!r}, which is no answer: {said}")
+            near = difflib.get_close_matches(unknown[0], vocabulary.ANSWERS, n=3)
+            known = (
+                f"{' or '.join(near)} is near" if near else f"choose among {', '.join(vocabulary.CATEGORIES['animal'])}"
+            )
+            own = "a word of your own can take the place of one in subliminal_toy/lm/vocabulary.py"
+            raise ValueError(f"traits names {unknown[0]!r}, which is no answer: {known}; {own}")
         if len({vocabulary.CATEGORY_OF[name] for name in names}) > 1:
             raise ValueError(f"traits is {self.traits!r}; all of them must be of one category")
         if len(set(names)) < len(names):
