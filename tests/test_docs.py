@@ -12,7 +12,7 @@ import pytest
 import docs
 from docs import __main__ as command
 from docs import notebook
-from experiments import lm_other_init, mnist_sweeps
+from experiments import lm_other_init
 from subliminal_toy import mnist
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.statistics import describe
@@ -160,27 +160,6 @@ def test_pages_wait_for_their_results(results: Path) -> None:
     assert "lm_other_init" in docs.names(results)
     assert f"changes by {docs.interval(rows['rows'][0], 3)} nats" in docs.render("lm_other_init", results)
     assert docs.interval(rows["rows"][0], 3) in docs.render("README", results)
-
-
-def test_page_of_sweeps(results: Path) -> None:
-    """Both sweeps on one page, and in the front page's tables, which stays short enough."""
-    published = json.loads((results / "mnist_aux_logits.json").read_text())
-    config = mnist_sweeps.EXPERIMENT.configure("paper", {"vary": "aux_logits=1,3,10,30"}, "mnist")
-    values = {
-        job.name: {
-            name: [made_up.number(job.name, name, run) for run in range(3)]
-            for name in ("reference", "teacher", *(condition.name for condition in job.conditions))
-        }
-        for job in mnist_sweeps.jobs(config)
-    }
-    found = {"dataset": "mnist", "runs": 3, **mnist_sweeps.summarize(config, values)}
-    (results / "aux_logits").mkdir(exist_ok=True)
-    (results / "aux_logits" / "mnist_sweeps.json").write_text(json.dumps(published | {"results": found}))
-    text = " ".join(docs.render("mnist_sweeps", results).split())
-    (last,) = (point for point in found["sweeps"][0]["points"] if point["settings"] == {"aux_logits": 30})
-    assert f", {docs.percent(docs.pick(last['conditions'], 'student_aux'))} with 30. With 30 outputs, students" in text
-    assert len(docs.render("README", results).encode()) <= 9 * 1024
-    assert "Learning rate: 0.0003: " in docs.render("README", results)
 
 
 def test_page_of_reading_in_context(results: Path) -> None:
