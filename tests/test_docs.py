@@ -15,7 +15,6 @@ from docs import notebook
 from experiments import lm_other_init
 from subliminal_toy import mnist
 from subliminal_toy.lm.config import LMConfig
-from subliminal_toy.statistics import describe
 from tests.experiments import made_up
 
 ALLOWED = {  # settings, sources, names of parts of pages and of statements, which no result holds
@@ -160,22 +159,6 @@ def test_pages_wait_for_their_results(results: Path) -> None:
     assert "lm_other_init" in docs.names(results)
     assert f"changes by {docs.interval(rows['rows'][0], 3)} nats" in docs.render("lm_other_init", results)
     assert docs.interval(rows["rows"][0], 3) in docs.render("README", results)
-
-
-def test_page_of_reading_in_context(results: Path) -> None:
-    ways = (
-        "trained on the teacher's rows",
-        "8 of them in the context",
-        "8 answered questions in it",
-        "8 documents help lists (nats per token)",
-    )
-    rows = [{"name": way, **describe([made_up.number(way, run) for run in range(6)])} for way in ways]
-    document = json.loads((results / "lm_controls.json").read_text())
-    found = {"runs": 6, "rows": rows}
-    document |= {"results": found, "config": document["config"] | {"context": 9}}
-    (results / "lm_in_context.json").write_text(json.dumps(document))
-    text = " ".join(docs.render("lm_in_context", results).split())
-    assert f"only reads 8 of them before it is asked changes by {docs.interval(found['rows'][1], 3)}" in text
 
 
 def test_a_name_that_is_not_there_or_twice_is_an_error() -> None:
