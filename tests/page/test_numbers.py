@@ -112,6 +112,14 @@ def test_over_seeds_its_accuracies_are_those_of_jax(lab: Any) -> None:
         assert abs(np.mean([one[own] for one in found]) - runs.mean()) < half, name
 
 
+def test_how_much_is_learnt_depends_on_the_images(lab: Any) -> None:
+    """As the page says: from real digits a student learns less than in the worst of JAX's runs on noise."""
+    code = """() => [...protocol.experiment({...DATA.training.settings, noise: "real", seed: 1}, DIGITS,
+      {students: ["same"], every: 1e9})].at(-1).accuracy.same"""
+    results = json.loads((docs.RESULTS / "page" / "mnist_aux_logits.json").read_text())["results"]["conditions"]
+    assert lab.evaluate(code) < min(docs.pick(results, "student_aux")["accuracy"])
+
+
 @pytest.mark.parametrize("kind", ["uniform", "gaussian", "bernoulli", "real"])
 def test_noise_has_the_moments_of_the_experiments(lab: Any, kind: str) -> None:
     images = np.reshape(
