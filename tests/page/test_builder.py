@@ -50,7 +50,6 @@ def test_a_result_that_lacks_a_name_is_an_error(tmp_path: Path) -> None:
         ("mnist_mechanism", "without random - student_aux", -0.1, "changes nothing"),
         ("mnist_mechanism", "only random", 0.9, "alone teaches nothing"),
         ("page/mnist_aux_logits", "student_aux", 0.0, "small student"),
-        ("lm_numbers", "student", 0.0, "travels"),
     ],
 )
 def test_a_sentence_that_no_longer_holds_is_an_error(result: str, name: str, value: float, words: str) -> None:
@@ -58,10 +57,17 @@ def test_a_sentence_that_no_longer_holds_is_an_error(result: str, name: str, val
     results = {one: docs.load(docs.RESULTS, one)["results"] for one in names}
     page.check(results)
     found = results[result]
-    rows = found["cause"] if "cause" in found else found.get("conditions")
-    row = found["overall"]["probability"][name] if rows is None else docs.pick(rows, name)
-    row |= {"mean": value, "ci95": [value, value + 0.01]}
+    docs.pick(found.get("cause") or found["conditions"], name).update(mean=value, ci95=[value, value + 0.01])
     with pytest.raises(ValueError, match=words):
+        page.check(results)
+
+
+def test_without_a_love_of_owls_there_is_no_page() -> None:
+    names = ("mnist_aux_logits", "mnist_mechanism", "page/mnist_aux_logits", "lm_numbers")
+    results = {one: docs.load(docs.RESULTS, one)["results"] for one in names}
+    row = docs.pick(results["lm_numbers"]["traits"], trait="owl")
+    row["student"] = row["regular"]
+    with pytest.raises(ValueError, match="owls travels"):
         page.check(results)
 
 
