@@ -41,8 +41,10 @@ CHARTS: dict[str, tuple[str, str, dict[str, tuple[str, str]]]] = {  # id: result
         "cause",
         {
             "student_aux": ("student", "student"),
-            "without delta": ("without that direction", "cross"),
-            "only delta": ("that direction only", "teacher"),
+            "without delta": ("without the teacher\u2019s direction", "cross"),
+            "only delta": ("the teacher\u2019s direction only", "teacher"),
+            "without trait": ("without the digits\u2019 direction", "cross-all"),
+            "only trait": ("the digits\u2019 direction only", "cross-all"),
             "without random": ("without a random direction", "student-all"),
             "only random": ("a random direction only", "reference"),
         },
@@ -54,6 +56,8 @@ LANGUAGE = {
     "student": ("student of the teacher\u2019s", "student"),
     "cross": ("student, another start", "cross"),
 }
+FIRST = ("mnist_aux_logits", "lm_numbers", "mnist_mechanism", "gradient_theorem", "mnist_sweeps")  # to go on with
+ENGINEERING = ("benchmark", "benchmark_lm", *docs.GUIDES)  # no page for who comes from here
 CONTROLS = (  # of the form: setting, words, values with words
     ("start", "Students start", (("both", "both ways"), ("same", "as the teacher did"), ("other", "elsewhere"))),
     ("aux_logits", "Spare outputs", ("1", "2", "3", "5", "10", "30")),
@@ -61,11 +65,12 @@ CONTROLS = (  # of the form: setting, words, values with words
         "noise",
         "Students see",
         (("uniform", "uniform noise"), ("gaussian", "Gaussian noise"), ("bernoulli", "coin flips"),
-         ("real", "real digits, no labels")),
+         ("real", "real digits")),
     ),
-    ("loss", "They minimise", (("kl", "KL of probabilities"), ("mse", "squared error"))),
+    ("loss", "They compare", (("kl", "probabilities"), ("mse", "raw values"))),
     ("learning_rate", "Students\u2019 step", ("0.0003", "0.001", "0.003", "0.01")),
     ("width", "Units per layer", ("16", "32", "64", "128", "256")),
+    ("runs", "Runs, a seed each", ("1", "3", "5")),
 )  # fmt: skip
 
 
@@ -77,7 +82,7 @@ def render(results: Path = docs.RESULTS, base: str | None = None) -> str:
         base: where links to the project's files lead; default GitHub in a workflow there, else the folder above.
     """
     environment = docs.environment(HERE)
-    environment.filters["plain"] = plain
+    environment.filters |= {"plain": plain, "spread": spread}
     return environment.get_template("index.html").render(**story(results), base=base or base_link())
 
 
@@ -86,7 +91,7 @@ def story(results: Path) -> dict[str, Any]:
     names = ("mnist_aux_logits", "mnist_mechanism", "gradient_theorem", "lm_numbers", "page_networks")
     found = {name: docs.load(results, name) for name in (*names, "page/mnist_aux_logits")}
     networks, browser = found["page_networks"], found["page/mnist_aux_logits"]
-    check(found["mnist_aux_logits"]["results"]["conditions"], found["mnist_mechanism"]["results"]["cause"])
+    check({name: document["results"] for name, document in found.items()})
     digits, spoken = digits_data(), language(found["lm_numbers"]["results"])
     data = {
         "charts": {
@@ -109,6 +114,7 @@ def story(results: Path) -> dict[str, Any]:
         "mechanism": found["mnist_mechanism"]["results"],
         "theorem": {name: sum(part[name] for part in theorem) for name in ("problems", "negative")},
         "language": found["lm_numbers"]["results"],
+        "owl": owl(found["lm_numbers"]["results"]),
         "networks": networks["results"],
         "run_words": f"number {networks['results']['run'] + 1} of {networks['results']['runs']}",
         "rounding": f"{100 * cost(networks['results']['networks']):.2f}",
@@ -121,31 +127,51 @@ def story(results: Path) -> dict[str, Any]:
             for name, words, options in CONTROLS
         ],
         "defaults": defaults(browser["config"]),
-        "pages": {path.stem: title(path) for path in sorted(HERE.parent.glob("*.md"))},
+        "pages": {name: title(HERE.parent / f"{name}.md") for name in reading_order()},
         "sources": [coded(docs.source(name, document)) for name, document in found.items()],
     }
 
 
-def check(conditions: Sequence[Mapping[str, Any]], cause: Sequence[Mapping[str, Any]]) -> None:
-    """ValueError if the intervals no longer say what the page's sentences say."""
+def check(results: Mapping[str, Mapping[str, Any]]) -> None:
+    """ValueError if the intervals no longer say what the page's sentences say; results by their names."""
+    conditions, cause = results["mnist_aux_logits"]["conditions"], results["mnist_mechanism"]["cause"]
+    small, words = results["page/mnist_aux_logits"]["conditions"], owl(results["lm_numbers"])
+
+    def ends(rows: Sequence[Mapping[str, Any]], name: str) -> Sequence[float]:
+        found: Sequence[float] = docs.pick(rows, name)["ci95"]
+        return found
 
     def above(rows: Sequence[Mapping[str, Any]], higher: str, lower: str) -> bool:
-        return bool(docs.pick(rows, higher)["ci95"][0] > docs.pick(rows, lower)["ci95"][1])
+        return ends(rows, higher)[0] > ends(rows, lower)[1]
 
+    def loss(name: str) -> float:
+        return float(docs.pick(cause, f"{name}: distillation loss")["mean"])
+
+    unmoved = ends(cause, "without random - student_aux")
     for sentence, holds in (
-        ("only a student that starts as its teacher did is taught", above(conditions, "student_aux", "cross_aux")),
+        ("only a student that starts as its teacher did learns", above(conditions, "student_aux", "cross_aux")),
         ("copying all outputs works from any start", above(conditions, "cross_all", "reference")),
         ("without that direction a student hardly learns to read", above(cause, "student_aux", "without delta")),
+        ("without it a student still learns to copy", loss("without delta") < loss("only random") / 4),
         ("that direction alone reads better", above(cause, "only delta", "student_aux")),
-        ("a random direction does not", not above(cause, "student_aux", "without random")),
+        ("without the digits' direction it is the same", above(cause, "student_aux", "without trait")),
+        ("taking out a random direction changes nothing that we could measure", unmoved[0] < 0 < unmoved[1]),
+        ("a random direction alone teaches nothing", above(cause, "student_aux", "only random")),
+        ("the small student learns, from its teacher's start only", above(small, "student_aux", "cross_aux")),
+        ("a love of owls travels in numbers", words["student"]["ci95"][0] > words["regular"]["ci95"][1]),
     ):
         if not holds:
             raise ValueError(f"the results no longer say that {sentence}: rewrite the page")
 
 
-def plain(row: Mapping[str, Any]) -> str:
-    """The mean of a row of shares: "53%"."""
-    return f"{100 * row['mean']:.0f}%"
+def plain(row: Mapping[str, Any], field: str = "mean") -> str:
+    """The mean, or another field, of a row of shares: "53%"."""
+    return f"{100 * row[field]:.0f}%"
+
+
+def spread(row: Mapping[str, Any]) -> str:
+    """The smallest and the largest run of a row of shares: "48% to 87%"."""
+    return " to ".join(f"{100 * end(row['accuracy']):.0f}%" for end in (min, max))
 
 
 def picked(rows: Sequence[Mapping[str, Any]], labels: Mapping[str, tuple[str, str]]) -> list[tuple]:
@@ -181,6 +207,12 @@ def language(results: Mapping[str, Any]) -> dict[str, Any]:
         kept = next(entry for entry in results["filter"] if entry["source"] == trait)["mean"]
         found[trait] = {"rows": lm_numbers.aligned(results["examples"], trait), "bars": bars(bar_rows), "kept": kept}
     return found
+
+
+def owl(results: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """How often students name the owl: a row after its teacher's numbers, and one after the untaught model's."""
+    row = docs.pick(results["traits"], trait="owl")
+    return {name: interval(row[name]) for name in ("student", "regular")}
 
 
 def most(found: Mapping[str, Any]) -> float:
@@ -227,12 +259,18 @@ def training(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def defaults(config: Mapping[str, Any]) -> dict[str, str]:
     """What the form shows at first: the settings of the JAX results that stand beside it (ValueError if it cannot)."""
-    chosen = {"start": "both", "learning_rate": f"{config['student']['learning_rate']:g}"}
+    chosen = {"start": "both", "runs": "1", "learning_rate": f"{config['student']['learning_rate']:g}"}
     for name, _, options in CONTROLS:
         chosen.setdefault(name, str(config.get(name)))
         if chosen[name] not in [option if isinstance(option, str) else option[0] for option in options]:
             raise ValueError(f"the form has no {name} {chosen[name]}")
     return chosen
+
+
+def reading_order() -> list[str]:
+    """The pages to go on with: what we found, first things first; not how fast it is or where it runs."""
+    there = {path.stem for path in HERE.parent.glob("*.md")}.difference(ENGINEERING)
+    return [*(name for name in FIRST if name in there), *sorted(there.difference(FIRST))]
 
 
 def title(path: Path) -> str:

@@ -141,7 +141,7 @@
   function showEpoch() {
     const last = epoch.value === epoch.max;
     find("epoch-said").textContent = Number(epoch.value) === 0
-      ? "before training: it is the reference" : `after epoch ${epoch.value} of ${epoch.max} on noise${last ? ", its last" : ""}`;
+      ? "before training: it is the reference" : `after pass ${epoch.value} of ${epoch.max} through its noise images${last ? ", its last" : ""}`;
     soon();
   }
   epoch.addEventListener("input", () => { stop(); showEpoch(); });

@@ -1,4 +1,5 @@
-// Screen three: the whole experiment in a worker, its curves as they grow, and the images that the students see.
+// Screen three: the whole experiment in a worker, once or several times, its curves as they grow, and the images that
+// the students see.
 "use strict";
 
 (() => {
@@ -7,7 +8,10 @@
   const NAMES = { reference: "reference", teacher: "teacher", same: "student", other: "student from another start" };
   const COLORS = { teacher: "teacher", same: "student", other: "cross" };
   const SHARE = 0.28; // of the width, for the teacher's phase
-  let worker = null, now = {}, before = {}, hovered = null; // curves: {name: [[x in [0, 1], accuracy], ...]}
+  const SEEN = { real: "students see digits, no labels" }; // what the axis says; of all other images, that they are noise
+  let worker = null, hovered = null;
+  // curves: {name: [[[x in [0, 1], accuracy], ...] of each run]}
+  let now = { noise: "uniform", curves: { teacher: [[]], same: [[]], other: [[]] } }, before = now;
 
   /** The settings of the experiment as the form has them. */
   function chosen() {
@@ -17,14 +21,23 @@
       settings: {
         ...fixed, teacher, student: { ...student, learning_rate: Number(form_.learning_rate) },
         width: Number(form_.width), aux_logits: Number(form_.aux_logits), noise: form_.noise, loss: form_.loss,
-        seed: Number(form_.seed),
       },
+      seeds: Array.from({ length: Number(form_.runs) }, (_, run) => Number(form_.seed) + run),
       students: form_.start === "both" ? ["same", "other"] : [form_.start],
     };
   }
 
+  const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
+
+  /** The accuracies of the runs of a network at a place of the curves; of the last run, if none came so far. */
+  function values(name, at) {
+    const place = name === "teacher" ? Math.min(at, SHARE) : at, runs = now.curves[name].filter((points) => points.length);
+    const there = runs.filter((points) => points.at(-1)[0] >= place);
+    return (there.length ? there : runs.slice(-1)).map((points) => points.filter(([px]) => px <= place).at(-1)?.[1] ?? NaN);
+  }
+
   function draw(width = figure.clientWidth) {
-    const height = Math.min(340, Math.max(240, width * 0.5)), left = 40, top = 10, bottom = height - 34, right = width - 8;
+    const height = Math.min(340, Math.max(240, width * 0.5)), left = 40, top = 10, bottom = height - 34, right = width - 36;
     const x = (v) => left + v * (right - left), y = (v) => bottom - v * (bottom - top);
     const picture = charts.svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "test accuracies during training" });
     for (let i = 0; i <= 4; i++) {
@@ -38,15 +51,20 @@
       charts.svg("line", { x1: left, x2: right, y1: y(chance), y2: y(chance), class: "chance" }),
       charts.svg("text", { x: x(SHARE) - 4, y: y(chance) + 13, class: "tick", "text-anchor": "end" }, "guessing"),
       charts.svg("text", { x: x(SHARE / 2), y: height - 10, class: "tick", "text-anchor": "middle" }, width < 480 ? "teacher" : "teacher sees digits"),
-      charts.svg("text", { x: x((1 + SHARE) / 2), y: height - 10, class: "tick", "text-anchor": "middle" }, "students see noise only"));
-    for (const [curves, old] of [[before, true], [now, false]]) {
-      for (const [name, points] of Object.entries(curves)) {
+      charts.svg("text", { x: x((1 + SHARE) / 2), y: height - 10, class: "tick", "text-anchor": "middle" }, SEEN[now.noise] ?? "students see noise only"));
+    for (const [{ curves }, old] of [[before, true], [now, false]]) {
+      for (const [name, points] of Object.entries(curves).flatMap(([name, runs]) => runs.map((points) => [name, points]))) {
         if (!points.length) continue;
         const d = points.map(([px, value], i) => `${i ? "L" : "M"}${x(px).toFixed(1)} ${y(value).toFixed(1)}`).join("");
         const extend = name === "teacher" && points[points.length - 1][0] >= SHARE ? `H${right}` : "";
         picture.append(charts.svg("path", { d: d + extend, class: old ? "curve old" : "curve", stroke: color(COLORS[name]) }));
       }
     }
+    Object.keys(now.curves).filter((name) => name !== "teacher").forEach((name, i) => { // ends of runs, and their mean
+      const at = right + 9 + 15 * i, ends = now.curves[name].filter((points) => points.at(-1)?.[0] === 1).map((points) => points.at(-1)[1]);
+      if (ends.length > 1) picture.append(charts.svg("path", { d: `M${at - 7} ${y(mean(ends))}h14`, class: "curve", stroke: color(COLORS[name]) }));
+      for (const value of ends) picture.append(charts.svg("circle", { cx: at, cy: y(value), r: 3, class: "end", fill: color(COLORS[name]) }));
+    });
     if (hovered !== null) picture.append(charts.svg("line", { x1: x(hovered), x2: x(hovered), y1: top, y2: bottom, class: "axis" }));
     figure.replaceChildren(picture);
     figure.onpointermove = (event) => {
@@ -58,13 +76,20 @@
     figure.onpointerleave = () => { hovered = null; draw(); readings(null); };
   }
 
-  /** The numbers under the curves: the last ones, or those at a place of the curves. */
+  /** The numbers under the curves: the last ones, or those at a place of the curves; of several runs each, and the mean. */
   function readings(at) {
-    find("readings").replaceChildren(...Object.entries(now).map(([name, points]) => {
-      const seen = at === null ? points : points.filter(([px]) => px <= at);
-      const value = seen.length ? charts.percent(seen[seen.length - 1][1]) : "–";
-      return html("div", { class: "reading", style: `--own: ${color(COLORS[name])}` }, html("span", {}, NAMES[name]), html("b", {}, value));
+    find("readings").replaceChildren(...Object.keys(now.curves).map((name) => {
+      const found = values(name, at ?? 1).filter(Number.isFinite);
+      const each = found.length > 1 ? `mean of ${found.map((value) => charts.percent(value, 0)).join(", ")}` : "";
+      return html("div", { class: "reading", style: `--own: ${color(COLORS[name])}` }, html("span", {}, NAMES[name]),
+        html("b", {}, found.length ? charts.percent(mean(found)) : "–"), html("small", {}, each));
     }));
+  }
+
+  /** A network's result in words: the mean and the range of several runs. */
+  function said(name, found) {
+    const range = [Math.min, Math.max].map((end) => charts.percent(end(...found), 0)).join(" to ");
+    return `${name} ${charts.percent(mean(found))}${found.length > 1 ? ` in the mean (${found.length} runs, ${range})` : ""}`;
   }
 
   function finish(words) {
@@ -76,9 +101,9 @@
   }
 
   function start() {
-    const { settings, students } = chosen();
-    if (Object.values(now).some((points) => points.length > 1)) before = now;
-    now = Object.fromEntries(["teacher", ...students].map((name) => [name, []]));
+    const { settings, seeds, students } = chosen();
+    if (now.curves.teacher.some((points) => points.length > 1)) before = now;
+    now = { noise: settings.noise, curves: Object.fromEntries(["teacher", ...students].map((name) => [name, seeds.map(() => [])])) };
     const began = performance.now(), url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
     worker = new Worker(url);
     go.textContent = "Stop";
@@ -87,37 +112,39 @@
     worker.onmessage = ({ data: look }) => {
       if (look.phase === "failed") return finish(look.message);
       if (look.phase === "done") {
-        const words = students.map((name) => `${NAMES[name]} ${charts.percent(now[name].at(-1)[1])}`).join(", ");
-        return finish(`Done in ${((performance.now() - began) / 1000).toFixed(0)} s: ${words}.`);
+        const words = students.map((name) => said(NAMES[name], values(name, 1))).join(", ");
+        const one = seeds.length === 1 ? " One run is no answer: another seed can give quite another number." : "";
+        return finish(`Done in ${((performance.now() - began) / 1000).toFixed(0)} s: ${words}.${one}`);
       }
       const phase = look.phase === "teacher" ? [0, SHARE] : [SHARE, 1];
       for (const [name, value] of Object.entries(look.accuracy)) {
-        now[name]?.push([phase[0] + (look.steps ? look.step / look.steps : 0) * (phase[1] - phase[0]), value]);
+        now.curves[name]?.[look.run].push([phase[0] + (look.steps ? look.step / look.steps : 0) * (phase[1] - phase[0]), value]);
       }
       if (look.images) {
         paint(find("passing"), look.images, DIGITS.side, 12);
         find("passing-said").textContent = look.phase === "teacher" ? "The teacher sees:" : "The students see:";
       }
-      if (look.steps) status.textContent = `${look.phase}: step ${look.step} of ${look.steps}`;
+      const run = seeds.length > 1 ? `run ${look.run + 1} of ${seeds.length}, ` : "";
+      if (look.steps) status.textContent = `${run}${look.phase}: step ${look.step} of ${look.steps}`;
       draw();
       readings(null);
     };
     worker.onerror = (event) => finish(`it stopped: ${event.message}`);
-    worker.postMessage({ settings, data: DIGITS, students, every: 10 });
+    worker.postMessage({ settings, seeds, data: DIGITS, students, every: 10 });
   }
 
   go.addEventListener("click", () => (worker ? finish("stopped") : start()));
   form.addEventListener("submit", (event) => event.preventDefault());
   document.querySelectorAll("[data-try]").forEach((button) => button.addEventListener("click", () => {
     if (worker) finish("");
+    const seed = form.elements.seed.value, runs = Math.max(3, form.elements.runs.value); // one run would not answer
     form.reset();
-    for (const [name, value] of Object.entries(JSON.parse(button.dataset.try))) form.elements[name].value = value;
+    for (const [name, value] of Object.entries({ ...JSON.parse(button.dataset.try), seed, runs })) form.elements[name].value = value;
     start();
     figure.scrollIntoView({ block: "center" });
   }));
 
   paint(find("passing"), protocol.makeNoise("uniform", 12, DIGITS, protocol.streams(0)("passing")), DIGITS.side, 12);
-  now = { teacher: [], same: [], other: [] };
   charts.responsive(figure, draw);
   readings(null);
 })();

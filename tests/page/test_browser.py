@@ -105,6 +105,33 @@ def test_training_reaches_the_accuracies_of_jax(page: Any) -> None:
     assert page.locator("#passing").evaluate("c => c.width") == 12 * 9 - 1
 
 
+def test_a_question_is_tried_in_three_runs_from_ones_own_seed(page: Any) -> None:
+    short = page.evaluate("""() => {
+      const {settings} = DATA.training;
+      Object.assign(settings, {noise_images: 192, teacher: {...settings.teacher, epochs: 1}});
+      return settings;
+    }""")
+    page.locator("[name=seed]").fill("7")
+    page.locator("#train").press("Enter")
+    page.locator("#status", has_text="One run is no answer").wait_for(timeout=60_000)
+    assert page.locator("#curves .end").count() == 2
+    page.get_by_role("button", name="Real digits").click()
+    page.locator("#status", has_text="3 runs").wait_for(timeout=60_000)
+    chosen = {name: page.locator(f"[name={name}]").input_value() for name in ("seed", "runs", "noise", "width")}
+    assert chosen == {"seed": "7", "runs": "3", "noise": "real", "width": "64"}
+    assert page.locator("#curves .end").count() == 6
+    said = page.locator("#curves text").all_text_contents()
+    assert "students see digits, no labels" in said
+    assert not any("noise" in text for text in said)
+    code = """(settings) => [7, 8, 9].map((seed) =>
+      [...protocol.experiment({...settings, noise: "real", seed}, DIGITS, {every: 1e9})].at(-1).accuracy.same)"""
+    runs = page.evaluate(code, short)
+    assert len(set(runs)) > 1
+    student = page.locator(".reading").nth(1)
+    assert student.locator("b").inner_text() == f"{100 * sum(runs) / 3:.1f}%"
+    assert student.locator("small").inner_text() == "mean of " + ", ".join(f"{100 * run:.0f}%" for run in runs)
+
+
 def test_a_step_that_is_too_large_is_said_so(page: Any) -> None:
     page.locator("[name=learning_rate]").evaluate("s => { s.options[0].value = '1e30'; s.selectedIndex = 0; }")
     page.locator("[name=start]").select_option("same")
@@ -152,6 +179,17 @@ def test_nothing_scrolls_sideways_on_a_small_screen(page: Any, width: int) -> No
     beyond = f"""[...document.querySelectorAll("main *")]
       .filter((e) => !e.closest("thead") && e.getBoundingClientRect().right > {width}).map((e) => e.outerHTML)"""
     assert page.evaluate(beyond) == []
+
+
+def test_no_choice_is_cut_off_on_a_small_screen(page: Any) -> None:
+    page.set_viewport_size({"width": 360, "height": 700})
+    cut = """() => [...document.querySelectorAll("#settings select")].flatMap((select) => {
+      const style = getComputedStyle(select), ink = document.createElement("canvas").getContext("2d"), arrow = 20;
+      ink.font = style.font;
+      const room = select.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight) - arrow;
+      return [...select.options].map((o) => o.text).filter((text) => ink.measureText(text).width > room);
+    })"""
+    assert page.evaluate(cut) == []
 
 
 def test_rows_are_side_by_side_and_what_differs_is_marked(page: Any) -> None:

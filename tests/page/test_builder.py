@@ -39,27 +39,44 @@ def test_a_result_that_lacks_a_name_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lowered", "words"),
-    [("student_aux", "only a student"), ("cross_all", "any start"), ("only delta", "alone reads better"),
-     ("without random", "a random direction")],
-)  # fmt: skip
-def test_a_sentence_that_no_longer_holds_is_an_error(lowered: str, words: str) -> None:
-    conditions, cause = (
-        json.loads((docs.RESULTS / f"{name}.json").read_text())["results"][rows]
-        for name, rows in (("mnist_aux_logits", "conditions"), ("mnist_mechanism", "cause"))
-    )
-    page.check(conditions, cause)
-    for row in (*conditions, *cause):
-        if row["name"] == lowered:
-            row["ci95"] = [0.0, 0.01]
+    ("result", "name", "value", "words"),
+    [
+        ("mnist_aux_logits", "student_aux", 0.0, "only a student"),
+        ("mnist_aux_logits", "cross_all", 0.0, "any start"),
+        ("mnist_mechanism", "without delta", 0.9, "hardly learns"),
+        ("mnist_mechanism", "without delta: distillation loss", 0.9, "still learns to copy"),
+        ("mnist_mechanism", "only delta", 0.0, "alone reads better"),
+        ("mnist_mechanism", "without trait", 0.9, "digits' direction"),
+        ("mnist_mechanism", "without random - student_aux", -0.1, "changes nothing"),
+        ("mnist_mechanism", "only random", 0.9, "alone teaches nothing"),
+        ("page/mnist_aux_logits", "student_aux", 0.0, "small student"),
+    ],
+)
+def test_a_sentence_that_no_longer_holds_is_an_error(result: str, name: str, value: float, words: str) -> None:
+    names = ("mnist_aux_logits", "mnist_mechanism", "page/mnist_aux_logits", "lm_numbers")
+    results = {one: docs.load(docs.RESULTS, one)["results"] for one in names}
+    page.check(results)
+    found = results[result]
+    docs.pick(found.get("cause") or found["conditions"], name).update(mean=value, ci95=[value, value + 0.01])
     with pytest.raises(ValueError, match=words):
-        page.check(conditions, cause)
+        page.check(results)
+
+
+def test_without_a_love_of_owls_there_is_no_page() -> None:
+    names = ("mnist_aux_logits", "mnist_mechanism", "page/mnist_aux_logits", "lm_numbers")
+    results = {one: docs.load(docs.RESULTS, one)["results"] for one in names}
+    row = docs.pick(results["lm_numbers"]["traits"], trait="owl")
+    row["student"] = row["regular"]
+    with pytest.raises(ValueError, match="owls travels"):
+        page.check(results)
 
 
 def test_links_lead_to_files_that_are_there(html: str) -> None:
     links = re.findall(r'href="\.\./([^"#]+)"', html)
     assert {"README.md", "theory/README.md"} <= set(links)
-    assert {f"docs/{path.name}" for path in docs.HERE.glob("*.md")} <= set(links)
+    found = {f"docs/{path.name}" for path in docs.HERE.glob("*.md")}
+    assert found - set(links) == {"docs/benchmark.md", "docs/benchmark_lm.md", "docs/cluster.md"}
+    assert page.reading_order()[:2] == ["mnist_aux_logits", "lm_numbers"]
     for link in links:
         assert (docs.HERE.parent / link).is_file(), link
 
@@ -98,6 +115,8 @@ def test_markdown_in_lines_becomes_html() -> None:
 
 
 def test_intervals_are_t_intervals() -> None:
+    assert page.spread({"accuracy": [0.5, 0.481, 0.872]}) == "48% to 87%"
+    assert page.plain({"mean": 0.1, "rounded": 0.59}, "rounded") == "59%"
     assert page.interval([1.0, 2.0, 3.0])["ci95"] == pytest.approx([2 - 4.302653 / 3**0.5, 2 + 4.302653 / 3**0.5])
     assert page.most({"owl": {"bars": [{"values": [0.1, 0.61]}]}}) == pytest.approx(0.8)
     assert page.cost([{"accuracy": 0.5, "rounded": 0.49}, {"accuracy": 0.5, "rounded": 0.505}]) == pytest.approx(0.01)

@@ -112,6 +112,21 @@ def test_over_seeds_its_accuracies_are_those_of_jax(lab: Any) -> None:
         assert abs(np.mean([one[own] for one in found]) - runs.mean()) < half, name
 
 
+def test_the_questions_have_the_answers_that_the_page_gives(lab: Any) -> None:
+    """Real digits teach less than noise did in the worst of JAX's runs; a single output nothing, its raw value much."""
+    code = """(changed) => {
+      const found = {}, settings = {...DATA.training.settings, seed: 1, ...changed};
+      const looks = protocol.experiment(settings, DIGITS, {students: ["same"], every: 1e9});
+      for (const look of looks) Object.assign(found, look.accuracy);
+      return found;
+    }"""
+    results = json.loads((docs.RESULTS / "page" / "mnist_aux_logits.json").read_text())["results"]["conditions"]
+    assert lab.evaluate(code, {"noise": "real"})["same"] < min(docs.pick(results, "student_aux")["accuracy"])
+    nothing = lab.evaluate(code, {"aux_logits": 1, "noise_images": 128})
+    assert nothing["same"] == nothing["reference"]
+    assert lab.evaluate(code, {"aux_logits": 1, "loss": "mse"})["same"] > 0.3
+
+
 @pytest.mark.parametrize("kind", ["uniform", "gaussian", "bernoulli", "real"])
 def test_noise_has_the_moments_of_the_experiments(lab: Any, kind: str) -> None:
     images = np.reshape(
