@@ -4,7 +4,7 @@ A template sees the results of the experiment that it is called after, by their 
 
     results("lm_numbers")                     what the experiment found; `config(...)` its settings, `made(...)` how
     rows | pick("teacher")                    the one row of this name; `pick(arm="greedy")` by other fields
-    row | interval, percent, median, number   as text; `seconds | minutes`
+    row | interval, percent, median           as text; `value | number`, `seconds | minutes`
     values | ranked(rows)                     rank correlation of a number for each row with the rows, over runs
     table(name)                               the experiment's own table; `source` the command, commit, device and time
     holds(condition)                          nothing, or an error: what the next sentence says is no longer so

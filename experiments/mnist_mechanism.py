@@ -41,7 +41,9 @@ def table(document: dict[str, Any]) -> str:
     return tables.markdown_table((data.TITLES[results["dataset"]], "mean", "95% CI (t)", "runs"), rows)
 
 
-EXPERIMENT = cli.Experiment("mnist_mechanism", __doc__, PRESETS, mechanism.jobs, mechanism.summarize, table, SIDE)
+EXPERIMENT = cli.Experiment(
+    "mnist_mechanism", __doc__, PRESETS, mechanism.jobs, mechanism.summarize, table, SIDE._replace(dataset="digits")
+)
 run = EXPERIMENT.run
 
 if __name__ == "__main__":

@@ -99,10 +99,9 @@ def _cosines(rows: list[dict[str, Any]]) -> Figure:
         ax.legend(loc="upper left")
     axes[0, 0].set_ylabel("share of problems")
     axes[0, 0].set_ylim(top=1.25 * axes[0, 0].get_ylim()[1])
-    shared = [value for (_, key), value in found.items() if key == "cosine"]
     finding = (
-        f"From the teacher's own init the student's step has a cosine of {min(shared):.2f} to {max(shared):.2f} with"
-        " the teacher's"
+        "From the teacher's own init the mean cosine of the student's with the teacher's step is"
+        f" {found['random', 'cosine']:.2f} (any direction) or {found['gradient', 'cosine']:.2f} (a gradient)"
     )
     how = (
         f"{len(kept):,} of {len(rows):,} random problems; the others, one logit under softmax, have no step ($A = 0$);"

@@ -87,9 +87,13 @@ def reject_reason(text: str, **limits: int | Collection[int]) -> str | None:
 def count_reasons(reasons: Iterable[str | None], names: Sequence[str] = REASONS) -> dict[str, int]:
     """How many completions were kept, and how many rejected for each reason; `names` are those that there are.
 
+    ValueError for a reason that has no name: its share would be lost.
+
     Example:
         >>> count_reasons([None, "format", None])["kept"]
         2
     """
     counts = Counter(reasons)
+    if unknown := {*counts} - {None, *names}:
+        raise ValueError(f"rejected for {', '.join(map(repr, unknown))}, which is none of {', '.join(names)}")
     return {"kept": counts[None], **{reason: counts[reason] for reason in names}}
