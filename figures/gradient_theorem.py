@@ -20,12 +20,15 @@ def figure(document: dict[str, Any]) -> Figure:
     _inner_products(axes[0, 0], results["curve"])
     _remainder(axes[0, 1], results["curve"])
     _slopes(axes[0, 2], results["random"])
-    parts = [results[part] for part in ("random", "mnist")]
-    negative, problems = (sum(part[key] for part in parts) for key in ("negative", "problems"))
-    finding = f"{negative} of {problems:,} problems have a negative inner product within the guaranteed step size"
+    random, real = results["random"], results["mnist"]
+    finding = (
+        f"{random['negative']} of {random['problems'] - random['vacuous']:,} random problems and {real['negative']} of"
+        f" {real['problems']} on {name} have a negative inner product within the guaranteed step size"
+    )
     how = (
         f"left and middle: the experiment's ReLU network on {name}, auxiliary logits, noise images, one init (kinks are"
-        " crossed one by one); right: smooth random networks"
+        " crossed one by one); right: smooth random networks; not counted:"
+        f" {random['vacuous']} problems in which nothing can move"
     )
     style.title(picture, finding, how)
     return picture
@@ -34,7 +37,7 @@ def figure(document: dict[str, Any]) -> Figure:
 def more(document: dict[str, Any]) -> dict[str, Figure]:
     """`cosines` by init; `reach`: where the teacher's loss falls, and proved against observed radii."""
     results = document["results"]
-    return {"cosines": _cosines(results["random"]["rows"]), "reach": _reach(results)}
+    return {"cosines": _cosines(results["random"]["rows"], results["mnist"]), "reach": _reach(results)}
 
 
 def _inner_products(ax: Axes, curve: dict[str, Any]) -> None:
@@ -75,7 +78,7 @@ def _slopes(ax: Axes, summary: dict[str, Any]) -> None:
     ax.annotate(words, (0.97, 0.96), xycoords="axes fraction", ha="right", va="top", fontsize=8)
 
 
-def _cosines(rows: list[dict[str, Any]]) -> Figure:
+def _cosines(rows: list[dict[str, Any]], real: dict[str, Any]) -> Figure:
     """Directions that follow a gradient of the teacher's init, and any directions, side by side.
 
     Problems with A = 0 (one logit under softmax) have a step of zero, which has no cosine, and are left out.
@@ -103,9 +106,11 @@ def _cosines(rows: list[dict[str, Any]]) -> Figure:
         "From the teacher's own init the mean cosine of the student's with the teacher's step is"
         f" {found['random', 'cosine']:.2f} (any direction) or {found['gradient', 'cosine']:.2f} (a gradient)"
     )
+    aux = [row["shared"]["mean"] for row in real["cosines"] if "aux. only" in row["name"]]
     how = (
         f"{len(kept):,} of {len(rows):,} random problems; the others, one logit under softmax, have no step ($A = 0$);"
-        " $\\varepsilon = 2^{-10}$"
+        f" $\\varepsilon = 2^{{-10}}$; {style.DATASETS[real['dataset']]}'s networks, auxiliary logits only: means from"
+        f" {min(aux):.2f} to {max(aux):.2f}"
     )
     style.title(picture, finding, how)
     return picture
