@@ -311,8 +311,8 @@ def test_show_refuses_in_one_line(said: Path, capsys: pytest.CaptureFixture, con
 def test_an_unknown_trait_is_told_its_neighbours_and_where_words_live(capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit):
         cli.command(lm_numbers.EXPERIMENT, ["--traits", "elefant", "--dry-run"])
-    assert "'elefant', which is no answer: elephant," in (error := capsys.readouterr().err)
-    assert "subliminal_toy/lm/vocabulary.py has all words" in error
+    assert "'elefant', which is no answer: elephant is near;" in (error := capsys.readouterr().err)
+    assert "subliminal_toy/lm/vocabulary.py" in error
 
 
 def test_a_table_says_why_an_interval_leaves_the_unit_interval() -> None:

@@ -69,7 +69,7 @@ def test_every_accuracy_is_at_its_own_point(vary: str) -> None:
             assert row["mean"] == pytest.approx(np.mean(wanted))
     document = {"config": {"score": "validation"}, "results": results}
     text = mnist_sweeps.table(document)
-    assert text.count("\n") == 1 + len(found["points"])
+    assert text.count("\n|") == 1 + len(found["points"])
     assert "validation accuracy" in text
     drawn = picture.figure(document).axes[0]
     means = {row["name"]: [p["conditions"][i]["mean"] for p in found["points"]]
