@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN = .venv/bin
 RESULTS ?= experiments/results
 
-.PHONY: demo lm test test-all check figures docs page clean
+.PHONY: demo lm test test-all test-long mutants check figures docs page clean
 
 demo: .venv/installed
 	$(BIN)/python -m experiments.mnist_aux_logits
@@ -15,9 +15,13 @@ lm: .venv/installed
 test: .venv/installed-test
 	$(BIN)/python -m pytest -n 2
 
-test-all: .venv/installed-test
+test-all: test-long mutants
+
+test-long: .venv/installed-test
 	$(BIN)/python -m pytest -n 2 -m "long or not long"
-	$(BIN)/python -m tests.mutants
+
+mutants: .venv/installed-test
+	$(BIN)/python -m tests.mutants $(PACKAGE)
 
 check: .venv/installed-test
 	$(BIN)/ruff check .
