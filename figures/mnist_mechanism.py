@@ -25,14 +25,14 @@ _LOGITS = ("blue", "orange", "green")
 def figure(document: dict[str, Any]) -> Figure:
     """Draw `mnist_mechanism.json`."""
     results = document["results"]
-    picture, axes = style.new_figure(2, 2, height=6.4, width=7.6)
+    picture, axes = style.new_figure(2, 2, height=7.0, width=7.6, height_ratios=(6, 8))
     _levels(axes[0, 0], results["levels"])
     _direction(axes[0, 1], results["direction"])
     _cause(axes[1, 0], results["cause"])
     _coverage(axes[1, 1], results["coverage"])
     alone, rest = results["levels"][1:3]
     finding = (
-        f"The part of a student's displacement along the teacher's reads {alone['mean']:.0%} of digits, the rest"
+        f"With its part along Delta alone a student reads {alone['mean']:.0%} of digits, with the rest"
         f" {rest['mean']:.0%}"
     )
     data, n = style.DATASETS[results["dataset"]], len(results["coverage"][0]["per_run"])
