@@ -13,13 +13,9 @@ from figures import style
 _CLASS, _AUX = style.COLORS["green"], style.COLORS["orange"]
 _DARK = "#333333"
 _WORDS = (
-    (37.8, "#00664a", "ten class outputs: trained"),
-    (31.6, "#9a6a00", "three auxiliary outputs: nobody trains them"),
-    (
-        23.6,
-        "#9a6a00",
-        "on noise images the student learns to give\nthe teacher's three auxiliary outputs, nothing else",
-    ),
+    (57.5, 37.8, "#00664a", "ten class outputs: trained"),
+    (57.5, 31.6, "#9a6a00", "three auxiliary outputs: nobody trains them"),
+    (60.5, 23.6, "#9a6a00", "on noise images the student learns to give\nthe teacher's three auxiliary outputs"),
 )
 # fmt: off
 _SEVEN = np.array([
@@ -38,7 +34,7 @@ def figure(_document: dict[str, Any]) -> Figure:
     noise = np.random.default_rng(7).random((2, 8, 8))
     _network(ax, 11, 23.5, "reference", "random weights", style.COLORS["grey"])
     _network(ax, 47, 35, "teacher", "learns from labelled digits", style.COLORS["green"])
-    _network(ax, 47, 11.5, "student", "learns from noise alone", style.COLORS["blue"], flipped=True)
+    _network(ax, 47, 11.5, "student", "learns from noise alone", style.COLORS["blue"])
     _arrow(ax, (20.3, 26), (38, 35), "same start", bend=-0.15)
     _arrow(ax, (20.3, 21), (38, 11.5), "same start", bend=0.15)
     _image(ax, 29, 40.3, _SEVEN / 9)
@@ -48,16 +44,16 @@ def figure(_document: dict[str, Any]) -> Figure:
     _image(ax, 29, 1.5, noise[1])
     _arrow(ax, (33.8, 4.4), (38, 6.8), color=_AUX)
     ax.text(27, 4.2, "noise images", ha="right", va="center", fontsize=9, color=_DARK)
-    _arrow(ax, (53.6, 28.2), (53.6, 19.4), color=_AUX, width=2.6)
-    for y, color, words in _WORDS:
-        ax.text(57.5, y, words, va="center", fontsize=9.5, color=color)
-    _arrow(ax, (56.4, 9.3), (63, 9.3))
-    _image(ax, 64.5, 7.2, _SEVEN / 9)
-    ax.text(69.8, 9.3, "test: which digit is it,\nby the class outputs?", va="center", fontsize=9.5, color=_DARK)
+    _arrow(ax, (54.3, 30.6), (54.3, 7.1), color=_AUX, width=2.6, bend=-0.3)
+    for x, y, color, words in _WORDS:
+        ax.text(x, y, words, va="center", fontsize=9.5, color=color)
+    _arrow(ax, (56.4, 13.3), (63, 13.3))
+    _image(ax, 64.5, 11.2, _SEVEN / 9)
+    ax.text(69.8, 13.3, "test: which digit is it,\nby the class outputs?", va="center", fontsize=9.5, color=_DARK)
     return picture
 
 
-def _network(ax: Axes, x: float, y: float, name: str, words: str, color: str, *, flipped: bool = False) -> None:
+def _network(ax: Axes, x: float, y: float, name: str, words: str, color: str) -> None:
     """A box with layers of units, and its outputs: ten for the classes, three auxiliary."""
     box = FancyBboxPatch(
         (x - 8, y - 6.2), 16.6, 12.4, boxstyle="round,pad=0.3,rounding_size=1.4", fc="white", ec=color, lw=2
@@ -65,7 +61,7 @@ def _network(ax: Axes, x: float, y: float, name: str, words: str, color: str, *,
     ax.add_patch(box)
     layers = ((x - 6, 5), (x - 2.2, 4), (x + 1.6, 4))
     places = [[(at, y + 1.9 * (i - (n - 1) / 2)) for i in range(n)] for at, n in layers]
-    outputs = [(x + 6.6, y + (-1 if flipped else 1) * (4.7 - 0.72 * i - 0.5 * (i >= 10))) for i in range(13)]
+    outputs = [(x + 6.6, y + 4.7 - 0.72 * i - 0.5 * (i >= 10)) for i in range(13)]
     for left, right in zip(places, [*places[1:], outputs], strict=True):
         for start in left:
             for end in right:
