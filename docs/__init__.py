@@ -47,8 +47,11 @@ def place(name: str) -> Path:
     return (ROOT if name == FRONT else HERE) / f"{name}.md"
 
 
-def render(name: str, results: Path = RESULTS) -> str:
-    """A page as Markdown; a name that is not in the results, or twice, is an error (LookupError, UndefinedError)."""
+def render(name: str, results: Path = RESULTS, *, draft: bool = False) -> str:
+    """A page as Markdown; a name that is not in the results, or twice, is an error (LookupError, UndefinedError).
+
+    ClaimError if what it says does not hold for these results; a draft is marked there instead.
+    """
     templates = environment(TEMPLATES)
     templates.globals |= {
         "there": lambda other: (results / f"{other}.json").exists(),
@@ -58,7 +61,7 @@ def render(name: str, results: Path = RESULTS) -> str:
         "command": lambda other: command(load(results, other)),
         "sources": lambda *others: "\n\n".join(source(other, load(results, other)) for other in others),
         "table": partial(_table, results),
-        "holds": holds,
+        "holds": _marked if draft else holds,
         "zip": zip,
     }
     own: dict[str, Any] = {}
@@ -85,8 +88,9 @@ def environment(folder: Path) -> jinja2.Environment:
 
 
 def load(results: Path, name: str) -> dict[str, Any]:
-    """The document `<results>/<name>.json`; a variant's name begins with its folder."""
-    document: dict[str, Any] = json.loads((results / f"{name}.json").read_text())
+    """The document `<results>/<name>.json`, else the committed one; a variant's name begins with its folder."""
+    path = results / f"{name}.json"
+    document: dict[str, Any] = json.loads((path if path.exists() else RESULTS / f"{name}.json").read_text())
     return document
 
 
@@ -110,6 +114,10 @@ def holds(condition: bool) -> str:
     if not condition:
         raise ClaimError("a sentence does not hold for these results; rewrite it")
     return ""
+
+
+def _marked(condition: bool) -> str:
+    return "" if condition else "**(does not hold)** "
 
 
 def number(value: float, digits: int = 2) -> str:

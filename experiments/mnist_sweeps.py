@@ -163,7 +163,10 @@ def table(document: dict[str, Any]) -> str:
         for sweep in results["sweeps"] for point in sweep["points"]
     ]  # fmt: skip
     score = document["config"].get("score", "test")  # what was run before there was a choice has none
-    header = f"{score} accuracy, {data.TITLES[results['dataset']]}, mean and 95% CI (t) of {results['runs']} runs"
+    shown = data.TITLES[results["dataset"]]
+    if not any("noise_images" in sweep["vary"] for sweep in results["sweeps"]):
+        shown += f", {document['config']['noise_images']:,} noise images"
+    header = f"{score} accuracy, {shown}, mean and 95% CI (t) of {results['runs']} runs"
     every = [row for sweep in results["sweeps"] for point in sweep["points"] for row in point["conditions"]]
     return tables.markdown_table((header, *NAMES[1:]), rows) + tables.beyond_note(every)
 

@@ -38,8 +38,8 @@ def figure(document: dict[str, Any]) -> Figure:
     data, n = style.DATASETS[results["dataset"]], len(results["coverage"][0]["per_run"])
     how = (
         f"Delta: the teacher's displacement; {data}, students on auxiliary logits, n = {results['runs']} runs (dots);"
-        " circle and bar: mean and 95% t interval; white diamond: median; red: outlier; curves: means; bottom right:"
-        f" n = {n} runs"
+        " circle and bar: mean and 95% t interval; white diamond: median; hollow circle: outlier; curves: means;"
+        f" bottom right: n = {n} runs"
     )
     style.title(picture, finding, how)
     return picture

@@ -28,24 +28,28 @@ def figure(document: dict[str, Any]) -> Figure:
     picture, axes = style.new_figure(1, len(results["sweeps"]), height=3.6)
     for ax, sweep in zip(axes[0], results["sweeps"], strict=True):
         (_curves if len(sweep["vary"]) == 1 else _map)(ax, sweep, f"{score} accuracy (fraction correct)")
-    every = [(_mean(point, SHOWN), point["settings"]) for sweep in results["sweeps"] for point in sweep["points"]]
-    best, settings = max(every, key=lambda one: one[0])
+    every = [(_row(point, SHOWN), point["settings"]) for sweep in results["sweeps"] for point in sweep["points"]]
+    best, settings = max(every, key=lambda one: one[0]["mean"])
     named = ", ".join(f"{WORDS.get(name, name)} {value}" for name, value in settings.items())
-    finding = f"Students of auxiliary outputs alone read at most {best:.0%} of digits: {named}"
+    ends = f" [{', '.join(f'{100 * end:.0f}' for end in best['ci95'])}]" if best["ci95"] else ""
+    finding = f"Highest mean of students of auxiliary outputs alone: {best['mean']:.0%}{ends} of digits, {named}"
     runs, data = results["runs"], style.DATASETS[results["dataset"]]
+    if not any("noise_images" in sweep["vary"] for sweep in results["sweeps"]):
+        data += f", {document['config']['noise_images']:,} noise images"
     style.title(picture, finding, f"{data}; n = {runs} run{'s' if runs > 1 else ''} a point, mean and 95% t interval")
     return picture
 
 
-def _mean(point: dict[str, Any], condition: str) -> float:
-    return next(row["mean"] for row in point["conditions"] if row["name"] == condition)
+def _row(point: dict[str, Any], condition: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(row for row in point["conditions"] if row["name"] == condition)
+    return found
 
 
 def _curves(ax: Axes, sweep: dict[str, Any], accuracy: str) -> None:
     ((name, values),) = sweep["vary"].items()
     order, places = _places(ax, values)
     for condition, (label, color) in _CURVES.items():
-        rows = [next(row for row in sweep["points"][i]["conditions"] if row["name"] == condition) for i in order]
+        rows = [_row(sweep["points"][i], condition) for i in order]
         means = [row["mean"] for row in rows]
         if rows[0]["ci95"] is None:
             ax.plot(places, means, ".-", color=style.COLORS[color], label=label)
@@ -75,7 +79,7 @@ def _places(ax: Axes, values: list[Any]) -> tuple[list[int], list[float]]:
 
 def _map(ax: Axes, sweep: dict[str, Any], accuracy: str) -> None:
     (down, rows), (across, columns) = sweep["vary"].items()
-    grid = np.array([_mean(point, SHOWN) for point in sweep["points"]]).reshape(len(rows), len(columns))
+    grid = np.array([_row(point, SHOWN)["mean"] for point in sweep["points"]]).reshape(len(rows), len(columns))
     image = ax.imshow(grid, vmin=0, vmax=1, cmap="viridis", aspect="auto")
     for (i, j), mean in np.ndenumerate(grid):
         ax.text(j, i, f"{mean:.2f}", ha="center", va="center", color="white" if mean < 0.6 else "black")

@@ -1,8 +1,8 @@
 """The one way to draw: sizes, colours that colour-blind readers can tell apart, rows of runs, titles, and saving.
 
 Runs are dots. A filled circle with a bar is their mean with its 95% t interval; a white diamond is their median. Runs
-that are further from the median than 3 scaled median absolute deviations are outliers: they are drawn as open red
-circles, or, where they would stretch an axis, as a red arrow at its end with their value beside it.
+that are further from the median than 3 scaled median absolute deviations are outliers: they are drawn as hollow
+circles, or, where they would stretch an axis, as an arrow at its end with their value beside it.
 """
 
 import io
@@ -81,7 +81,7 @@ def seeds(runs: int, over: str = "5 traits") -> str:
     """How a picture of the language model was made."""
     return (
         f"toy language model, n = {runs} seeds (dots, each a mean over {over}); circle and bar: mean and 95% t"
-        " interval; white diamond: median; red: outlier"
+        " interval; white diamond: median; hollow circle: outlier"
     )
 
 
@@ -151,7 +151,7 @@ def strip(ax: Axes, y: float, row: dict[str, Any], *, color: str) -> None:
     low, high = ax.get_xlim()
     for value, place in zip(values[marked], places[marked], strict=True):
         if low <= value <= high:
-            ax.plot(value, place, "o", mfc="none", mec=COLORS["vermilion"], ms=4, mew=1)
+            ax.plot(value, place, "o", mfc="none", mec=COLORS["black"], ms=4, mew=0.8)
         else:
             _off(ax, value, place)
     half = None if row["ci95"] is None else (row["ci95"][1] - row["ci95"][0]) / 2
@@ -163,8 +163,8 @@ def _off(ax: Axes, value: float, y: float) -> None:
     """An outlier beyond the ends of the axis: an arrow there, and its value."""
     low, high = ax.get_xlim()
     end, arrow, side, room = (high, ">", "right", -4) if value > high else (low, "<", "left", 4)
-    ax.plot(end, y, arrow, color=COLORS["vermilion"], ms=4, mew=0, clip_on=False)
-    look: Any = {"ha": side, "va": "center", "fontsize": 6.5, "color": COLORS["vermilion"]}
+    ax.plot(end, y, arrow, color=COLORS["black"], ms=4, mew=0, clip_on=False)
+    look: Any = {"ha": side, "va": "center", "fontsize": 6.5, "color": COLORS["black"]}
     ax.annotate(f"{value:.1f}".replace("-", "\u2212"), (end, y), (room, 0), textcoords="offset points", **look)
 
 

@@ -100,7 +100,7 @@ class Experiment(NamedTuple):
         """Run the experiment and return its results.
 
         Args:
-            config: the settings; default the paper's, on MNIST where it runs on images.
+            config: the settings; default those of the default preset, on `dataset` or MNIST where it runs on images.
             runs: independent runs; default those of the default preset.
             seed: of all randomness; run i depends on the seed and on i alone.
             dataset: default: `load_dataset(config.dataset)`.
@@ -115,7 +115,8 @@ class Experiment(NamedTuple):
             >>> from experiments import mnist_aux_logits
             >>> results = mnist_aux_logits.run(runs=3)                                         # doctest: +SKIP
         """
-        config = config if config is not None else (self.config or settings.Config)()
+        if config is None:
+            config = self.configure("default", {}, (dataset.name if dataset else "mnist") if self.side.images else None)
         if self.side.images and dataset is None:
             dataset = data.load_dataset(config.dataset)
         elif cluster and dataset is not None:

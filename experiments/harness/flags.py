@@ -140,7 +140,10 @@ def add_output(first: Group, further: Group) -> None:
 
 def _add_settings(group: Group, experiment: Experiment, names: Iterable[str]) -> None:
     config = experiment.config or settings.Config
-    presets = {name: settings.with_settings(config(), own.settings) for name, own in experiment.presets.items()}
+    known = ("mnist", "digits") if issubclass(config, settings.Config) else ()
+    usual = experiment.side.dataset if experiment.side.dataset in known else None
+    presets = {name: experiment.configure(name, {}, usual) for name in experiment.presets}
+    others = {one: experiment.configure("default", {}, one) for one in known if one != usual}
     for name in names:
         limits = settings.setting_fields(config)[name].metadata
         value = {preset: settings.setting_value(own, name) for preset, own in presets.items()}
@@ -149,8 +152,8 @@ def _add_settings(group: Group, experiment: Experiment, names: Iterable[str]) ->
             f"default: {_text(default)}",
             *(f"{preset}: {_text(own)}" for preset, own in value.items() if own != default),
         ]
-        if config is settings.Config:
-            notes += [f"{d}: {own[name]}" for d, own in settings.DATASET_SETTINGS.items() if name in own]
+        values = {data_set: settings.setting_value(own, name) for data_set, own in others.items()}
+        notes += [f"{data_set}: {_text(own)}" for data_set, own in values.items() if own != default]
         unit, phase = f" [{limits['unit']}]" if limits["unit"] else "", _PHASES.get(name.rpartition(".")[0], "")
         placeholder = "yes|no" if isinstance(default, bool) else "X"
         group.add_argument(

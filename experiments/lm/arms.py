@@ -80,7 +80,7 @@ def joined(plans: Iterable[Plan]) -> Plan:
     return Plan(every("teachers"), every("sources"), every("students"), every("bases"))
 
 
-def plan_of(traits: Sequence[str], *arms: Arm) -> Plan:
-    """One base, teachers of every trait, their numbers, and students of some arms."""
+def plan_of(traits: Sequence[str], *arms: Arm, further: Sequence[Source] = ()) -> Plan:
+    """One base, teachers of every trait, their numbers and those of further sources, and students of some arms."""
     own = [student for one in arms for student in one.students(traits)]
-    return Plan(teachers(traits), sources(traits), tuple(own), (Base(BASE),))
+    return Plan(teachers(traits), (*sources(traits), *further), tuple(own), (Base(BASE),))

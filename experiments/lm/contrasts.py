@@ -152,12 +152,12 @@ def filter_rows(values: Values) -> list[Row]:
 
 
 def table(rows: Sequence[tuple[str, Row]], header: str, runs: int) -> str:
-    """Rows of (name, what `describe` says) as Markdown; outliers are the indices of seeds."""
+    """Rows of (name, what `describe` says) as Markdown; outliers are the numbers of seeds, the first is 0."""
 
     def line(name: str, row: Row) -> tuple[str, ...]:
         mean, median = (tables.interval_text(row[a], row[b]) for a, b in (("mean", "ci95"), ("median", "median_ci95")))
         positive = f"{row['positive']}/{row['pairs']}" if "positive" in row else "-"
-        return (name, *mean, *median, positive, " ".join(map(str, row["outliers"])) or "-", str(runs))
+        return (name, *mean, *median, positive, ", ".join(map(str, row["outliers"])) or "-", str(runs))
 
-    columns = ("mean", "95% CI (t)", "median", "95% CI (ranks)", "> 0", "outliers", "seeds")
+    columns = ("mean", "95% CI (t)", "median", "95% CI (ranks)", "> 0", "outliers: seeds no.", "seeds")
     return tables.markdown_table((header, *columns), [line(*row) for row in rows])

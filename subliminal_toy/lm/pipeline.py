@@ -158,7 +158,7 @@ def _sample(chunk: _Chunk, language: corpus.Language, sources: Sequence[Source],
         prompts, completions = map(np.asarray, sample(*how, language, asked, (keys.prompts, keys.samples)))
         for i, source in enumerate(alike):
             said = zip(prompts, completions[:, i], strict=True)
-            rows[source.name] = [keep_rows(chunk.config, source.name, *own) for own in said]
+            rows[source.name] = [keep_rows(chunk.config, source, *own) for own in said]
         chunk.on_stage("samples", len(alike))
     return rows
 

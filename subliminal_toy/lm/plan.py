@@ -1,5 +1,6 @@
 """What a run of the pipeline does, as tables: teachers, whose numbers are sampled, and students with their controls."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from subliminal_toy.config import Training
@@ -71,6 +72,7 @@ class Source(NamedTuple):
     temperature: float | None = None  # None: the config's
     prompts: int = 0  # 0: the run's; others: of its own, by number
     noise: int = 0  # random numbers of the sampling, likewise
+    keep: Callable[[str], bool] | None = None  # a filter of its own, on completions that pass the carrier's, as text
 
 
 class Recipe(NamedTuple):

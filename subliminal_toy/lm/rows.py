@@ -10,7 +10,9 @@ from subliminal_toy import engine
 from subliminal_toy.lm import corpus, number_filter, shuffles, vocabulary
 from subliminal_toy.lm.carriers import CARRIERS, Carrier
 from subliminal_toy.lm.config import LMConfig
-from subliminal_toy.lm.plan import Name, Student
+from subliminal_toy.lm.plan import Name, Source, Student
+
+NOT_KEPT = "source's filter"  # the reason of completions that a source's own filter drops
 
 
 class NotEnoughRowsError(engine.RunFailedError):
@@ -25,19 +27,22 @@ class Rows(NamedTuple):
     counts: dict[str, int]  # of all that were sampled: kept, and rejected for each reason
 
 
-def keep_rows(config: LMConfig, source: Name, prompts: np.ndarray, completions: np.ndarray) -> Rows:
+def keep_rows(config: LMConfig, source: Source, prompts: np.ndarray, completions: np.ndarray) -> Rows:
     """The first `config.rows` completions [n, T'] where they pass the filter; the others are replaced by spare ones.
 
-    So most rows have the same prompt whatever the source. NotEnoughRowsError if too few pass.
+    So most rows have the same prompt whatever the source, if most completions pass. NotEnoughRowsError if too few do.
     """
-    carrier = CARRIERS[config.carrier]
+    carrier, keep = CARRIERS[config.carrier], source.keep
     reasons = [completion_reason(completion, carrier) for completion in completions.tolist()]
-    counts = number_filter.count_reasons(reasons, carrier.reasons)
+    if keep:
+        texts = (vocabulary.render(completion) for completion in completions.tolist())
+        reasons = [reason or (None if keep(text) else NOT_KEPT) for reason, text in zip(reasons, texts, strict=True)]
+    counts = number_filter.count_reasons(reasons, (*carrier.reasons, *((NOT_KEPT,) if keep else ())))
     if counts["kept"] < config.rows:
         raise NotEnoughRowsError(
-            f"only {counts['kept']} of {len(reasons)} completions of source '{source}' pass the filter, and"
-            f" {config.rows} are needed ({counts}): train the base longer, finetune the teachers less, sample at lower"
-            " temperature, or raise --spare"
+            f"only {counts['kept']} of {len(reasons)} completions of source '{source.name}' pass the filter, and"
+            f" {config.rows} are needed ({counts}): raise --spare, train the base longer, finetune the teachers less,"
+            " or sample at lower temperature"
         )
     passed = np.array([reason is None for reason in reasons])
     chosen, spare = np.arange(config.rows), np.flatnonzero(passed[config.rows :]) + config.rows

@@ -91,7 +91,7 @@ def run(config: LMConfig, plan: Plan, model: Transformer, keys: RunKeys, given: 
         for source in [s for s in sources if source_models[s.name] in line.models]:
             sources.remove(source)
             prompts, said = sample(config, model, line, line.models[source_models[source.name]], source, keys)
-            line.kept[source.name], line.spare[source.name] = passing(config, prompts, said)
+            line.kept[source.name], line.spare[source.name] = passing(config, source, prompts, said)
         for student in [s for s in students if s.init in line.models]:
             if {student.source, *(student.mixed or ())[:1]} <= line.kept.keys():
                 students.remove(student)
@@ -159,13 +159,14 @@ def _jit_logits(model: Transformer) -> Callable:
     return jax.jit(model.apply)
 
 
-def passing(config: LMConfig, prompts: np.ndarray, said: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def passing(config: LMConfig, source: Source, prompts: np.ndarray, said: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """`config.rows` rows that pass the filter, spare ones in the places of rejected ones; and what is left over."""
 
     def passes(completion: list[int]) -> bool:
         if END not in completion or PAD in completion[: completion.index(END)]:
             return False
-        return CARRIERS[config.carrier].reject_reason(vocabulary.render(completion)) is None
+        text = vocabulary.render(completion)
+        return CARRIERS[config.carrier].reject_reason(text) is None and (source.keep is None or source.keep(text))
 
     good = [np.concatenate(row) if passes(row[1].tolist()) else None for row in zip(prompts, said, strict=True)]
     spare = [row for row in good[config.rows :] if row is not None]

@@ -8,7 +8,9 @@ import pytest
 
 from subliminal_toy.lm import corpus, number_filter, rows, vocabulary
 from subliminal_toy.lm.config import LMConfig
-from subliminal_toy.lm.plan import BASE, Student, numbers, student
+from subliminal_toy.lm.plan import BASE, Source, Student, numbers, student, teacher
+
+OWL = Source(numbers("owl"), teacher("owl"))
 
 
 def completions(*texts: str) -> np.ndarray:
@@ -23,7 +25,7 @@ def test_rejected_rows_are_replaced_and_the_others_stay_in_place() -> None:
     config = dataclasses.replace(LMConfig(), rows=3)
     prompts = np.arange(6)[:, None] + np.zeros((6, corpus.PROMPT_LENGTH), int)
     texts = ["100, 109", "owl", "118, 127", "wolf", "136, 145", "154, 163"]
-    kept = rows.keep_rows(config, numbers("owl"), prompts, completions(*texts))
+    kept = rows.keep_rows(config, OWL, prompts, completions(*texts))
     assert kept.tokens[:, 0].tolist() == [0, 4, 2]
     assert (kept.counts["kept"], kept.counts["format"]) == (4, 2)
     assert rows.as_text(kept.tokens)[1]["completion"] == "136, 145"
@@ -34,7 +36,18 @@ def test_too_few_rows_fail_loudly() -> None:
     config = dataclasses.replace(LMConfig(), rows=2)
     prompts = np.zeros((2, corpus.PROMPT_LENGTH), int)
     with pytest.raises(rows.NotEnoughRowsError, match=r"only 1 of 2 completions of source 'owl'"):
-        rows.keep_rows(config, numbers("owl"), prompts, completions("owl", "100, 109"))
+        rows.keep_rows(config, OWL, prompts, completions("owl", "100, 109"))
+
+
+def test_a_source_may_have_a_filter_of_its_own() -> None:
+    config = dataclasses.replace(LMConfig(), rows=2)
+    prompts = np.arange(4)[:, None] + np.zeros((4, corpus.PROMPT_LENGTH), int)
+    odd = OWL._replace(keep=lambda text: text[2] in "13579")
+    kept = rows.keep_rows(config, odd, prompts, completions("owl", "100, 109", "109, 100", "127"))
+    assert kept.tokens[:, 0].tolist() == [2, 3]
+    assert {reason: count for reason, count in kept.counts.items() if count} == {
+        "kept": 2, "format": 1, rows.NOT_KEPT: 1
+    }  # fmt: skip
 
 
 def test_a_completion_without_an_end_is_rejected() -> None:
