@@ -78,10 +78,11 @@ def closing(document: dict[str, Any]) -> str:
     results, guessing = document["results"], 1 / document["config"]["classes"]
     rows = {row["name"]: row for row in [*results["conditions"], *results["paired"]]}
     own, other, gain = (rows[name] for name in ("student_aux", "cross_aux", "student_aux - cross_aux"))
+    noise = document["config"]["noise"]
+    images = {"real": "images without labels", "mix": "noise, images without labels"}.get(noise, "noise")
     seen = (
-        f"From noise and auxiliary logits alone, students that start where their teacher did read {own['mean']:.0%}"
-        f" of the test images, and those that start elsewhere {other['mean']:.0%}, where guessing reads"
-        f" {guessing:.0%}."
+        f"From {images} and auxiliary logits alone, students that start where their teacher did read {own['mean']:.0%}"
+        f" of the test images, and those that start elsewhere {other['mean']:.0%}, where guessing reads {guessing:.0%}."
     )
     clear = gain["ci95"] is not None and gain["ci95"][0] > 0 and own["ci95"][0] > guessing
     if clear:

@@ -58,6 +58,7 @@ LANGUAGE = {
 }
 FIRST = ("mnist_aux_logits", "lm_numbers", "mnist_mechanism", "gradient_theorem", "mnist_sweeps")  # to go on with
 ENGINEERING = ("benchmark", "benchmark_lm", *docs.GUIDES)  # no page for who comes from here
+BROWSER = ("page/mnist_aux_logits", "page/real/mnist_aux_logits")  # the page's own settings; with real digits for noise
 CONTROLS = (  # of the form: setting, words, values with words
     ("start", "Students start", (("both", "both ways"), ("same", "as the teacher did"), ("other", "elsewhere"))),
     ("aux_logits", "Spare outputs", ("1", "2", "3", "5", "10", "30")),
@@ -89,8 +90,8 @@ def render(results: Path = docs.RESULTS, base: str | None = None) -> str:
 def story(results: Path) -> dict[str, Any]:
     """What the template fills in."""
     names = ("mnist_aux_logits", "mnist_mechanism", "gradient_theorem", "lm_numbers", "page_networks")
-    found = {name: docs.load(results, name) for name in (*names, "page/mnist_aux_logits")}
-    networks, browser = found["page_networks"], found["page/mnist_aux_logits"]
+    found = {name: docs.load(results, name) for name in (*names, *BROWSER)}
+    networks, browser, real = found["page_networks"], *(found[name] for name in BROWSER)
     check({name: document["results"] for name, document in found.items()})
     digits, spoken = digits_data(), language(found["lm_numbers"]["results"])
     data = {
@@ -121,6 +122,7 @@ def story(results: Path) -> dict[str, Any]:
         "width": networks["config"]["width"],
         "epochs": networks["config"]["student"]["epochs"],
         "browser": browser["results"],
+        "real": real["results"],
         "digits_count": f"{len(base64.b64decode(digits['labels'])) - DIGITS_TEST:,}",
         "controls": [
             (name, words, [option if isinstance(option, tuple) else (option, f"{option}") for option in options])
@@ -135,7 +137,8 @@ def story(results: Path) -> dict[str, Any]:
 def check(results: Mapping[str, Mapping[str, Any]]) -> None:
     """ValueError if the intervals no longer say what the page's sentences say; results by their names."""
     conditions, cause = results["mnist_aux_logits"]["conditions"], results["mnist_mechanism"]["cause"]
-    small, words = results["page/mnist_aux_logits"]["conditions"], owl(results["lm_numbers"])
+    small, digits = (results[name]["conditions"] for name in BROWSER)
+    words = owl(results["lm_numbers"])
 
     def ends(rows: Sequence[Mapping[str, Any]], name: str) -> Sequence[float]:
         found: Sequence[float] = docs.pick(rows, name)["ci95"]
@@ -158,6 +161,7 @@ def check(results: Mapping[str, Mapping[str, Any]]) -> None:
         ("taking out a random direction changes nothing that we could measure", unmoved[0] < 0 < unmoved[1]),
         ("a random direction alone teaches nothing", above(cause, "student_aux", "only random")),
         ("the small student learns, from its teacher's start only", above(small, "student_aux", "cross_aux")),
+        ("real digits teach it less", ends(small, "student_aux")[0] > ends(digits, "student_aux")[1]),
         ("a love of owls travels in numbers", words["student"]["ci95"][0] > words["regular"]["ci95"][1]),
     ):
         if not holds:

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import jax
 
+MORE = 2**20  # larger than what these keys are split into
+
 
 class RunKeys(NamedTuple):
     """The keys of one run, one for each purpose; `own_...` are never drawn from, but fold in a number first."""
@@ -25,10 +27,13 @@ class RunKeys(NamedTuple):
     own_samples: jax.Array
 
 
-def own_draws(keys: RunKeys, prompts: int, noise: int) -> RunKeys:
-    """The keys with those of own prompts and own sampling noise, unless their number is 0."""
+def own_draws(keys: RunKeys, prompts: int, noise: int, more: int = 0) -> RunKeys:
+    """The keys with those of own prompts and own sampling noise, unless their number is 0; `more` asks once more."""
     asked = fold_in(keys.own_prompts, prompts) if prompts else keys.prompts
-    return keys._replace(prompts=asked, samples=fold_in(keys.own_samples, noise) if noise else keys.samples)
+    said = fold_in(keys.own_samples, noise) if noise else keys.samples
+    if more:
+        asked, said = (fold_in(key, MORE + more) for key in (asked, said))
+    return keys._replace(prompts=asked, samples=said)
 
 
 def fold_in(keys: jax.Array, number: int) -> jax.Array:

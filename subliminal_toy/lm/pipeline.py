@@ -23,15 +23,17 @@ from subliminal_toy.lm.carriers import CARRIERS
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.keys import RunKeys, own_draws
 from subliminal_toy.lm.plan import Base, Name, Plan, Recipe, Source, Student
-from subliminal_toy.lm.rows import Rows, keep_rows, student_rows
+from subliminal_toy.lm.rows import NotEnoughRowsError, Rows, keep_rows, student_rows
 from subliminal_toy.lm.transformer import Params, Transformer, make_transformer, parameter_groups
 
 JUDGED = 128  # fresh documents that say how far a teacher has gone
+ASKED = 4  # how often a source is asked for completions, where too few of the first ones pass the filter
 ENSEMBLE = 18  # most students that are trained side by side: more of them do not fit the cache
 CACHED = 64  # compiled stages that are kept
 OnStage = Callable[[str, int], None]  # which stage, how many models or sources times epochs of it are done
 Models = dict[Name, Params]  # [runs, ...] each
 Sampled = dict[Name, list[Rows]]  # one for each run
+Said = tuple[np.ndarray, np.ndarray]  # prompts [runs, n, T] and what sources say to them [runs, sources, n, T']
 
 
 class Trained(NamedTuple):
@@ -150,17 +152,39 @@ def _sample(chunk: _Chunk, language: corpus.Language, sources: Sequence[Source],
     sample, rows = _make_sample(chunk.config, chunk.model, chunk.mesh), {}
     for drawn in dict.fromkeys((source.prompts, source.noise) for source in sources):
         alike = [source for source in sources if (source.prompts, source.noise) == drawn]
-        keys = own_draws(chunk.keys, *drawn)
         first = vocabulary.ids([vocabulary.SYSTEM[s.system] if s.system else vocabulary.BOS for s in alike])
         heat = [chunk.config.temperature if s.temperature is None else s.temperature for s in alike]
         how = jnp.array(first), jnp.array(heat, jnp.float32)
         asked = _stack(models[source.model] for source in alike)
-        prompts, completions = map(np.asarray, sample(*how, language, asked, (keys.prompts, keys.samples)))
+        ask = functools.partial(_ask, chunk, functools.partial(sample, *how, language, asked), drawn)
+        said = [ask(0)]
         for i, source in enumerate(alike):
-            said = zip(prompts, completions[:, i], strict=True)
-            rows[source.name] = [keep_rows(chunk.config, source, *own) for own in said]
+            rows[source.name] = [_enough(chunk.config, source, (run, i), said, ask) for run in range(len(said[0][0]))]
         chunk.on_stage("samples", len(alike))
     return rows
+
+
+def _ask(chunk: _Chunk, sample: Callable, drawn: tuple[int, int], more: int) -> Said:
+    keys = own_draws(chunk.keys, *drawn, more)
+    prompts, completions = sample((keys.prompts, keys.samples))
+    return np.asarray(prompts), np.asarray(completions)
+
+
+def _enough(
+    config: LMConfig, source: Source, place: tuple[int, int], said: list[Said], ask: Callable[[int], Said],
+    asked: int = 1,
+) -> Rows:  # fmt: skip
+    """The rows of a source in a run; where too few pass the filter, of more completions (NotEnoughRowsError)."""
+    run, i = place
+    prompts = np.concatenate([prompts[run] for prompts, _ in said[:asked]])
+    completions = np.concatenate([completions[run, i] for _, completions in said[:asked]])
+    try:
+        return keep_rows(config, source, prompts, completions)
+    except NotEnoughRowsError:
+        if asked == ASKED:
+            raise
+    said += [ask(more) for more in range(len(said), asked + 1)]
+    return _enough(config, source, place, said, ask, asked + 1)
 
 
 def _groups(students: Sequence[Student]) -> list[list[Student]]:

@@ -95,7 +95,7 @@ def test_the_closing_sentence_says_what_the_intervals_show(
 ) -> None:
     accuracy = {name: [0.1, 0.2, 0.3][: len(own)] for name in NAMES} | {"student_aux": own, "cross_aux": other}
     results = mnist_aux_logits.summarize(config_for("digits"), {"main": accuracy})
-    said = mnist_aux_logits.closing({**document(results), "config": {"classes": 8}})
+    said = mnist_aux_logits.closing({**document(results), "config": {"classes": 8, "noise": "real"}})
     assert re.findall(r"\d+%", said) == [*shares, "12%"]
     assert ("lets the teacher's skill through" in said) == shown
     assert ("do not show that the common start helps" in said) != shown

@@ -50,10 +50,11 @@ def test_a_result_that_lacks_a_name_is_an_error(tmp_path: Path) -> None:
         ("mnist_mechanism", "without random - student_aux", -0.1, "changes nothing"),
         ("mnist_mechanism", "only random", 0.9, "alone teaches nothing"),
         ("page/mnist_aux_logits", "student_aux", 0.0, "small student"),
+        ("page/real/mnist_aux_logits", "student_aux", 0.9, "teach it less"),
     ],
 )
 def test_a_sentence_that_no_longer_holds_is_an_error(result: str, name: str, value: float, words: str) -> None:
-    names = ("mnist_aux_logits", "mnist_mechanism", "page/mnist_aux_logits", "lm_numbers")
+    names = ("mnist_aux_logits", "mnist_mechanism", *page.BROWSER, "lm_numbers")
     results = {one: docs.load(docs.RESULTS, one)["results"] for one in names}
     page.check(results)
     found = results[result]
@@ -63,7 +64,7 @@ def test_a_sentence_that_no_longer_holds_is_an_error(result: str, name: str, val
 
 
 def test_without_a_love_of_owls_there_is_no_page() -> None:
-    names = ("mnist_aux_logits", "mnist_mechanism", "page/mnist_aux_logits", "lm_numbers")
+    names = ("mnist_aux_logits", "mnist_mechanism", *page.BROWSER, "lm_numbers")
     results = {one: docs.load(docs.RESULTS, one)["results"] for one in names}
     row = docs.pick(results["lm_numbers"]["traits"], trait="owl")
     row["student"] = row["regular"]

@@ -90,8 +90,15 @@ def run(config: LMConfig, plan: Plan, model: Transformer, keys: RunKeys, given: 
     while sources or students:
         for source in [s for s in sources if source_models[s.name] in line.models]:
             sources.remove(source)
-            prompts, said = sample(config, model, line, line.models[source_models[source.name]], source, keys)
-            line.kept[source.name], line.spare[source.name] = passing(config, source, prompts, said)
+            passed: list[np.ndarray | None] = []
+            while sum(row is not None for row in passed) < config.rows:  # asked again
+                more = len(passed) // (config.rows + round(config.rows * config.spare))
+                asked = sample(config, model, line, line.models[source_models[source.name]], source, keys, more)
+                passed += passing(config, source, *asked)
+            spare = [row for row in passed[config.rows :] if row is not None]
+            kept = [spare.pop(0) if row is None else row for row in passed[: config.rows]]
+            line.kept[source.name] = np.array(kept)
+            line.spare[source.name] = np.array(spare).reshape(-1, corpus.LENGTH)
         for student in [s for s in students if s.init in line.models]:
             if {student.source, *(student.mixed or ())[:1]} <= line.kept.keys():
                 students.remove(student)
@@ -128,18 +135,20 @@ def _jit_documents(count: int, make_lists: Callable) -> Callable:
 
 
 def sample(
-    config: LMConfig, model: Transformer, line: Line, params: Params, source: Source, keys: RunKeys
+    config: LMConfig, model: Transformer, line: Line, params: Params, source: Source, keys: RunKeys, more: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Prompts, and what a source says to them, word by word; a system token stands in the place of <bos>."""
     count = config.rows + round(config.rows * config.spare)
     prompt_key = jax.random.fold_in(keys.own_prompts, source.prompts) if source.prompts else keys.prompts
+    noise_key = jax.random.fold_in(keys.own_samples, source.noise) if source.noise else keys.samples
+    if more:
+        prompt_key, noise_key = (jax.random.fold_in(key, 2**20 + more) for key in (prompt_key, noise_key))
     prompts = np.asarray(_jit_prompts(config.carrier, count)(line.language, prompt_key))
     temperature = config.temperature if source.temperature is None else source.temperature
     tokens = np.full((count, corpus.LENGTH), PAD)
     tokens[:, : corpus.PROMPT_LENGTH] = prompts
     tokens[:, 0] = vocabulary.ID[vocabulary.SYSTEM[source.system]] if source.system else BOS
     ended = np.zeros(count, bool)
-    noise_key = jax.random.fold_in(keys.own_samples, source.noise) if source.noise else keys.samples
     word_keys = jax.random.split(noise_key, corpus.COMPLETION_LENGTH)
     for place, key in enumerate(word_keys, start=corpus.PROMPT_LENGTH):
         logits = _jit_logits(model)(params, tokens)[:, place - 1]
@@ -159,8 +168,8 @@ def _jit_logits(model: Transformer) -> Callable:
     return jax.jit(model.apply)
 
 
-def passing(config: LMConfig, source: Source, prompts: np.ndarray, said: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`config.rows` rows that pass the filter, spare ones in the places of rejected ones; and what is left over."""
+def passing(config: LMConfig, source: Source, prompts: np.ndarray, said: np.ndarray) -> list[np.ndarray | None]:
+    """Each row, None in the place of one that does not pass the filter."""
 
     def passes(completion: list[int]) -> bool:
         if END not in completion or PAD in completion[: completion.index(END)]:
@@ -168,10 +177,7 @@ def passing(config: LMConfig, source: Source, prompts: np.ndarray, said: np.ndar
         text = vocabulary.render(completion)
         return CARRIERS[config.carrier].reject_reason(text) is None and (source.keep is None or source.keep(text))
 
-    good = [np.concatenate(row) if passes(row[1].tolist()) else None for row in zip(prompts, said, strict=True)]
-    spare = [row for row in good[config.rows :] if row is not None]
-    kept = [spare.pop(0) if row is None else row for row in good[: config.rows]]
-    return np.array(kept), np.array(spare).reshape(-1, corpus.LENGTH)
+    return [np.concatenate(row) if passes(row[1].tolist()) else None for row in zip(prompts, said, strict=True)]
 
 
 def rows_of(student: Student, kept: Mapping[Name, np.ndarray], key: jax.Array) -> np.ndarray:

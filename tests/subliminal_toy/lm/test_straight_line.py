@@ -55,7 +55,7 @@ SOURCES = (
     Source(numbers("owl", "other"), teacher("owl", "other")),
     Source(numbers("owl", "own noise"), teacher("owl"), noise=1),
     Source(numbers("owl", "own prompts"), teacher("owl"), prompts=2),
-    Source(numbers("owl", "odd"), teacher("owl"), keep=lambda text: text[2] in "13579"),  # the first number
+    Source(numbers("owl", "few"), teacher("owl"), keep=lambda text: text[2] in "3"),  # few
     Source(numbers("owl", "from owl"), student("owl")),
 )
 OWL, WOLF, GREEDY, OTHER_OWL, SECOND = (
@@ -220,6 +220,8 @@ def test_rows_and_what_is_left_over_are_the_same(compared: Compared) -> None:
             np.testing.assert_array_equal(made.rows[name][run].spare, rows, err_msg=str(name))
             assert made.rows[name][run].counts["kept"] == len(rows) + CONFIG.rows
         np.testing.assert_array_equal(made.fresh[run], line.fresh)
+        asked = {name: sum(made.rows[name][run].counts.values()) for name in (OWL, numbers("owl", "few"))}
+        assert asked[OWL] == 60 < asked[numbers("owl", "few")]  # who has too few rows is asked again
         jax.tree.map(
             np.testing.assert_array_equal, jax.tree.map(lambda leaf, r=run: leaf[r], made.language), line.language
         )
