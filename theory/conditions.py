@@ -9,10 +9,11 @@ For a loss `L(z, y)` on outputs of shape `[n]`, with `M(z, y) = -d2L/dz dy`:
 L1, T1 and K1 need (i) alone, T2 needs (i) and (iii'), S7 needs (ii); `lost` names what falls with a condition. The
 check reports each condition's worst violation with the point where it was found. It can refute a condition; passing is
 evidence, not proof. Violations are relative to the size of `M` (or of the gradient), so rescaling a loss changes
-nothing. (iii') is judged at the points and at smaller and smaller multiples of them, and only where `M(z, z)` has its
-generic rank with a clear gap below it: a saturated softmax has eigenvalues of e^-20 beside 1, which arithmetic cannot
-tell from zero. With more than `DENSE` outputs the matrices are looked at in `DENSE` random directions, through products
-alone. Needs float64.
+nothing. All are judged at the points and at smaller multiples of them: far out a softmax is saturated, and a gradient
+of e^-400 is round-off; a gradient or matrix below `AUDIBLE` of the largest one is not judged by itself. (iii') is
+judged only where `M(z, z)` has its generic rank with a clear gap below it: a saturated softmax has eigenvalues of e^-20
+beside 1, which arithmetic cannot tell from zero. With more than `DENSE` outputs the matrices are looked at in `DENSE`
+random directions, through products alone. Needs float64.
 """
 
 import functools
@@ -28,6 +29,7 @@ from theory.one_step import Loss, mixed_product
 TOLERANCE = 1e-7  # relative; second derivatives by autodiff are good to about 1e-13
 NULL, FULL = 1e-12, 1e-6  # beside the largest, an eigenvalue below NULL counts as zero; between the two it is unclear
 SHRINK = (1.0, 2.0**-3, 2.0**-6, 2.0**-9)
+AUDIBLE = 1e-7  # beside the largest; round-off is 1e-16 of that
 DENSE = 64
 LOST = {
     "minimum": ("L1", "L2", "T1", "T2", "K1", "K2", "S1", "S2"),
@@ -132,19 +134,25 @@ def check_loss_at(loss: Loss, z: Array, y: Array) -> LossReport:
 def _at_minimum(loss: Loss, _z: Array, y: Array) -> Finding:
     """Measure (i) at `z = y`."""
     nudges = 1e-3 * _unit(y) * jax.random.normal(jax.random.key(1), y.shape)
+    nudges, y = _shrunk(SHRINK[:2], nudges, y)
     return _minimum(loss, _frame(y.shape[1]), y, nudges)
 
 
 def _at_pairs(loss: Loss, z: Array, y: Array) -> Finding:
     """Measure (ii) at `z = y` and at `z != y`."""
+    z, y = _shrunk(SHRINK[:2], z, y)
     return _positive(loss, _frame(y.shape[1]), jnp.concatenate([y, z]), jnp.concatenate([y, y]))
 
 
 def _at_shrunken(loss: Loss, z: Array, y: Array) -> Finding:
     """Measure (iii') at the points and nearer to 0."""
-    unit = jnp.maximum(_unit(y), 1)
-    shrunk = [jnp.concatenate([s / unit ** (s < 1) * x for s in SHRINK]) for x in (z, y)]
-    return _null_space(loss, _frame(y.shape[1]), *shrunk)
+    return _null_space(loss, _frame(y.shape[1]), *_shrunk(SHRINK, z, y))
+
+
+def _shrunk(factors: tuple[float, ...], *points: Array) -> list[Array]:
+    """Return each of `points` with smaller multiples below it, as if the last were of size one where it is larger."""
+    unit = jnp.maximum(_unit(points[-1]), 1)
+    return [jnp.concatenate([s / unit ** (s < 1) * x for s in factors]) for x in points]
 
 
 def _unit(y: Array) -> Array:
@@ -202,10 +210,12 @@ def _null_space(loss: Loss, frame: Array, z: Array, y: Array) -> Finding:
     values, vectors = jnp.linalg.eigh((matrices + jnp.swapaxes(matrices, 1, 2)) / 2)
     largest = jnp.max(jnp.abs(values), axis=1, keepdims=True)
     null, full = jnp.abs(values) <= NULL * largest, jnp.abs(values) >= FULL * largest
-    rank = jnp.where(jnp.all(null | full, axis=1), jnp.sum(full & ~null, axis=1), -1)
+    clear = jnp.all(null | full, axis=1) & (largest >= AUDIBLE * jnp.max(largest))[:, 0]
+    rank = jnp.where(clear, jnp.sum(full & ~null, axis=1), -1)
     gradients = jax.vmap(jax.grad(loss))(z, y)
     tilt = jnp.abs(jnp.einsum("sn,nk,skj->sj", gradients, frame, vectors))
-    tilt = tilt / (jnp.linalg.norm(gradients, axis=1, keepdims=True) + 1e-300)
+    lengths = jnp.linalg.norm(gradients, axis=1, keepdims=True)
+    tilt = tilt / (lengths + AUDIBLE * jnp.max(lengths) + 1e-300)
     violation = jnp.where(null & (rank == jnp.max(rank))[:, None], tilt, 0)
     column = jnp.argmax(violation, axis=1)
     worst = jnp.take_along_axis(vectors, column[:, None, None], axis=2)[:, :, 0] @ frame.T

@@ -21,6 +21,7 @@ from theory import (
     softmax_cross_entropy,
     squared_error,
 )
+from theory.conditions import check_loss_at
 from theory.one_step import mixed_matrix
 
 
@@ -30,6 +31,23 @@ def test_r2_the_four_losses_meet_all_conditions(case, weights, temperature):
     report = check_imitation_loss(make_loss(case, weights, temperature), case.shape.widths[-1])
     assert report.holds, str(report)
     assert report.failed == ()
+
+
+SATURATED = (  # losses that the theorem covers
+    softmax_cross_entropy(),
+    softmax_cross_entropy(indices=(3, 4)),
+    kl_divergence(temperature=0.3, indices=(0, 1)),
+)
+
+
+@pytest.mark.parametrize("loss", SATURATED, ids=str)
+def test_r2_saturated_outputs_are_no_violation(loss):
+    """The teacher's outputs at the end of the grid are in the thousands, and gradients there e^-400."""
+    for key in range(4):
+        z, y = (jax.random.normal(k, (32, 5)) for k in jax.random.split(jax.random.key(key)))
+        far = jnp.concatenate([z, 2000 * z]), jnp.concatenate([2000 * y, 1400 * y])
+        report = check_loss_at(loss, *far)
+        assert report.failed == (), str(report)
 
 
 def _negated(z, y):
