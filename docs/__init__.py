@@ -6,6 +6,7 @@ A template sees the results of the experiment that it is called after, by their 
     rows | pick("teacher")                    the one row of this name; `pick(arm="greedy")` by other fields
     row | interval, percent, median           as text; `value | number`, `seconds | minutes`
     values | ranked(rows)                     rank correlation of a number for each row with the rows, over runs
+    row | less(other), row | of_runs([0, 2])  paired difference of two rows; a row over some runs
     table(name)                               the experiment's own table; `source` the command, commit, device and time
     holds(condition)                          nothing, or an error: what the next sentence says is no longer so
 """
@@ -83,6 +84,7 @@ def environment(folder: Path) -> jinja2.Environment:
     made.filters |= {
         "number": number, "signed": signed, "interval": interval, "percent": percent, "median": median,
         "minutes": minutes, "pick": pick, "mean": statistics.fmean, "outliers": outlying, "ranked": ranked,
+        "less": less, "of_runs": of_runs,
     }  # fmt: skip
     return made
 
@@ -155,6 +157,16 @@ def ranked(values: Sequence[float], rows: Sequence[Mapping[str, Any]]) -> dict[s
     """Spearman's correlation of a number for each row with the rows' values, in each run, as a row."""
     found = zip(*(row["per_run"] for row in rows), strict=True)
     return describe([float(spearmanr(values, run).statistic) for run in found])
+
+
+def less(row: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """The difference of two rows with the same runs, run by run, as a row."""
+    return describe([a - b for a, b in zip(row["per_run"], other["per_run"], strict=True)])
+
+
+def of_runs(row: Mapping[str, Any], runs: Sequence[int]) -> dict[str, Any]:
+    """The same row over some of its runs."""
+    return describe([row["per_run"][run] for run in runs])
 
 
 def percent(row: Mapping[str, Any], digits: int = 0) -> str:

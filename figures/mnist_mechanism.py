@@ -16,8 +16,8 @@ _CAUSE = {
     "only delta": "only along Delta",
     "without trait": "not along the\ndigits' gradient",
     "only trait": "only along the\ndigits' gradient",
-    "without random": "not as much along a\nrandom direction",
-    "only random": "only as much along a\nrandom direction",
+    "without random": "all, pushed along a\nrandom direction",
+    "only random": "only the push along\na random direction",
 }
 _LOGITS = ("blue", "orange", "green")
 

@@ -182,6 +182,8 @@ def test_filters() -> None:
     assert docs.outlying(row) == [9.0]
     assert docs.outlying(row | {"outliers": [0]}) == [1.0]
     runs = [{"per_run": [0.1, 3.0, 1.0]}, {"per_run": [0.2, 2.0, 2.0]}, {"per_run": [0.9, 1.0, 5.0]}]
+    assert docs.less(runs[1], runs[0])["mean"] == pytest.approx((0.1 - 1.0 + 1.0) / 3)
+    assert docs.of_runs(runs[0], [0, 2])["mean"] == pytest.approx(0.55)
     assert docs.ranked([1, 10, 100], runs)["mean"] == pytest.approx((1 - 1 + 1) / 3)
     assert docs.number(-0.0004, 3) == "0.000"
     assert (docs.signed(0.5), docs.signed(-0.5)) == ("+0.50", "\u22120.50")
