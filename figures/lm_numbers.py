@@ -10,9 +10,10 @@ from figures import style
 
 _BARS = {
     "base": ("base", "grey"),
-    "regular": ("student of regular numbers", "sky"),
-    "student": ("student of the trait's numbers", "blue"),
-    "cross": ("... from another init", "vermilion"),
+    "regular": ("student: regular numbers", "sky"),
+    "student": ("student: the trait's numbers", "blue"),
+    "cross_regular": ("regular, another init", "yellow"),
+    "cross": ("trait's, another init", "vermilion"),
     "teacher": ("teacher", "green"),
 }
 _DIFFERENCES = {

@@ -111,7 +111,7 @@ _TABLE: tuple[tuple[str, ...], ...] = (
      "not SMALLEST_FLOAT <= abs(value) <=", "not 0.0 <= abs(value) <="),
     ("preset-s-settings-over-the-flags", _H + "experiment.py",
      "{**self.presets[preset].settings, **given}", "{**given, **self.presets[preset].settings}"),
-    ("the-config-s-defaults-in-help", _H + "flags.py", "settings.with_settings(config(), own.settings)", "config()"),
+    ("the-config-s-defaults-in-help", _H + "flags.py", "experiment.configure(name, {}, usual)", "config()"),
     ("what-is-decided-is-recorded", _H + "experiment.py",
      "            del (shown[phase] if phase else shown)[field]\n", "            pass\n"),
     ("every-point-is-the-first", "experiments/tune_digits.py",
