@@ -70,7 +70,8 @@ def test_every_accuracy_is_at_its_own_point(vary: str) -> None:
     document = {"config": {"score": "validation", "noise_images": 1234}, "results": results}
     text = mnist_sweeps.table(document)
     assert text.count("\n|") == 1 + len(found["points"])
-    assert "validation accuracy" in text and "1,234 noise images" in text
+    assert "validation accuracy" in text
+    assert "1,234 noise images" in text
     drawn = picture.figure(document).axes[0]
     means = {row["name"]: [p["conditions"][i]["mean"] for p in found["points"]]
              for i, row in enumerate(found["points"][0]["conditions"])}  # fmt: skip
