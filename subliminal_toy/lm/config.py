@@ -41,7 +41,10 @@ class LMConfig:
     )
     rows: int = setting(4_000, "completions that each student is trained on", unit="rows", low=1)  # P: 10,000
     spare: float = setting(
-        0.2, "how many more completions are sampled, for those that the filter drops (more where too few pass)", low=0.0, high=1000.0
+        0.2,
+        "how many more completions are sampled, for those that the filter drops (more where too few pass)",
+        low=0.0,
+        high=1000.0,
     )
     temperature: float = setting(1.0, "sampling temperature; 0 takes the likeliest token", low=0.0)  # P: 1
     base: Training = _BASE
