@@ -170,9 +170,9 @@ def of_runs(row: Mapping[str, Any], runs: Sequence[int]) -> dict[str, Any]:
 
 
 def percent(row: Mapping[str, Any], digits: int = 0) -> str:
-    """Mean and 95% interval of a row of shares: "53% [51, 55]"."""
-    mean, low, high = (number(100 * value, digits) for value in (row["mean"], *row["ci95"]))
-    return f"{mean}% [{low}, {high}]"
+    """Mean and 95% interval of a row of shares: "53% [51, 55]"; a single run has none."""
+    mean, *ends = (number(100 * value, digits) for value in (row["mean"], *(row["ci95"] or ())))
+    return f"{mean}% [{', '.join(ends)}]" if ends else f"{mean}%"
 
 
 def minutes(seconds: float) -> str:
@@ -193,6 +193,6 @@ def source(name: str, document: Mapping[str, Any]) -> str:
     """How a page's numbers were made: command, commit, device, minutes."""
     record = document["provenance"]
     return (
-        f"From `experiments/results/{name}.json`: `{record['command']}` at commit {record['git'][:7]},"
+        f"From `experiments/results/{name}.json`: `{record['command']}` at commit {(record['git'] or 'unknown')[:7]},"
         f" {record['seconds'] / 60:.0f} minutes on {record['device']}."
     )

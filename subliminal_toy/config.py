@@ -111,7 +111,9 @@ class Config:
     noise_images: int = setting(60_000, "images per run for the students", unit="images", low=1)  # OFF
     blur_sigma: float = setting(1.0, "Gaussian blur of noise 'blurred'", unit="pixels", above=0.0)
     subspace_dim: int = setting(32, "dimension of the random subspace of noise 'subspace'", low=1)
-    real_fraction: float = setting(0.5, "fraction of real images in noise 'mix'", low=0.0, high=1.0)
+    real_fraction: float = setting(
+        0.5, "fraction of real images in noise 'mix'; they repeat where there are too few", low=0.0, high=1.0
+    )
     teacher: Training = dataclasses.field(default=Training(), metadata={"text": "the teacher's training"})
     student: Training = dataclasses.field(default=Training(), metadata={"text": "the students' training"})
 

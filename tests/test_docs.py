@@ -177,6 +177,7 @@ def test_filters() -> None:
     row = {"mean": -0.1234, "ci95": [-0.2, 0.005], "per_run": [1.0, 1.1, 0.9, 1.0, 1.05, 0.95, 9.0]}
     assert docs.interval(row, 3) == "\u22120.123 [\u22120.200, 0.005]"
     assert docs.percent(row) == "\u221212% [\u221220, 0]"
+    assert docs.percent({"mean": 0.5, "ci95": None}) == "50%"
     assert docs.median(row) == "1.00 [0.90, 9.00]"
     assert docs.median(row | {"median": 2.0, "median_ci95": None}) == "2.00"
     assert docs.outlying(row) == [9.0]
