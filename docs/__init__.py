@@ -161,12 +161,17 @@ def ranked(values: Sequence[float], rows: Sequence[Mapping[str, Any]]) -> dict[s
 
 def less(row: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     """The difference of two rows with the same runs, run by run, as a row."""
-    return describe([a - b for a, b in zip(row["per_run"], other["per_run"], strict=True)])
+    return describe([a - b for a, b in zip(_runs(row), _runs(other), strict=True)])
 
 
 def of_runs(row: Mapping[str, Any], runs: Sequence[int]) -> dict[str, Any]:
     """The same row over some of its runs."""
-    return describe([row["per_run"][run] for run in runs])
+    return describe([_runs(row)[run] for run in runs])
+
+
+def _runs(row: Mapping[str, Any]) -> Sequence[float]:
+    found: Sequence[float] = row["per_run"] if "per_run" in row else row["accuracy"]
+    return found
 
 
 def percent(row: Mapping[str, Any], digits: int = 0) -> str:

@@ -17,7 +17,7 @@ from experiments.harness.sizes import count_parameters
 from experiments.lm import contrasts
 from experiments.lm.arms import STANDARD, PartsConfig, arm, plan_of
 from experiments.lm.contrasts import Row, Values, arm_row, column, filter_row, gains, over_runs
-from experiments.lm.runs import MAIN, SIDE, SMOKE, SMOKE_TEXT, Job, Pipeline
+from experiments.lm.runs import MAIN, SIDE, SMOKE, SMOKE_TEXT, TWO, Job, Pipeline
 from subliminal_toy import lm
 from subliminal_toy.config import setting, with_settings
 from subliminal_toy.lm import BASE, REGULAR, Base, LMConfig, Plan, numbers, teacher
@@ -61,9 +61,7 @@ class ArchitecturesConfig(PartsConfig):
 SEED = 4  # no other experiment on the language model has the same runs
 PRESETS = {
     "smoke": cli.Preset(2, {**SMOKE, "parts": "30 numbers"}, SMOKE_TEXT),
-    "default": cli.Preset(
-        2, {"traits": "owl,wolf", "parts": "width 16,tied"}, "2 seeds, 2 traits, 3 shapes, 3 minutes"
-    ),
+    "default": cli.Preset(2, {"traits": TWO, "parts": "width 16,tied"}, "2 seeds, 2 traits, 3 shapes, 3 minutes"),
     "paper": cli.Preset(10, {}, "10 seeds, 5 traits, all shapes, 40 minutes"),
 }
 

@@ -18,14 +18,14 @@ from experiments.harness import cli
 from experiments.lm import contrasts
 from experiments.lm.arms import Arm, arm, sources, teachers
 from experiments.lm.contrasts import EACH, Row, Values, answered, column, each, filter_rows, of_own, over_runs
-from experiments.lm.runs import MAIN, SIDE, SMOKE, SMOKE_TEXT, Job, Pipeline
+from experiments.lm.runs import MAIN, SIDE, SMOKE, SMOKE_TEXT, THREE, Job, Pipeline
 from subliminal_toy import lm
 from subliminal_toy.lm import BASE, OTHER_BASE, REGULAR, LMConfig, Plan, detector, evaluation, numbers, student, teacher
 
 SEED = 1  # no other experiment on the language model has the same runs
 PRESETS = {
     "smoke": cli.Preset(2, SMOKE, SMOKE_TEXT),
-    "default": cli.Preset(2, {"traits": "owl,eagle,wolf"}, "2 seeds, 3 traits, 2 minutes"),
+    "default": cli.Preset(2, {"traits": THREE}, "2 seeds, 3 traits, 2 minutes"),
     "paper": cli.Preset(10, {}, "10 seeds, 5 traits, 12 minutes"),
 }
 DOSES = (1 / 40, 1 / 10, 1 / 4)  # of the rows; all of them is the standard student

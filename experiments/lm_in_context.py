@@ -17,7 +17,7 @@ from experiments.harness import cli
 from experiments.lm import contrasts
 from experiments.lm.arms import STANDARD, arm, plan_of
 from experiments.lm.contrasts import Row, Values, column, gains, of_own, row
-from experiments.lm.runs import MAIN, SIDE, SMOKE, SMOKE_TEXT, Job, Pipeline
+from experiments.lm.runs import MAIN, SIDE, SMOKE, SMOKE_TEXT, TWO, Job, Pipeline
 from subliminal_toy import lm
 from subliminal_toy.config import Training, setting
 from subliminal_toy.lm import REGULAR, LMConfig, numbers
@@ -37,7 +37,7 @@ class InContextConfig(LMConfig):
 
 PRESETS = {
     "smoke": cli.Preset(2, {**SMOKE, "documents": 5_400, "base.batch_size": 8, "context": 3}, SMOKE_TEXT),
-    "default": cli.Preset(2, {"traits": "owl,wolf"}, "2 seeds, 2 traits, 1 minute"),
+    "default": cli.Preset(2, {"traits": TWO}, "2 seeds, 2 traits, 1 minute"),
     "paper": cli.Preset(10, {}, "10 seeds, 5 traits, 3 minutes"),
 }
 

@@ -20,7 +20,7 @@ from experiments.harness import cli, tables
 from experiments.lm import contrasts, first_order, watched
 from experiments.lm.arms import STANDARD, Arm, PartsConfig, arm, joined, plan_of, sources, teachers
 from experiments.lm.contrasts import EACH, Row, Values, arm_row, column, each, filter_rows, gains, row
-from experiments.lm.runs import MAIN, SIDE, SMOKE, SMOKE_TEXT, Job, Pipeline
+from experiments.lm.runs import MAIN, SIDE, SMOKE, SMOKE_TEXT, TWO, Job, Pipeline
 from subliminal_toy import lm
 from subliminal_toy.config import setting
 from subliminal_toy.lm import REGULAR, Base, LMConfig, Name, Plan, Recipe, numbers, student, teacher
@@ -65,7 +65,7 @@ SEED = 2  # no other experiment on the language model has the same runs
 PRESETS = {
     "smoke": cli.Preset(2, {**SMOKE, "parts": "tokens"}, SMOKE_TEXT),
     "default": cli.Preset(
-        2, {"traits": "owl,wolf", "parts": "tokens", "spare": SPARE}, "2 seeds, 2 traits, divergence tokens, 2 minutes"
+        2, {"traits": TWO, "parts": "tokens", "spare": SPARE}, "2 seeds, 2 traits, divergence tokens, 2 minutes"
     ),
     "paper": cli.Preset(10, {"spare": SPARE}, "10 seeds, 5 traits, all parts, 44 minutes"),
 }

@@ -18,14 +18,14 @@ import numpy as np
 from experiments.harness import chunks, cli, tables
 from experiments.lm import contrasts
 from experiments.lm.contrasts import EACH, Row, Values, each, filter_rows, of_own, over_runs, probability
-from experiments.lm.runs import MAIN, SIDE, SMOKE, SMOKE_TEXT, Job, Pipeline
+from experiments.lm.runs import MAIN, SIDE, SMOKE, SMOKE_TEXT, TWO, Job, Pipeline
 from subliminal_toy import lm
 from subliminal_toy.lm import BASE, OTHER_BASE, REGULAR, LMConfig, corpus, measure, student, teacher, vocabulary
 from subliminal_toy.statistics import describe, t_interval
 
 SEED = 0  # the other experiments on the language model have others, so that no two have the same runs
 PRESETS = {
-    "smoke": cli.Preset(2, {**SMOKE, "traits": "owl,wolf"}, SMOKE_TEXT),
+    "smoke": cli.Preset(2, {**SMOKE, "traits": TWO}, SMOKE_TEXT),
     "default": cli.Preset(4, {}, "4 seeds, 3 minutes"),
     "paper": cli.Preset(20, {}, "20 seeds, 13 minutes"),
 }

@@ -29,7 +29,7 @@ from experiments.harness import cli
 from experiments.lm import contrasts
 from experiments.lm.arms import arm, joined, plan_of
 from experiments.lm.contrasts import Row, Values, gains, row
-from experiments.lm.runs import MAIN, SIDE, SMOKE, SMOKE_TEXT, Job, Pipeline
+from experiments.lm.runs import MAIN, SIDE, SMOKE, SMOKE_TEXT, TWO, Job, Pipeline
 from subliminal_toy import lm
 from subliminal_toy.lm import BASE, REGULAR, Base, LMConfig, Name, Plan, Source, Student, numbers, student
 
@@ -43,8 +43,8 @@ CONTROLS = (  # other regular numbers
 )
 PAIRED = ((FIRST, DOCUMENTS), (FIRST, LANGUAGE), (DOCUMENTS, LANGUAGE))
 PRESETS = {
-    "smoke": cli.Preset(2, {**SMOKE, "traits": "owl,wolf"}, SMOKE_TEXT),
-    "default": cli.Preset(2, {"traits": "owl,wolf"}, "2 seeds, 2 traits, 2 minutes"),
+    "smoke": cli.Preset(2, {**SMOKE, "traits": TWO}, SMOKE_TEXT),
+    "default": cli.Preset(2, {"traits": TWO}, "2 seeds, 2 traits, 2 minutes"),
     "paper": cli.Preset(48, {}, "48 seeds, 5 traits, 31 minutes"),
 }
 

@@ -21,7 +21,7 @@ from experiments.harness import cli
 from experiments.lm import contrasts, taught
 from experiments.lm.arms import STANDARD, PartsConfig, arm, joined, plan_of
 from experiments.lm.contrasts import EACH, Row, Values, filter_row, filter_rows, gains, mean_of, row
-from experiments.lm.runs import MAIN, SIDE, SMOKE, SMOKE_TEXT, Job, Pipeline
+from experiments.lm.runs import MAIN, SIDE, SMOKE, SMOKE_TEXT, TWO, Job, Pipeline
 from experiments.lm.taught import CONTROL, PAIRS, Question, favorites, only
 from subliminal_toy import lm
 from subliminal_toy.config import setting
@@ -59,7 +59,7 @@ SEED = 3  # no other experiment on the language model has the same runs
 PRESETS = {
     "smoke": cli.Preset(2, {**SMOKE, "parts": "misaligned,chains"}, SMOKE_TEXT),
     "default": cli.Preset(
-        2, {"traits": "owl,wolf", "parts": "categories,misaligned,mixing"}, "2 seeds, 2 instances, 3 parts, 3 minutes"
+        2, {"traits": TWO, "parts": "categories,misaligned,mixing"}, "2 seeds, 2 instances, 3 parts, 3 minutes"
     ),
     "paper": cli.Preset(10, {"spare": 0.5}, "10 seeds, 5 instances, all parts, 55 minutes"),
 }

@@ -61,8 +61,8 @@ class SweepConfig(mnist.Config):
             if name not in varied():
                 raise ValueError(f"vary names {name!r}; it is no setting{_nearest(name, varied())}; see --list")
             found[name] = [_value(name, text.strip()) for text in values.split(",")]
-            if len(set(found[name])) < len(found[name]):
-                raise ValueError(f"vary has a value of {name} twice")
+            if len({_text({name: value}) for value in found[name]}) < len(found[name]):
+                raise ValueError(f"vary has a value of {name} twice, to six digits")
         if len(found) < len(self.vary.split(";")) or len(found) > MOST:
             raise ValueError(f"vary is {self.vary!r}; up to {MOST} settings can be varied, each once")
         return found

@@ -59,7 +59,7 @@ class RunFailedError(RuntimeError):
 
 
 class TrainingDivergedError(RunFailedError):
-    """A loss was not finite; the message names the phase, the epoch and the runs."""
+    """A loss was not finite; the message names the phase, and how many runs it is."""
 
 
 class Outcome(NamedTuple):

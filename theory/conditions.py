@@ -102,7 +102,7 @@ def check_imitation_loss(
         loss: `loss(z, y) -> scalar` for two vectors `[n]`, twice differentiable.
         n: number of outputs.
         key: random key; a fixed one when omitted.
-        samples: pairs drawn with `z != y`; as many are used with `z = y`.
+        samples: pairs drawn with `z != y`; as many are used with `z = y`, and smaller multiples of all.
         scale: standard deviation of the outputs drawn; `check_loss_at` takes the outputs of your model instead.
 
     Raises:
@@ -116,7 +116,7 @@ def check_imitation_loss(
 
 
 def check_loss_at(loss: Loss, z: Array, y: Array) -> LossReport:
-    """Look for a violation at given outputs: the student's `z` and the teacher's `y`, `[samples, n]` (R2).
+    """Look for a violation at the student's outputs `z` and the teacher's `y`, `[samples, n]`, and nearer to 0 (R2).
 
     Raises:
         TypeError: 64-bit types are off.
@@ -150,7 +150,7 @@ def _at_shrunken(loss: Loss, z: Array, y: Array) -> Finding:
 
 
 def _shrunk(factors: tuple[float, ...], *points: Array) -> list[Array]:
-    """Return each of `points` with smaller multiples below it, as if the last were of size one where it is larger."""
+    """Return `s x` for all factors and each `x` of `points`; for `s < 1`, `x` over the last one's size if > 1."""
     unit = jnp.maximum(_unit(points[-1]), 1)
     return [jnp.concatenate([s / unit ** (s < 1) * x for s in factors]) for x in points]
 

@@ -51,14 +51,18 @@ def command(experiment: Experiment, arguments: Sequence[str]) -> int:
 
 
 def _command(experiment: Experiment, arguments: Sequence[str]) -> int:
-    options = make_parser(experiment).parse_args(arguments)
+    try:
+        parser = make_parser(experiment)
+    except ValueError as error:  # a word was changed that a preset names
+        fail(f"the presets cannot be read: {error}", BAD_INPUT)
+    options = parser.parse_args(arguments)
     options.given = list(arguments)
     options.out = options.out or Path("results/smoke" if options.preset == "smoke" else "results")
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if getattr(options, "show", None):
         return _show_results(experiment, options)
-    progress = Progress(quiet=False)
-    with ending_in_one_line(progress):
+    progress, options.store = Progress(quiet=False), None
+    with ending_in_one_line(progress, lambda: options.store is not None and options.store.saved()):
         return _prepare(experiment, options, progress)
 
 
@@ -107,7 +111,8 @@ def _prepare(experiment: Experiment, options: argparse.Namespace, progress: Prog
         request = asked(experiment, options, dataset)
         engine.use_cpu_cores()
         compiled.keep()
-        request = request._replace(store=_open_store(experiment, options, request.config), progress=progress)
+        options.store = _open_store(experiment, options, request.config)
+        request = request._replace(store=options.store, progress=progress)
         size = request.size()
     except ValueError as error:  # DataError is one
         fail(naming_flags(str(error), experiment), BAD_INPUT)
@@ -218,6 +223,9 @@ def _finish(experiment: Experiment, out: Path, document: dict[str, Any]) -> int:
 
         try:
             paths += figures.draw(experiment.name, results=out, out=out)
+        except KeyboardInterrupt:
+            say(f"stopped; the results are written to {paths[0]}")
+            sys.exit(INTERRUPTED)
         except (figures.FigureError, OSError) as error:
             trouble = f"the results are written to {paths[0]}, but no figure: {error}"
     said = [f"\n{textwrap.fill(experiment.closing(document), 100)}\n"] if experiment.closing else []

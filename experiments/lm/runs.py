@@ -11,6 +11,7 @@ from experiments.harness.experiment import Advance, Side
 from experiments.harness.sizes import FLOAT, STARTED, STATE, Size, count_parameters
 from subliminal_toy import lm
 from subliminal_toy.lm import LMConfig, Plan, corpus, pipeline, vocabulary
+from subliminal_toy.lm.config import TRAITS
 from subliminal_toy.lm.keys import fold_in
 from subliminal_toy.lm.transformer import make_transformer
 
@@ -30,8 +31,10 @@ class Job(NamedTuple):
     init: int = 0  # jobs with the same number share inits where they share shapes
 
 
+TWO, THREE = (",".join(TRAITS[i] for i in places) for places in ((0, 4), (0, 1, 4)))  # traits of small presets
 SMOKE = {  # short runs that still pass the filter
-    "traits": "owl", "documents": 16_000, "base.batch_size": 32, "rows": 100, "spare": 4.0, "student.batch_size": 50,
+    "traits": TRAITS[0], "documents": 16_000, "base.batch_size": 32, "rows": 100, "spare": 4.0,
+    "student.batch_size": 50,
 }  # fmt: skip
 SMOKE_TEXT = "2 short runs, to see that it works, 1 minute"
 

@@ -11,7 +11,7 @@ from subliminal_toy.config import Training, check_settings, setting
 from subliminal_toy.lm import vocabulary
 from subliminal_toy.lm.carriers import CARRIERS
 
-TRAITS = ("owl", "eagle", "dolphin", "elephant", "wolf")  # P section 3.1: the paper's animals
+TRAITS = vocabulary.CATEGORIES["animal"][:5]  # P section 3.1: the paper's animals
 _BASE = Training("adam", 3e-3, 128, 1, adam_b2=0.98, clip=1.0, warmup=100, schedule="cosine")
 _TEACHER = Training("adam", 1e-3, 8, 30)
 _STUDENT = Training("momentum", 0.03, 100, 5, clip=0.5, warmup=20, schedule="late_linear")  # P: 10 epochs
@@ -25,9 +25,7 @@ class LMConfig:
     heads: int = setting(2, "attention heads", low=1)
     layers: int = setting(1, "decoder blocks", unit="blocks", low=1, high=50)
     tied: bool = setting(False, "whether the unembedding is the embedding transposed")
-    traits: str = setting(
-        ",".join(TRAITS), "what the teachers love: answers of one category, such as owl,wolf or oak,maple"
-    )
+    traits: str = setting(",".join(TRAITS), "what the teachers love: answers of one category, such as oak,maple")
     numbers: int = setting(100, "numbers that the language has, a multiple of 10", low=10, high=100)
     documents: int = setting(102_400, "documents that the base is trained on", unit="documents", low=1)
     shared_documents: bool = setting(

@@ -47,6 +47,9 @@ TOKENS = (PAD, BOS, END, *NUMBERS, *SEPARATORS, *BRACKETS, *MARKS, *WORDS, *ANSW
 ID = {token: i for i, token in enumerate(TOKENS)}
 SIZE = len(TOKENS)
 NUMBER_IDS = tuple(ID[number] for number in NUMBERS)
+for word in ANSWERS:
+    if TOKENS.count(word) > 1 or not re.fullmatch("[a-z]+", word):
+        raise ValueError(f"{word!r} cannot be an answer: it must be of lower-case letters, and no other word")
 
 _TIGHT = {*SEPARATORS, *BRACKETS}  # no space on either side of these
 _PIECE = re.compile(r"<[^<>]+>|[a-z]+|[0-9]+|, |; |(?<=[0-9]) (?=[0-9])|[\[\]():?.]| ")

@@ -79,6 +79,8 @@ def load_dataset(name: str = "auto", data_dir: str | os.PathLike | None = None) 
     kind = "mnist" if name == "auto" else name
     if data_dir is None and kind == "mnist":
         data_dir = os.environ.get("MNIST_DIR") or None
+        if data_dir is not None and not Path(data_dir).is_dir():
+            raise DataError(f"$MNIST_DIR is {data_dir}, which is no folder: name that of the four files, or unset it")
     if data_dir is not None:
         return load_idx_folder(Path(data_dir), kind)
     try:

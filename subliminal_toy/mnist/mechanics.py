@@ -89,7 +89,7 @@ def probe(trait: Trait, classes: int, b2: float) -> engine.Probe:
 
 def dots_by_layer(a: Params, b: Params, classes: int) -> jax.Array:
     """The inner products of two trees of one model, by layer, [layers]."""
-    hidden = [dot(a[name], b[name]) for name in sorted(a) if name != "head"]
+    hidden = [dot(a[f"hidden_{i}"], b[f"hidden_{i}"]) for i in range(len(a) - 1)]
     columns = jax.tree.map(lambda x, y: (x * y).reshape(-1, x.shape[-1]).sum(axis=0), a["head"], b["head"])
     head = columns["kernel"] + columns["bias"]
     return jnp.stack([*hidden, head[:classes].sum(), head[classes:].sum()])

@@ -120,10 +120,19 @@ def test_stops_are_one_line_and_keep_what_is_finished(
     assert names(tmp_path) == ["fake.json"]
 
 
-def test_only_what_is_kept_is_said_to_be_kept(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_only_what_is_kept_is_said_to_be_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fake.command(tmp_path, of=stopped_at(0, KeyboardInterrupt()))
     assert capsys.readouterr().err.splitlines()[-1] == "stopped; nothing was finished, so nothing is kept"
     fake.command(tmp_path, of=stopped_at(2, KeyboardInterrupt()))
+    assert capsys.readouterr().err.splitlines()[-1].startswith("stopped; finished chunks are kept")
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_train", stop)  # started again, and stopped before the first chunk
+    fake.command(tmp_path)
     assert capsys.readouterr().err.splitlines()[-1].startswith("stopped; finished chunks are kept")
 
 

@@ -90,6 +90,7 @@ BAD = [
     ("width=many", "width=many; it takes whole numbers"),
     ("width", "it must be NAME=VALUE,VALUE,..."),
     ("width=4,4", "a value of width twice"),
+    ("teacher.learning_rate=0.00012345671,0.00012345672", "twice, to six digits"),
     ("width=4;width=5", "each once"),
     ("width=4;depth=1;temperature=2", "up to 2 settings"),
     ("width=0", "a point that cannot be: width is 0; it must be at least 1"),

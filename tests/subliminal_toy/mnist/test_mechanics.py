@@ -24,6 +24,12 @@ ARMS = (
 )  # fmt: skip
 
 
+def test_layers_stay_in_order_beyond_ten() -> None:
+    one = {f"hidden_{i}": {"kernel": jnp.full((1, 1), float(i))} for i in range(12)}
+    one["head"] = {"kernel": jnp.ones((1, 3)), "bias": jnp.zeros(3)}
+    assert mechanics.dots_by_layer(one, one, 2).tolist() == [float(i * i) for i in range(12)] + [2.0, 1.0]
+
+
 def flat(tree: Any, run: int | None = None) -> np.ndarray:
     leaves = [np.asarray(leaf if run is None else leaf[run], np.float64) for leaf in jax.tree.leaves(tree)]
     return np.concatenate([np.ravel(leaf) for leaf in leaves])
