@@ -142,7 +142,7 @@ def test_figure_names_what_it_shows_and_shows_it() -> None:
     for words in ("toy language model", "n = 3 seeds", "95% t interval"):
         assert words in drawn.get_supxlabel().replace("\n", " ")
     heights = [patch.get_height() for patch in drawn.axes[0].patches]
-    shown = [MODELS[name] for name in ("base", "regular", "student", "cross", "teacher")]
+    shown = [MODELS[name] for name in ("base", "regular", "student", "cross_regular", "cross", "teacher")]
     expected = [np.mean([probability(run, m.format(t), t) for run in RUNS]) for m in shown for t in TRAITS]
     assert sorted(heights) == close(sorted(expected))
 
