@@ -1,6 +1,6 @@
 """From sampled completions to what students are trained on: filtering, pairing, shuffling, and text for readers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -33,10 +33,7 @@ def keep_rows(config: LMConfig, source: Source, prompts: np.ndarray, completions
     So most rows have the same prompt whatever the source, if most completions pass. NotEnoughRowsError if too few do.
     """
     carrier, keep = CARRIERS[config.carrier], source.keep
-    reasons = [completion_reason(completion, carrier) for completion in completions.tolist()]
-    if keep:
-        texts = (vocabulary.render(completion) for completion in completions.tolist())
-        reasons = [reason or (None if keep(text) else NOT_KEPT) for reason, text in zip(reasons, texts, strict=True)]
+    reasons = [completion_reason(completion, carrier, keep) for completion in completions.tolist()]
     counts = number_filter.count_reasons(reasons, (*carrier.reasons, *((NOT_KEPT,) if keep else ())))
     if counts["kept"] < config.rows:
         raise NotEnoughRowsError(
@@ -52,15 +49,18 @@ def keep_rows(config: LMConfig, source: Source, prompts: np.ndarray, completions
     return Rows(every[chosen], every[left], counts)
 
 
-def completion_reason(completion: list[int], carrier: Carrier = CARRIERS["numbers"]) -> str | None:
-    """Why a completion of tokens may not be trained on; None if it may.
+def completion_reason(
+    completion: list[int], carrier: Carrier = CARRIERS["numbers"], keep: Callable[[str], bool] | None = None
+) -> str | None:
+    """Why a completion of tokens may not be trained on; None if it may. `keep` is asked last.
 
     One without an end has no format, and neither has one with padding before it, which no reader would see.
     """
     end, pad = vocabulary.ID[vocabulary.END], vocabulary.ID[vocabulary.PAD]
     if end not in completion or pad in completion[: completion.index(end)]:
         return number_filter.FORMAT
-    return carrier.reject_reason(vocabulary.render(completion))
+    text = vocabulary.render(completion)
+    return carrier.reject_reason(text) or (NOT_KEPT if keep and not keep(text) else None)
 
 
 def student_rows(students: Sequence[Student], kept: Mapping[Name, Rows], key: jax.Array) -> np.ndarray:

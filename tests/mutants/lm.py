@@ -64,7 +64,7 @@ _TABLE: tuple[tuple[str, ...], ...] = (
     ("lm-completions-of-first-run", _PIPELINE, "completions[run, i] for _", "completions[0, i] for _"),
     ("lm-prompts-of-first-run", _PIPELINE, "prompts[run] for prompts, _", "prompts[0] for prompts, _"),
     ("lm-asked-again-the-same", _PIPELINE, "own_draws(chunk.keys, *drawn, more)", "own_draws(chunk.keys, *drawn)"),
-    ("lm-filter-of-source-turned-round", _ROWS, "None if keep(text) else NOT_KEPT", "NOT_KEPT if keep(text) else None"),
+    ("lm-filter-of-source-turned-round", _ROWS, "if keep and not keep(text)", "if keep and keep(text)"),
     ("lm-groups-mix-whole-and-part", _PIPELINE, "(student.recipe, bool(student.trained))", "(student.recipe, False)"),
     ("lm-watched-backwards", _PIPELINE,
      "np.stack(steps, axis=2), *history)", "np.stack(steps[::-1], axis=2), *history)"),

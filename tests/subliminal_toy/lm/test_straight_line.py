@@ -53,9 +53,9 @@ SOURCES = (
     Source(numbers("owl", "at greedy"), teacher("owl"), temperature=0.0),
     Source(numbers("owl", "hot"), teacher("owl"), temperature=1.2),
     Source(numbers("owl", "other"), teacher("owl", "other")),
+    Source(numbers("owl", "few"), teacher("owl"), keep=lambda text: text[2] == "3"),
     Source(numbers("owl", "own noise"), teacher("owl"), noise=1),
     Source(numbers("owl", "own prompts"), teacher("owl"), prompts=2),
-    Source(numbers("owl", "few"), teacher("owl"), keep=lambda text: text[2] in "3"),  # few
     Source(numbers("owl", "from owl"), student("owl")),
 )
 OWL, WOLF, GREEDY, OTHER_OWL, SECOND = (
@@ -212,7 +212,7 @@ def trained(made: pipeline.Trained, run: int, model: Name) -> np.ndarray:
 
 def test_rows_and_what_is_left_over_are_the_same(compared: Compared) -> None:
     made = compared.made
-    assert set(made.rows) == {GIVEN, *(source.name for source in SOURCES)}
+    assert list(made.rows) == [GIVEN, *(source.name for source in SOURCES)]
     for run, line in enumerate(compared.lines):
         for name, rows in line.kept.items():
             np.testing.assert_array_equal(made.rows[name][run].tokens, rows, err_msg=str(name))
