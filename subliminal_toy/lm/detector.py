@@ -67,7 +67,8 @@ def accuracy(regular: np.ndarray, suspect: np.ndarray) -> list[float]:
 
     Returns:
         One per entry of GROUPS: the share of groups of so many rows of one kind that are told right, by the sum of
-        their scores. Chance is 0.5. Groups that there are not rows enough for give 0.5.
+        their scores; a sum of 0 says nothing and counts as half right. Chance is 0.5. Groups that there are not rows
+        enough for give 0.5.
     """
     return [_grouped([regular, suspect], size) for size in GROUPS]
 
@@ -76,5 +77,5 @@ def _grouped(odds: list[np.ndarray], size: int) -> float:
     groups = min(map(len, odds)) // size
     if groups == 0:
         return 0.5
-    sums = [row[: groups * size].reshape(groups, size).sum(axis=1) for row in odds]
-    return float((np.mean(sums[0] < 0) + np.mean(sums[1] > 0)) / 2)
+    regular, suspect = (np.sign(row[: groups * size].reshape(groups, size).sum(axis=1)) for row in odds)
+    return float((2 - regular.mean() + suspect.mean()) / 4)

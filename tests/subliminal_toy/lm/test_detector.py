@@ -43,3 +43,9 @@ def test_groups_sum_log_odds() -> None:
     assert detector._grouped(odds, 2) == 0.5  # regular pairs: -2 right, 1 wrong; the others: 2 right, -1 wrong
     assert detector._grouped(odds, 4) == 1.0  # -1 and 1
     assert detector._grouped(odds, 8) == 0.5
+
+
+def test_a_detector_that_says_nothing_guesses() -> None:
+    nothing, some = np.zeros(8), np.array([0.0, 0.0, 1.0, 1.0, 0.0, 0.0, -1.0, 0.0])
+    assert detector.accuracy(nothing, nothing) == [0.5] * len(detector.GROUPS)
+    assert detector._grouped([nothing, some], 1) == (0.5 + (2 + 5 / 2) / 8) / 2  # two right, one wrong, five ties
