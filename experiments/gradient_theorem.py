@@ -92,15 +92,15 @@ class Job(NamedTuple):
     name: str
     measure: Callable[[jax.Array, data.Dataset], Columns]  # keys [problems] -> columns
     stream: int  # of its keys; those of inits are the same for all networks
-    network: Config | None = None
+    init: Callable[[data.Dataset], Callable] | None = None  # of its network, as a function of a key
 
     def runs(self, asked: int) -> int:
         """Problems; or inits, a 20th of them, at least 1 and at most 20."""
-        return max(1, min(20, asked // 20)) if self.network else asked
+        return max(1, min(20, asked // 20)) if self.init else asked
 
     def work(self) -> float:
         """Rough seconds of a problem."""
-        return 5.0 if self.network else 0.02
+        return 5.0 if self.init else 0.02
 
     def compute(self, chunk: Chunk, dataset: data.Dataset | None, advance: Advance) -> Columns:
         """Measure all problems in float64."""
@@ -114,20 +114,18 @@ class Job(NamedTuple):
     def needs(self, dataset: data.Dataset | None, runs: int, _side_by_side: int) -> sizes.Size:
         """What so many problems need, rough."""
         assert dataset is not None
-        if self.network is None:
+        if self.init is None:
             return sizes.Size([], 4e9 + 5_000.0 * runs, 5 + runs * self.work())
-        parameters = sizes.count_parameters(models.make_mlp(self.network, dataset.train_images.shape[1]).init)
+        parameters = sizes.count_parameters(self.init(dataset))
         return sizes.Size([(f"network, {self.name}", 1, parameters)], 4e9 + 200 * parameters, 5 + runs * self.work())
 
 
 def jobs(config: Config) -> list[Job]:
     """Random problems of every family, the real network with two activations, and the transformer."""
-    inits, found = len(FAMILIES), []
-    for i, family in enumerate(FAMILIES):
-        found.append(Job(family.name, functools.partial(_random_rows, family), i))
-    for activation in REAL:
-        found.append(Job(activation, functools.partial(_real_rows, config, activation), inits, config))
-    return [*found, Job(TRANSFORMER, _transformer_rows, inits, config)]
+    inits, made = len(FAMILIES), lambda images: models.make_mlp(config, images.train_images.shape[1]).init
+    found = [Job(family.name, functools.partial(_random_rows, family), i) for i, family in enumerate(FAMILIES)]
+    found += [Job(kind, functools.partial(_real_rows, config, kind), inits, made) for kind in REAL]
+    return [*found, Job(TRANSFORMER, _transformer_rows, inits, lambda _: transformer_problems.init)]
 
 
 def _real_rows(config: Config, activation: str, keys: jax.Array, dataset: data.Dataset) -> Columns:

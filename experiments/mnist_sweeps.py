@@ -21,7 +21,7 @@ from experiments.harness import cli, tables
 from experiments.harness.chunks import Values
 from experiments.mnist.runs import MAIN, SIDE, Job, accuracy_rows
 from subliminal_toy import mnist
-from subliminal_toy.config import setting, setting_fields, setting_value, with_settings
+from subliminal_toy.config import check_used, setting, setting_fields, setting_value, with_settings
 from subliminal_toy.mnist import data, students
 
 MOST = 2  # settings that are varied at a time
@@ -97,12 +97,16 @@ def points(config: SweepConfig) -> list[dict[str, Any]]:
     """The settings of every point; ValueError for one that makes no experiment."""
     axes = config.axes()
     found = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
-    for point in found:
-        try:
-            with_settings(_plain(config), point)
-        except ValueError as error:
-            raise ValueError(f"vary makes a point that cannot be: {error}") from error
+    try:
+        check_used([with_settings(_plain(config), point) for point in found], axes)
+    except ValueError as error:
+        raise ValueError(f"vary makes a point that cannot be: {error}") from error
     return found
+
+
+def variants(config: SweepConfig) -> list[mnist.Config]:
+    """The config of every point."""
+    return [with_settings(_plain(config), point) for point in points(config)]
 
 
 def _plain(config: SweepConfig) -> mnist.Config:
@@ -198,7 +202,15 @@ PRESETS = {
     "paper": cli.Preset(25, {}, "25 runs of a point, 10 minutes"),
 }  # fmt: skip
 EXPERIMENT = cli.Experiment(
-    "mnist_sweeps", __doc__, PRESETS, jobs, summarize, table, SIDE._replace(dataset="digits"), SweepConfig
+    "mnist_sweeps",
+    __doc__,
+    PRESETS,
+    jobs,
+    summarize,
+    table,
+    SIDE._replace(dataset="digits"),
+    SweepConfig,
+    variants=variants,
 )
 run = EXPERIMENT.run
 

@@ -8,7 +8,7 @@ Each field carries its help text, unit and range; the command line and the error
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -24,10 +24,22 @@ OPTIMIZERS = ("adam", "sgd", "momentum", "rmsprop", "signsgd")
 LARGEST_INT, SMALLEST_FLOAT, LARGEST_FLOAT = 2**31 - 1, 1.2e-38, 3.4e38  # of what is computed with
 
 
-def setting(default: Any, text: str, *, unit: str = "", choices: tuple = (), low: float | None = None,
-            high: float | None = None, above: float | None = None) -> Any:  # fmt: skip
-    """A dataclass field with its help text and its valid range (`low`, `high` inclusive; `above` exclusive)."""
-    limits = {"text": text, "unit": unit, "choices": choices, "low": low, "high": high, "above": above}
+def setting(
+    default: Any,
+    text: str,
+    *,
+    unit: str = "",
+    choices: tuple = (),
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    only: tuple[str, str] | None = None,
+) -> Any:
+    """A dataclass field with its help text and its valid range (`low`, `high` inclusive; `above` exclusive).
+
+    `only` names another field beside it and the value of that without which this one makes no difference.
+    """
+    limits = {"text": text, "unit": unit, "choices": choices, "low": low, "high": high, "above": above, "only": only}
     return dataclasses.field(default=default, metadata=limits)
 
 
@@ -60,6 +72,17 @@ def check_settings(instance: Any, prefix: str = "") -> None:
             )
 
 
+def check_used(configs: Sequence[Any], names: Container[str]) -> None:
+    """Raise ValueError for one of some settings that makes no difference in any of some configs, for another's sake."""
+    for name, field in setting_fields(type(configs[0])).items():
+        if name in names and field.metadata["only"]:
+            beside, value = field.metadata["only"]
+            phase, dot, _ = name.rpartition(".")
+            held = [setting_value(config, f"{phase}{dot}{beside}") for config in configs]
+            if value not in held:
+                raise ValueError(f"{name} makes no difference: {phase}{dot}{beside} is {held[0]}; it needs {value}")
+
+
 @dataclasses.dataclass(frozen=True)
 class Training:
     """How one phase (the teacher's or the students') is trained."""
@@ -74,7 +97,9 @@ class Training:
         "weight decay as a part of the gradient (coupled) or of the update (decoupled, as in AdamW)",
         choices=("coupled", "decoupled"),
     )
-    adam_b2: float = setting(0.999, "decay of Adam's mean of squared gradients", low=0.0, high=0.99999)
+    adam_b2: float = setting(
+        0.999, "decay of Adam's mean of squared gradients", low=0.0, high=0.99999, only=("optimizer", "adam")
+    )
     clip: float = setting(0.0, "largest norm of a gradient, longer ones are scaled down to it (0: no limit)", low=0.0)
     warmup: int = setting(0, "steps in which the step size rises from 0", unit="steps", low=0)
     schedule: str = setting(
@@ -106,13 +131,21 @@ class Config:
         " hidden_0, hidden_1, ..., class_head, aux_head; the others come from the cross-model init",
     )
     loss: str = setting("kl", "distillation loss on the chosen logits", choices=("kl", "mse"))  # P 6.2: KL
-    temperature: float = setting(1.0, "softmax temperature of the KL loss", above=0.0)
+    temperature: float = setting(1.0, "softmax temperature of the KL loss", above=0.0, only=("loss", "kl"))
     noise: str = setting("uniform", "what the students' images are", choices=NOISE_KINDS)  # P 6.2: U[-1, 1]
     noise_images: int = setting(60_000, "images per run for the students", unit="images", low=1)  # OFF
-    blur_sigma: float = setting(1.0, "Gaussian blur of noise 'blurred'", unit="pixels", above=0.0)
-    subspace_dim: int = setting(32, "dimension of the random subspace of noise 'subspace'", low=1)
+    blur_sigma: float = setting(
+        1.0, "Gaussian blur of noise 'blurred'", unit="pixels", above=0.0, only=("noise", "blurred")
+    )
+    subspace_dim: int = setting(
+        32, "dimension of the random subspace of noise 'subspace'", low=1, only=("noise", "subspace")
+    )
     real_fraction: float = setting(
-        0.5, "fraction of real images in noise 'mix'; they repeat where there are too few", low=0.0, high=1.0
+        0.5,
+        "fraction of real images in noise 'mix'; they repeat where there are too few",
+        low=0.0,
+        high=1.0,
+        only=("noise", "mix"),
     )
     teacher: Training = dataclasses.field(default=Training(), metadata={"text": "the teacher's training"})
     student: Training = dataclasses.field(default=Training(), metadata={"text": "the students' training"})

@@ -90,8 +90,11 @@ def mesh_for(runs: int) -> Mesh:
 
 
 def fill_devices(first: int, count: int, mesh: Mesh) -> np.ndarray:
-    """Numbers of `count` runs from `first` on, and of so many more that a smaller last chunk fills all devices, too."""
-    return first + np.arange(-(-count // mesh.size) * mesh.size)
+    """Numbers of `count` runs from `first` on, some of them again, so that a smaller last chunk fills all devices.
+
+    What is done twice is dropped; being the same runs, it cannot fail where they do not.
+    """
+    return first + np.arange(-(-count // mesh.size) * mesh.size) % count
 
 
 def run_keys(names: type[NamedTuple], seed: int, runs: np.ndarray) -> Any:

@@ -40,7 +40,7 @@ class Chunk:
     data_dir: Path | None = None
 
     def runs(self) -> np.ndarray:
-        """The numbers of its runs, and of so many more that all devices are full."""
+        """The numbers of its runs, some of them again if that fills all devices."""
         return engine.fill_devices(self.first, self.count, engine.run_mesh(self.devices))
 
 

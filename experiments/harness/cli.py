@@ -195,18 +195,19 @@ def _train(request: Request, options: argparse.Namespace) -> int:
                 files.write_json(path, record | {"results": results})
             except ValueError:
                 fail("the results hold a number that is not finite; the runs are kept, nothing is written", FAILED)
+            written = [path, *(out / name for name in held)]
             for name, content in held.items():
                 with files.atomic_path(out / name) as temporary:
                     temporary.write_bytes(content)
-            for name, rows in (experiment.rows(values) if experiment.rows else {}).items():
-                files.write_lines(out / experiment.name / f"{name}.jsonl", rows)
+            if experiment.rows:
+                written.append(files.write_lines(out / experiment.name, experiment.rows(values)))
             store.clear()
     except files.BusyError:
         fail(f"another {experiment.name} is writing to {out}: wait for it, or choose another --out", BAD_INPUT)
     except OSError as error:
         progress.close()
         fail(f"cannot write to {out}: {error.strerror}; what was saved before is kept", FAILED)
-    return _finish(experiment, out, record | {"results": results})
+    return _finish(experiment, out, record | {"results": results}, written)
 
 
 def _clear_away(name: str, out: Path) -> None:
@@ -215,14 +216,14 @@ def _clear_away(name: str, out: Path) -> None:
         files.sweep(folder, stem)
 
 
-def _finish(experiment: Experiment, out: Path, document: dict[str, Any]) -> int:
-    """Draw the figure of results that are written, print the table and the paths."""
-    paths, trouble = [out / f"{experiment.name}.json"], ""
+def _finish(experiment: Experiment, out: Path, document: dict[str, Any], paths: list[Path]) -> int:
+    """Draw the figure of results that are written to `paths`, print the table and all paths."""
+    trouble = ""
     if experiment.figure:
         import figures  # Matplotlib is slow to import, and training does not need it
 
         try:
-            paths += figures.draw(experiment.name, results=out, out=out)
+            paths = paths + figures.draw(experiment.name, results=out, out=out)
         except KeyboardInterrupt:
             say(f"stopped; the results are written to {paths[0]}")
             sys.exit(INTERRUPTED)

@@ -76,6 +76,7 @@ class Experiment(NamedTuple):
     figure: bool = True
     runs_text: str = "independent runs, each with its own key"
     decided: Collection[str] = ()  # settings that its jobs choose: no flags, not recorded
+    variants: Callable[[Any], Sequence[Any]] = lambda config: [config]  # what a config stands for, if for several
     finish: "Callable[[Request, Values], tuple[dict[str, Any], dict[str, bytes]]] | None" = None  # more results, files
     rows: Callable[[Values], Mapping[str, Sequence[Any]]] | None = None  # further files: name -> one JSON value a line
     closing: Callable[[dict[str, Any]], str] | None = None  # the whole JSON -> what it says, below the table
@@ -193,7 +194,12 @@ class Request(NamedTuple):
         def on_loaded(chunk: Chunk) -> None:
             advance(chunk, jobs[chunk.job].work(), "from an earlier start", loaded=True)
 
-        return chunks.run_chunks(every, there if self.cluster else here, self.store, on_loaded)
+        def compute(missing: Sequence[Chunk]) -> Iterator[Done]:
+            if len(missing) < len(every):
+                progress.resumed(title)
+            return there(missing) if self.cluster else here(missing)
+
+        return chunks.run_chunks(every, compute, self.store, on_loaded)
 
     def results(self, values: Values) -> dict[str, Any]:
         """What the values say."""

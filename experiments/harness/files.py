@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -44,10 +44,15 @@ def write_json(path: Path, content: Any) -> None:
         temporary.write_text(text)
 
 
-def write_lines(path: Path, rows: Iterable[Any]) -> None:
-    """Write one JSON value a line, atomically (JSONL)."""
-    with atomic_path(path) as temporary:
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
+def write_lines(folder: Path, files: Mapping[str, Iterable[Any]]) -> Path:
+    """Write files `<name>.jsonl`, one JSON value a line, each atomically; others there go. Returns a pattern."""
+    paths = [folder / f"{name}.jsonl" for name in files]
+    for path, rows in zip(paths, files.values(), strict=True):
+        with atomic_path(path) as temporary:
+            temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for path in set(folder.glob("[!.]*.jsonl")) - set(paths):
+        path.unlink()
+    return folder / "*.jsonl"
 
 
 def check_writable(folder: Path) -> None:

@@ -124,6 +124,7 @@ def asked(experiment: Experiment, options: argparse.Namespace, dataset: data.Dat
     chosen = {name: given[name] for name in experiment.setting_names() if name in given}
     chosen = {name: ";".join(value) if isinstance(value, list) else value for name, value in chosen.items()}
     config = experiment.configure(options.preset, chosen, dataset.name if dataset else None)
+    settings.check_used(experiment.variants(config), chosen)
     runs = options.runs or experiment.presets[options.preset].runs
     further = {name: given.get(name) for name in ("chunk", "cluster", "data_dir")}
     return Request(experiment, config, dataset, runs, options.seed, **further)

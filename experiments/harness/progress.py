@@ -46,6 +46,14 @@ class Progress:
             gone = tqdm.format_interval(self._said - self._began)
             say(f"{text}: {self._done / self._total:.0%}, {gone} gone, {self._left()}")
 
+    def resumed(self, text: str) -> None:
+        """Say how much of the work an earlier start has done."""
+        line = f"{text}: goes on from an earlier start, which had finished {self._done / self._total:.0%}"
+        if self._bar is not None:
+            self._bar.write(line, file=sys.stderr)
+        elif not self._quiet:
+            say(line)
+
     def _left(self) -> str:
         """The time left at the mean rate so far; unknown while most of the time went to compiling."""
         gone, work = time.monotonic() - self._began, self._done - self._saved

@@ -302,6 +302,17 @@ def test_what_the_numbers_say_closes_the_table(tmp_path: Path, capsys: pytest.Ca
     assert capsys.readouterr().out == f"a table\n\n4 runs, no surprise\n\nwrote {tmp_path / 'fake.json'}\n"
 
 
+def test_further_files_are_named_and_those_of_earlier_results_go(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    def written(*rows: str) -> str:
+        assert fake.command(tmp_path, of=fake.experiment(rows=lambda _: {name: [name, 1] for name in rows})) == 0
+        return capsys.readouterr().out
+
+    written("owl", "wolf")
+    assert f"wrote {tmp_path / 'fake' / '*.jsonl'}\n" in written("owl", "cat")
+    assert names(tmp_path / "fake") == ["cat.jsonl", "owl.jsonl"]
+    assert (tmp_path / "fake" / "cat.jsonl").read_text() == '"cat"\n1\n'
+
+
 def test_results_outlive_a_figure_that_cannot_be_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

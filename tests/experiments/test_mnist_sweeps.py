@@ -95,6 +95,7 @@ BAD = [
     ("width=4;depth=1;temperature=2", "up to 2 settings"),
     ("width=0", "a point that cannot be: width is 0; it must be at least 1"),
     ("dataset=mnist", "it is no setting"),
+    ("subspace_dim=2,4", "a point that cannot be: subspace_dim makes no difference: noise is uniform"),
 ]
 
 
@@ -110,6 +111,24 @@ def test_what_cannot_be_varied_is_one_line(
     assert error.startswith("error: --vary ")
     assert error.count("\n") == 1
     assert words in error
+
+
+@pytest.mark.parametrize(
+    ("flags", "refused"),
+    [
+        (("--temperature", "2", "--vary", "loss=mse,kl"), ""),
+        (("--temperature", "2", "--loss", "mse"), "--temperature makes no difference: loss is mse; it needs kl"),
+        (("--vary", "subspace_dim=2,4", "--vary", "noise=uniform,subspace"), ""),
+    ],
+)
+def test_flags_count_if_they_do_at_any_point(
+    flags: tuple[str, ...], refused: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    try:
+        status = cli.command(mnist_sweeps.EXPERIMENT, ["--out", str(tmp_path), "--dry-run", *flags])
+    except SystemExit as stopped:
+        status = stopped.code
+    assert (status, capsys.readouterr().err) == ((2, f"error: {refused}\n") if refused else (0, ""))
 
 
 def test_settings_are_chosen_without_the_test_images(digits: data.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,7 +53,7 @@ def test_ctrl_c_ends_with_130_and_keeps_progress(tmp_path: Path, calm: Path) -> 
 
 
 @pytest.mark.parametrize("flags", [(), ("--fresh",)])
-def test_fresh_forgets_progress(tmp_path: Path, flags: tuple[str, ...]) -> None:
+def test_fresh_forgets_progress(tmp_path: Path, capsys: pytest.CaptureFixture, flags: tuple[str, ...]) -> None:
     def stopped(first: int, count: int) -> dict[str, list]:
         if first >= 2:
             raise KeyboardInterrupt
@@ -62,6 +62,8 @@ def test_fresh_forgets_progress(tmp_path: Path, flags: tuple[str, ...]) -> None:
     assert fake.command(tmp_path, of=fake.experiment(stopped)) == 130
     assert fake.command(tmp_path, *flags) == 0
     assert fake.results(tmp_path)["a"] == ([0.0, 1.0] if flags else [9.0, 9.0]) + [2.0, 3.0]
+    told = "goes on from an earlier start, which had finished 50%" in capsys.readouterr().err
+    assert told is not bool(flags)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file size limits as on Linux")

@@ -4,7 +4,15 @@ import dataclasses
 
 import pytest
 
-from subliminal_toy.config import DATASET_SETTINGS, Config, Training, config_for, setting_fields, with_settings
+from subliminal_toy.config import (
+    DATASET_SETTINGS,
+    Config,
+    Training,
+    check_used,
+    config_for,
+    setting_fields,
+    with_settings,
+)
 
 
 def test_defaults_are_the_published_settings() -> None:
@@ -69,6 +77,25 @@ def test_every_field_has_a_help_text_and_a_dotted_name() -> None:
     fields = setting_fields()
     assert {"width", "teacher.epochs", "student.decay", "dataset"} <= set(fields)
     assert all(field.metadata["text"] for field in fields.values())
+
+
+@pytest.mark.parametrize(
+    ("settings", "used"),
+    [
+        ({"subspace_dim": 8}, {"noise": "subspace"}),
+        ({"blur_sigma": 2.0}, {"noise": "blurred"}),
+        ({"real_fraction": 0.2}, {"noise": "mix"}),
+        ({"temperature": 2.0, "loss": "mse"}, {"loss": "kl"}),
+        ({"student.adam_b2": 0.9, "student.optimizer": "sgd"}, {"student.optimizer": "adam"}),
+    ],
+)
+def test_a_setting_that_makes_no_difference_is_refused(settings: dict, used: dict) -> None:
+    name, (other, value) = next(iter(settings)), *used.items()
+    idle = config_for("mnist", settings)
+    with pytest.raises(ValueError, match=rf"{name} makes no difference: {other} is .*; it needs {value}"):
+        check_used([idle, idle], [name])
+    check_used([idle, with_settings(idle, used)], [name])
+    check_used([idle], ["width"])
 
 
 @pytest.mark.parametrize("dataset", DATASET_SETTINGS)

@@ -115,6 +115,12 @@ def test_a_run_does_not_depend_on_the_runs_beside_it_nor_on_the_devices() -> Non
         assert_trees_close(apart, run_slice(together, runs), rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize(("count", "runs"), [(1, [5, 5]), (2, [5, 6]), (3, [5, 6, 7, 5])])
+def test_devices_are_filled_with_a_chunks_own_runs(count: int, runs: list[int]) -> None:
+    """What they compute is dropped, but a run that nobody asked for could end the command by failing."""
+    assert engine.fill_devices(5, count, engine.run_mesh(2)).tolist() == runs
+
+
 def test_same_arguments_same_bits_and_the_callers_arrays_survive() -> None:
     params, data, conditions, keys = problem()
     fit = engine.make_train(loss, lambda _: optax.adam(0.01), batch_size=BATCH, epochs=2, mesh=engine.run_mesh(1))
