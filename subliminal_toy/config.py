@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Container, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -24,23 +24,19 @@ OPTIMIZERS = ("adam", "sgd", "momentum", "rmsprop", "signsgd")
 LARGEST_INT, SMALLEST_FLOAT, LARGEST_FLOAT = 2**31 - 1, 1.2e-38, 3.4e38  # of what is computed with
 
 
-def setting(
-    default: Any,
-    text: str,
-    *,
-    unit: str = "",
-    choices: tuple = (),
-    low: float | None = None,
-    high: float | None = None,
-    above: float | None = None,
-    only: tuple[str, str] | None = None,
-) -> Any:
-    """A dataclass field with its help text and its valid range (`low`, `high` inclusive; `above` exclusive).
+class Limits(TypedDict, total=False):
+    """What a setting may be, and when it counts."""
 
-    `only` names another field beside it and the value of that without which this one makes no difference.
-    """
-    limits = {"text": text, "unit": unit, "choices": choices, "low": low, "high": high, "above": above, "only": only}
-    return dataclasses.field(default=default, metadata=limits)
+    low: float  # inclusive
+    high: float  # inclusive
+    above: float  # exclusive
+    only: tuple[str, str]  # another field beside it, and the value of that without which this one makes no difference
+
+
+def setting(default: Any, text: str, *, unit: str = "", choices: tuple = (), **limits: Unpack[Limits]) -> Any:
+    """A dataclass field with its help text, unit, valid choices and limits."""
+    metadata = {"text": text, "unit": unit, "choices": choices, "low": None, "high": None, "above": None, "only": None}
+    return dataclasses.field(default=default, metadata=metadata | limits)
 
 
 def check_settings(instance: Any, prefix: str = "") -> None:

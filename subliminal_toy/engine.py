@@ -182,12 +182,12 @@ def make_train(
     epoch = over_runs(_make_epoch(loss, rule, batch_size, probe), mesh, shared=2, donate=(2, 3))
 
     def train(params: Tree, data: Data, conditions: Tree, keys: jax.Array, on_epoch: OnEpoch | None = None) -> Outcome:
+        own = (data.per_run, data.per_model, conditions, keys)
         params = jax.tree.map(jnp.copy, params)  # the epochs reuse their arguments' memory; the caller's stays
         state = init(params, conditions)
         losses, probed = [], []
         for i in range(epochs):
-            own = (data.per_run, data.per_model, conditions, keys)
-            params, state, epoch_losses, noted = epoch(jnp.uint32(i), data.common, params, state, *own)
+            params, state, epoch_losses, noted = epoch(jnp.uint32(i), data.common, params, state, own)
             losses.append(np.asarray(epoch_losses))
             probed.append(jax.tree.map(np.asarray, noted))
             _check_finite(losses[-1], name, i)
@@ -213,10 +213,8 @@ def _make_epoch(loss: Loss, rule: Rule, batch_size: int, probe: Probe | None) ->
 
     models_step = jax.vmap(model_step, in_axes=(0, 0, None, 0, 0))
 
-    def epoch(
-        i: jax.Array, common: dict, params: Tree, state: Tree, per_run: dict, per_model: dict, conditions: Tree,
-        key: jax.Array,
-    ) -> tuple[Tree, Tree, jax.Array, Tree]:  # fmt: skip
+    def epoch(i: jax.Array, common: dict, params: Tree, state: Tree, own: tuple) -> tuple[Tree, Tree, jax.Array, Tree]:
+        per_run, per_model, conditions, key = own
         shared = common | per_run
 
         def step(carry: tuple, rows: jax.Array) -> tuple:
