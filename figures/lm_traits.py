@@ -93,10 +93,11 @@ def _defences(results: dict[str, Any]) -> Figure:
 def _prices(results: dict[str, Any]) -> Figure:
     """What clean rows and defences leave of the trait, and what they cost in imitating the teacher's unseen rows."""
     picture, axes = style.new_figure(height=3.4, width=6.4)
-    ax = axes[0, 0]
+    ax, costs = axes[0, 0], []
     for part, marker, color in (("mixing", "o-", "blue"), ("defences", "o", "vermilion")):
         rows = [row for row in results.get(part, []) if row["name"] not in _FREE]
         cost = [max(row["imitation_cost"], _LEAST) for row in rows]
+        costs += [row["imitation_cost"] for row in rows]
         ax.plot(cost, [np.median(row["per_run"]) for row in rows], marker, ms=4, lw=1, color=style.COLORS[color])
         for x, row in zip(cost, rows, strict=True):
             left = part == "mixing"
@@ -114,10 +115,18 @@ def _prices(results: dict[str, Any]) -> Figure:
         xscale="log",
         xlabel="what it costs: imitation of the teacher's unseen rows lost (nats per token)",
         ylabel="what is left of the trait\n(nats, medians)",
-        xlim=(_LEAST / 15, 12),
+        xlim=(max(min(costs), _LEAST) / 15, 12 * max(*costs, _LEAST)),  # room for words
     )
-    how = f"toy language model, medians of n = {results['runs']} seeds; costs below {_LEAST} are drawn there"
-    style.title(picture, "What each defence leaves of the trait, against what it costs", how)
+    how = f"toy language model, medians of n = {results['runs']} seeds"
+    how += f"; costs below {_LEAST} are drawn there" if min(costs) < _LEAST else ""
+    other = [row for row in results.get("defences", []) if row["name"] == "other base"]
+    finding = (
+        f"Another base leaves {style.found({'mean': np.median(other[0]['per_run'])})} nats of the trait and costs"
+        f" {other[0]['imitation_cost']:.2f} nats per token"
+        if other
+        else "What each defence leaves of the trait, against what it costs"
+    )
+    style.title(picture, finding, how)
     return picture
 
 

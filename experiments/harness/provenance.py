@@ -111,5 +111,8 @@ class Provenance:
 
 
 def _relative(argument: str) -> str:
-    """An absolute path as its last part: results name no folder of the machine that made them."""
-    return Path(argument).name if Path(argument).is_absolute() else argument
+    """An absolute path as its part inside the project, else its last one: results name no folder of a machine."""
+    path = Path(argument)
+    if not path.is_absolute():
+        return argument
+    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name

@@ -255,6 +255,12 @@ def test_provenance_names_no_folder_of_this_machine() -> None:
     assert set(record) == {"git", "dirty", "command", "versions", "device", "started", "seconds"}
 
 
+def test_a_folder_of_the_project_is_named_from_its_root() -> None:
+    inside = str(provenance.ROOT / "experiments" / "results")
+    record = provenance.Provenance("experiments.x", ["--out", inside]).record()
+    assert record["command"] == "python -m experiments.x --out experiments/results"
+
+
 def test_provenance_outside_a_git_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(provenance, "ROOT", tmp_path)
     record = provenance.Provenance("experiments.x", []).record()
