@@ -38,7 +38,7 @@ page: .venv/installed-test
 	$(BIN)/python -m docs.page
 
 clean:
-	rm -rf .venv
+	rm -rf .venv .compiled
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or newer found; set PYTHON=/path/to/python" >&2; exit 2; }

@@ -1,24 +1,24 @@
 """What all tests share: two CPU devices, Hypothesis profiles, real MNIST where it is to be had."""
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-# What one test compiled, the next ones and their commands need not: workers and commands inherit these, JAX reads them.
-CACHE = None if "JAX_COMPILATION_CACHE_DIR" in os.environ else tempfile.mkdtemp(prefix="subliminal-toy-tests-")
-if CACHE:
-    os.environ.update(JAX_COMPILATION_CACHE_DIR=CACHE, JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0.3")
+# What one test compiled, the next ones and their commands need not, nor the next `make test`: workers and commands
+# inherit these, JAX reads them. `make clean` removes it; JAX_COMPILATION_CACHE_DIR= (empty) does without.
+CACHE = Path(__file__).parents[1] / ".compiled"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 # Nearly all the time goes to compiling tiny programs once.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ["XLA_FLAGS"] = f"--xla_cpu_use_fusion_emitters=false {os.environ.get('XLA_FLAGS', '')}"
 
 import jax  # noqa: E402 - after this is set
 
+from experiments.harness import compiled  # noqa: E402
 from subliminal_toy import engine  # noqa: E402
 from subliminal_toy.mnist import data  # noqa: E402
 
@@ -32,11 +32,8 @@ MNIST_DIR = os.environ.pop("MNIST_DIR", None)  # tests that want it ask for the 
 
 def pytest_configure() -> None:
     engine.use_cpu_cores(2)
-
-
-def pytest_unconfigure() -> None:
-    if CACHE:  # only the process that made it has it here
-        shutil.rmtree(CACHE, ignore_errors=True)
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        compiled.forget_old(CACHE)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -33,7 +33,7 @@ def keep() -> None:
     try:
         path = folder()
         check_writable(path)
-        _forget_old(path)
+        forget_old(path)
     except (OSError, RuntimeError):  # RuntimeError: there is no home
         return
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
@@ -41,7 +41,7 @@ def keep() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", SHORTEST)
 
 
-def _forget_old(path: Path) -> None:
+def forget_old(path: Path) -> None:
     """Remove the oldest programs: those of long ago, and those that are more than the folder may hold."""
     held, now = 0, time.time()
     known = [(program.stat(), program) for program in path.glob("*-cache")]
