@@ -23,7 +23,7 @@ from typing import Any
 import jinja2
 from scipy.stats import spearmanr
 
-from subliminal_toy.statistics import describe, median_interval, outliers
+from subliminal_toy.statistics import describe
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -68,9 +68,7 @@ def render(name: str, results: Path = RESULTS, *, draft: bool = False) -> str:
     own: dict[str, Any] = {}
     if name not in (FRONT, *GUIDES):
         document = load(results, name)
-        medians = '"median_ci95"' in json.dumps(document)  # results of older runs have none, nor a table
-        own = {**document["results"], "settings": document["config"], "source": source(name, document), "name": name,
-               "medians": medians}  # fmt: skip
+        own = {**document["results"], "settings": document["config"], "source": source(name, document), "name": name}
     text = templates.get_template(f"{name}.md").render(**own)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
@@ -142,15 +140,13 @@ def interval(row: Mapping[str, Any], digits: int = 2) -> str:
 
 
 def median(row: Mapping[str, Any], digits: int = 2) -> str:
-    """Median and 95% interval of a row; of its runs, if it was written before there were medians."""
-    if "median" in row:
-        return _with_interval(row["median"], row["median_ci95"], digits)
-    return _with_interval(statistics.median(row["per_run"]), median_interval(row["per_run"]), digits)
+    """Median and 95% interval of a row."""
+    return _with_interval(row["median"], row["median_ci95"], digits)
 
 
 def outlying(row: Mapping[str, Any]) -> list[float]:
     """The runs of a row that are outliers."""
-    return [row["per_run"][i] for i in row.get("outliers", outliers(row["per_run"]))]
+    return [row["per_run"][i] for i in row["outliers"]]
 
 
 def ranked(values: Sequence[float], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -231,7 +231,7 @@ def matrix(ax: Axes, picture: Figure, rows: list[dict[str, Any]]) -> None:
 
 def found(row: dict[str, Any], digits: int = 2) -> str:
     """A row's mean as text, with its sign."""
-    return f"{row['mean']:+.{digits}f}".replace("-", "\u2212")
+    return f"{row['mean']:+z.{digits}f}".replace("-", "\u2212")
 
 
 def pick(rows: Sequence[dict[str, Any]], **named: Any) -> dict[str, Any]:
