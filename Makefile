@@ -13,12 +13,12 @@ lm: .venv/installed
 	$(BIN)/python -m experiments.lm_numbers
 
 test: .venv/installed-test
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-all: test-long mutants
 
 test-long: .venv/installed-test
-	$(BIN)/python -m pytest -n 2 -m "long or not long"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "long or not long"
 
 mutants: .venv/installed-test
 	$(BIN)/python -m tests.mutants $(PACKAGE)

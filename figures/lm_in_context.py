@@ -11,10 +11,17 @@ def figure(document: dict[str, Any]) -> Figure:
     """Draw `lm_in_context.json`."""
     results = document["results"]
     trained, read = results["rows"][:2]
+    panels = [
+        ("blue", results["rows"][:2], style.CHANGE),
+        ("orange", results["rows"][2:3], style.CHANGE),
+        ("grey", results["rows"][3:], "loss lowered (nats per token)"),
+    ]
+    picture, axes = style.new_figure(len(panels), height=4.4, height_ratios=[2, 1, 1])
+    for ax, (color, rows, xlabel) in zip(axes[:, 0], panels, strict=True):
+        named = [(row["name"].removesuffix(" (nats per token)"), row) for row in rows]
+        style.blocks(ax, [("", color, named)], xlabel=xlabel, whole=True)
     finding = (
         f"Trained on a teacher's rows: {style.found(trained)} nats; with rows in the context only: {style.found(read)}"
     )
-    rows = [(row["name"], row) for row in results["rows"]]
-    return style.rows_figure(
-        [("", "blue", rows)], finding, style.seeds(results["runs"], "traits"), xlabel=f"{style.CHANGE}, or as named"
-    )
+    style.title(picture, finding, style.seeds(results["runs"], "traits"))
+    return picture

@@ -171,9 +171,17 @@ def _off(ax: Axes, value: float, y: float) -> None:
 Block = tuple[str, str, list[tuple[str, dict[str, Any]]]]  # a heading, a colour, rows of (words, result)
 
 
-def blocks(ax: Axes, blocks: Sequence[Block], *, xlabel: str = CHANGE, zero: float = 0.0) -> None:
-    """Strips from top to bottom on one axis, block by block under bold headings, with a line at `zero`."""
-    ax.set_xlim(*limits([row for _, _, rows in blocks for _, row in rows]))
+def blocks(ax: Axes, blocks: Sequence[Block], *, xlabel: str = CHANGE, zero: float = 0.0, whole: bool = False) -> None:
+    """Strips from top to bottom on one axis, block by block under bold headings, with a line at `zero`.
+
+    `whole`: all outliers have room on the axis, however far off they are.
+    """
+    every = [row for _, _, rows in blocks for _, row in rows]
+    low, high = limits(every)
+    if whole:
+        values = [low, high, *(value for row in every for value in row["per_run"])]
+        low, high = min(values), max(values) + 0.03 * np.ptp(values)
+    ax.set_xlim(low, high)
     ticks, y = [], 0.0
     for heading, color, rows in blocks:
         if heading:

@@ -69,10 +69,10 @@ def test_reading_is_against_reading_regular_rows() -> None:
     results = {"runs": 6, **lm_in_context.summarize(config, values)}
     assert [row["median"] for row in results["rows"]] == [5.0, 3.0, 9.0, 0.5]
     assert "8 of them in the context" in lm_in_context.table({"results": results})
-    text = " ".join(
-        label.get_text() for label in context_picture.figure({"results": results}).axes[0].get_yticklabels()
-    )
-    assert "8 answered questions" in text
+    axes = context_picture.figure({"results": results}).axes
+    assert [len(ax.get_yticklabels()) for ax in axes] == [2, 1, 1]
+    assert "8 answered questions" in axes[1].get_yticklabels()[0].get_text()
+    assert "per token" in axes[2].get_xlabel()
 
 
 def test_figure_has_a_line_for_every_row(rows: dict[str, dict]) -> None:

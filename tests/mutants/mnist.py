@@ -100,6 +100,7 @@ _TABLE: tuple[tuple[str, ...], ...] = (
     ("losses-of-the-last-step", _ENGINE,
      "return *carry, jnp.mean(values, axis=0), noted", "return *carry, values[-1], noted"),
     ("every-chunk-repeats-the-first-runs", _ENGINE, "return first + np.arange(", "return np.arange("),
+    ("devices-filled-with-other-runs", _ENGINE, "* mesh.size) % count", "* mesh.size)"),
     ("seed-ignored", _ENGINE, "jax.random.key(seed)", "jax.random.key(0)"),
     ("keys-by-position", _ENGINE, "jnp.asarray(runs, jnp.uint32)", "jnp.arange(len(runs), dtype=jnp.uint32)"),
     ("keys-all-alike", _ENGINE, "tuple(jax.random.split(key, len(names._fields)))", "(key,) * len(names._fields)"),
@@ -133,6 +134,9 @@ _TABLE: tuple[tuple[str, ...], ...] = (
      "changes.get(phase, getattr(config, phase))", "getattr(config, phase)"),
     ("data-sets-settings-over-the-users", _CONFIG,
      "{**DATASET_SETTINGS[dataset], **(settings or {}),", "{**(settings or {}), **DATASET_SETTINGS[dataset],"),
+    ("idle-settings-taken", _CONFIG, "if value not in held:", "if value is held:"),
+    ("idle-setting-s-phase-mixed-up", _CONFIG, 'setting_value(config, f"{phase}{dot}{beside}")',
+     'setting_value(config, f"teacher{dot}{beside}" if dot else beside)'),
     ("default-learning-rate", _CONFIG, "setting(3e-4,", "setting(1e-3,"),
     ("logits-without-aux", _CONFIG, "return self.classes + self.aux_logits", "return self.classes + 3"),
     # statistics
