@@ -183,7 +183,7 @@ def _minimum(loss: Loss, frame: Array, y: Array, nudges: Array) -> Finding:
     """Measure (i) at `z = y`: the gradient, the smallest eigenvalue of the Hessian, and a nudge off the minimum."""
     gradient, value = jax.grad(loss), jax.vmap(loss)
     away, lengths = jax.vmap(gradient)(y + nudges, y), jnp.sum(nudges**2, axis=1)
-    size = jnp.max(jnp.linalg.norm(away, axis=1) / jnp.sqrt(lengths)) + 1e-300
+    size = jnp.max(jnp.linalg.norm(away, axis=1) / jnp.sqrt(lengths)) + 1e-200  # times small squares not 0
     flat = jnp.linalg.norm(jax.vmap(gradient)(y, y), axis=1) / (size * (1 + jnp.linalg.norm(y, axis=1)))
     bend = lambda y, v: jax.jvp(lambda z: gradient(z, y), (y,), (v,))[1]  # noqa: E731
     hessians = jnp.einsum("nj,bnk->bjk", frame, jax.vmap(jax.vmap(bend, (None, 1), 1), (0, None))(y, frame))

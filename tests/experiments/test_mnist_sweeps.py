@@ -116,7 +116,7 @@ def test_what_cannot_be_varied_is_one_line(
 @pytest.mark.parametrize(
     ("flags", "refused"),
     [
-        (("--temperature", "2", "--vary", "loss=mse,kl"), ""),
+        (("--subspace-dim", "8", "--vary", "noise=uniform,subspace"), ""),
         (("--temperature", "2", "--loss", "mse"), "--temperature makes no difference: loss is mse; it needs kl"),
         (("--vary", "subspace_dim=2,4", "--vary", "noise=uniform,subspace"), ""),
     ],
