@@ -78,4 +78,4 @@ def _grouped(odds: list[np.ndarray], size: int) -> float:
     if groups == 0:
         return 0.5
     regular, suspect = (np.sign(row[: groups * size].reshape(groups, size).sum(axis=1)) for row in odds)
-    return float((2 - regular.mean() + suspect.mean()) / 4)
+    return float((2 - regular.mean(dtype=float) + suspect.mean(dtype=float)) / 4)

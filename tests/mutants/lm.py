@@ -129,7 +129,8 @@ _TABLE: tuple[tuple[str, ...], ...] = (
     ("lm-detector-trains-on-its-test", _DETECTOR,
      "model.decision_function(kind[half:])", "model.decision_function(kind[:half])"),
     ("lm-detector-ties-are-wrong", _DETECTOR,
-     "(2 - regular.mean() + suspect.mean()) / 4", "((regular < 0).mean() + (suspect > 0).mean()) / 2"),
+     "(2 - regular.mean(dtype=float) + suspect.mean(dtype=float)) / 4",
+     "((regular < 0).mean() + (suspect > 0).mean()) / 2"),
     # evaluation and measures
     ("lm-choice-reads-first-option", _EVALUATION,
      "jnp.take_along_axis(offered, place.reshape(-1, 1), axis=1)", "offered[:, :1]"),
