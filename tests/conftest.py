@@ -11,7 +11,7 @@ from hypothesis import settings
 # inherit these, JAX reads them. `make clean` removes it; JAX_COMPILATION_CACHE_DIR= (empty) does without.
 CACHE = Path(__file__).parents[1] / ".compiled"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.01")
 # Nearly all the time goes to compiling tiny programs once.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ["XLA_FLAGS"] = f"--xla_cpu_use_fusion_emitters=false {os.environ.get('XLA_FLAGS', '')}"

@@ -51,7 +51,8 @@ CASES = (
     Case(ProblemShape((6, 9, 5), "tanh", 3, "binary", "random"), "kl", (0, 2, 4)),
 )
 
-RADIUS_CASES = (CASES[4], CASES[2], CASES[3])  # bounds compile slowly: three smooth cases, ReLU apart
+# bounds compile slowly: two smooth cases, one of them deep and one of a softmax over some logits; ReLU apart
+RADIUS_CASES = (CASES[4], CASES[3]._replace(kind="kl"))
 
 
 def make_loss(case: Case, weights: int, temperature: float) -> Any:
