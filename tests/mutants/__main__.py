@@ -1,6 +1,6 @@
 """Plant bugs in a copy of the project, one at a time, and demand that the tests turn red.
 
-    python -m tests.mutants                       all of them, hours
+    python -m tests.mutants --jobs 2              all of them, less than an hour
     python -m tests.mutants mnist --jobs 2        one package's, two at a time
     python -m tests.mutants wrong-key --list      show what would be planted
 
