@@ -2,6 +2,7 @@
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN = .venv/bin
+PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 RESULTS ?= experiments/results
 
 .PHONY: demo lm test test-all test-long mutants check figures docs page clean
@@ -13,12 +14,12 @@ lm: .venv/installed
 	$(BIN)/python -m experiments.lm_numbers
 
 test: .venv/installed-test
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST)
 
 test-all: test-long mutants
 
 test-long: .venv/installed-test
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "long or not long"
+	$(PYTEST) -m "long or not long"
 
 mutants: .venv/installed-test
 	$(BIN)/python -m tests.mutants $(PACKAGE)

@@ -122,7 +122,7 @@ class Job(NamedTuple):
 
 def jobs(config: Config) -> list[Job]:
     """Random problems of every family, the real network with two activations, and the transformer."""
-    inits, made = len(FAMILIES), lambda images: models.make_mlp(config, images.train_images.shape[1]).init
+    inits, made = len(FAMILIES), lambda shown: models.make_mlp(config, shown.train_images.shape[1]).init
     found = [Job(family.name, functools.partial(_random_rows, family), i) for i, family in enumerate(FAMILIES)]
     found += [Job(kind, functools.partial(_real_rows, config, kind), inits, made) for kind in REAL]
     return [*found, Job(TRANSFORMER, _transformer_rows, inits, lambda _: transformer_problems.init)]

@@ -49,7 +49,11 @@ class SweepConfig(mnist.Config):
     def __post_init__(self) -> None:
         """Check all ranges and names."""
         super().__post_init__()
-        points(self)
+        axes = self.axes()
+        try:
+            check_used(variants(self), axes)
+        except ValueError as error:
+            raise ValueError(f"vary makes a point that cannot be: {error}") from error
 
     def axes(self) -> Axes:
         """What is varied; ValueError for what cannot be, with the nearest name or value that can."""
@@ -94,14 +98,9 @@ def _nearest(text: str, known: Sequence[str]) -> str:
 
 
 def points(config: SweepConfig) -> list[dict[str, Any]]:
-    """The settings of every point; ValueError for one that makes no experiment."""
+    """The settings of every point."""
     axes = config.axes()
-    found = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
-    try:
-        check_used([with_settings(_plain(config), point) for point in found], axes)
-    except ValueError as error:
-        raise ValueError(f"vary makes a point that cannot be: {error}") from error
-    return found
+    return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
 
 
 def variants(config: SweepConfig) -> list[mnist.Config]:

@@ -119,13 +119,11 @@ def _prices(results: dict[str, Any]) -> Figure:
     )
     how = f"toy language model, medians of n = {results['runs']} seeds"
     how += f"; costs below {_LEAST} are drawn there" if min(costs) < _LEAST else ""
-    other = [row for row in results.get("defences", []) if row["name"] == "other base"]
-    finding = (
-        f"Another base leaves {style.found({'mean': np.median(other[0]['per_run'])})} nats of the trait and costs"
-        f" {other[0]['imitation_cost']:.2f} nats per token"
-        if other
-        else "What each defence leaves of the trait, against what it costs"
-    )
+    finding = "What each defence leaves of the trait, against what it costs"
+    if "defences" in results:
+        other = style.pick(results["defences"], name="other base")
+        kept, price = style.signed(np.median(other["per_run"])), other["imitation_cost"]
+        finding = f"Another base leaves {kept} nats of the trait and costs {price:.2f} nats per token"
     style.title(picture, finding, how)
     return picture
 

@@ -133,12 +133,12 @@ def t_bar(ax: Axes, x: float, values: list[float], *, color: str = COLORS["black
         ax.errorbar(x, float(np.mean(values)), half, color=color, marker=marker, capsize=3, lw=1.4, zorder=4)
 
 
-def limits(rows: Sequence[dict[str, Any]]) -> tuple[float, float]:
-    """Ends of an axis that holds 0, all intervals and all runs but far outliers, with some room."""
+def limits(rows: Sequence[dict[str, Any]], *, whole: bool = False) -> tuple[float, float]:
+    """Ends of an axis that holds 0, all intervals and all runs but far outliers (`whole`: these, too), with room."""
     values = [np.asarray(row["per_run"], float) for row in rows]
     kept = np.concatenate([[0.0], *(own[~outliers(own)] for own in values), *(row["ci95"] or [] for row in rows)])
     room = 0.25 * (np.ptp(kept) or 1.0)
-    near = [v for own in values for v in own if kept.min() - room <= v <= kept.max() + room]
+    near = [v for own in values for v in own if whole or kept.min() - room <= v <= kept.max() + room]
     low, high = min(kept.min(), *near), max(kept.max(), *near)
     return low - 0.2 * room, high + 0.2 * room
 
@@ -172,16 +172,8 @@ Block = tuple[str, str, list[tuple[str, dict[str, Any]]]]  # a heading, a colour
 
 
 def blocks(ax: Axes, blocks: Sequence[Block], *, xlabel: str = CHANGE, zero: float = 0.0, whole: bool = False) -> None:
-    """Strips from top to bottom on one axis, block by block under bold headings, with a line at `zero`.
-
-    `whole`: all outliers have room on the axis, however far off they are.
-    """
-    every = [row for _, _, rows in blocks for _, row in rows]
-    low, high = limits(every)
-    if whole:
-        values = [low, high, *(value for row in every for value in row["per_run"])]
-        low, high = min(values), max(values) + 0.03 * np.ptp(values)
-    ax.set_xlim(low, high)
+    """Strips from top to bottom on one axis under bold headings, with a line at `zero`; `whole`: as in limits."""
+    ax.set_xlim(*limits([row for _, _, rows in blocks for _, row in rows], whole=whole))
     ticks, y = [], 0.0
     for heading, color, rows in blocks:
         if heading:
@@ -239,7 +231,12 @@ def matrix(ax: Axes, picture: Figure, rows: list[dict[str, Any]]) -> None:
 
 def found(row: dict[str, Any], digits: int = 2) -> str:
     """A row's mean as text, with its sign."""
-    return f"{row['mean']:+z.{digits}f}".replace("-", "\u2212")
+    return signed(row["mean"], digits)
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """A number as text, with its sign."""
+    return f"{value:+z.{digits}f}".replace("-", "\u2212")
 
 
 def pick(rows: Sequence[dict[str, Any]], **named: Any) -> dict[str, Any]:

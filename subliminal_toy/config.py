@@ -35,8 +35,10 @@ class Limits(TypedDict, total=False):
 
 def setting(default: Any, text: str, *, unit: str = "", choices: tuple = (), **limits: Unpack[Limits]) -> Any:
     """A dataclass field with its help text, unit, valid choices and limits."""
-    metadata = {"text": text, "unit": unit, "choices": choices, "low": None, "high": None, "above": None, "only": None}
-    return dataclasses.field(default=default, metadata=metadata | limits)
+    none = dict.fromkeys(Limits.__annotations__)
+    return dataclasses.field(
+        default=default, metadata={"text": text, "unit": unit, "choices": choices, **none, **limits}
+    )
 
 
 def check_settings(instance: Any, prefix: str = "") -> None:

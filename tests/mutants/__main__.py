@@ -86,7 +86,6 @@ def run_pytest(folder: Path, tests: str, expression: str) -> subprocess.Complete
     environment = {name: value for name, value in os.environ.items() if name != "MNIST_DIR"}
     environment |= {"PYTHONPATH": str(folder), "THEORY_PROFILE": "mutants", "PYTHONDONTWRITEBYTECODE": "1"}
     environment.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder.parent / "jax"))
-    environment.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.01")
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=TIMEOUT
     )

@@ -11,7 +11,7 @@ _STYLE, _DOCS = TESTS
 _TABLE: tuple[tuple[str, ...], ...] = (
     ("outliers-by-standard-deviations", _STYLE, "np.median(away) if len", "away.mean() if len"),
     ("outliers-among-few", _STYLE, "len(away) >= 6", "len(away) >= 2"),
-    ("outliers-stretch-the-axis", _STYLE, "if kept.min() - room <= v <= kept.max() + room", ""),
+    ("outliers-stretch-the-axis", _STYLE, "if whole or kept.min() - room <= v <= kept.max() + room", ""),
     ("mean-drawn-as-median", _STYLE, "ax.plot(np.median(values), y,", "ax.plot(np.mean(values), y,"),
     ("pick-takes-the-first", _DOCS, "if len(found) != 1:", "if not found:"),
     ("pick-ignores-further-fields", _DOCS, "if all(row[key]", "if any(row[key]"),
