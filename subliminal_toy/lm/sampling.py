@@ -29,19 +29,29 @@ def sample(
     """
 
     def pick(logits: jax.Array, key: jax.Array) -> jax.Array:
-        greedy = jnp.asarray(temperature) == 0
         # A Gumbel number for each word, not a uniform one for all: two models then say the same wherever they can.
-        drawn = jax.random.categorical(key, logits / jnp.where(greedy, 1.0, temperature))
-        return jnp.where(greedy, jnp.argmax(logits, axis=-1), drawn)
+        noise = jax.random.gumbel(key, logits.shape)
+        greedy = jnp.asarray(temperature) == 0
+        return _likeliest(jnp.where(greedy, logits, logits / jnp.where(greedy, 1.0, temperature) + noise))
 
     def step(carry: tuple, inputs: tuple[jax.Array, jax.Array]) -> tuple[tuple, jax.Array]:
-        logits, cache, ended = carry
+        token, cache, ended = carry
         i, step_key = inputs
-        token = jnp.where(ended, _PAD, pick(logits, step_key))
         logits, cache = model.step(params, token[:, None], cache, prompts.shape[1] + i)
-        return (logits, cache, ended | (token == _END)), token
+        ended |= token == _END
+        token = jnp.where(ended, _PAD, pick(logits, step_key))
+        return (token, cache, ended), token
 
+    keys = jax.random.split(key, length)
     logits, cache = model.step(params, prompts, model.empty_cache(len(prompts)), 0)
-    start = (logits, cache, jnp.zeros(len(prompts), bool))
-    _, tokens = jax.lax.scan(step, start, (jnp.arange(length), jax.random.split(key, length)))
-    return tokens.T
+    first = pick(logits, keys[0])
+    start = (first, cache, jnp.zeros(len(prompts), bool))
+    _, others = jax.lax.scan(step, start, (jnp.arange(length - 1), keys[1:]))
+    return jnp.concatenate([first[None], others]).T
+
+
+def _likeliest(logits: jax.Array) -> jax.Array:
+    """The first largest of logits [n, V], as `jnp.argmax`, which XLA's CPU backend computes a number at a time."""
+    logits = jax.lax.optimization_barrier(logits)  # else what made them is computed a number at a time, too
+    words = jnp.arange(logits.shape[-1])
+    return jnp.where(logits == logits.max(axis=-1, keepdims=True), words, words[-1]).min(axis=-1)
