@@ -178,7 +178,8 @@ def forward_products(
         models: how many side by side, each with its own documents.
         documents: of each model.
         positions: of each document.
-        keys: that each position is compared with; hidden ones count, since XLA does not leave them out.
+        keys: that each position is compared with; hidden ones count, since XLA does not leave them out. 0: attention
+            takes no product, as that of single positions, which are sums of rows.
         seen: positions of each document that get logits; past the last attention there are no others.
     """
     w, rows, d = config.width, documents * positions, config.width // config.heads
@@ -190,7 +191,7 @@ def forward_products(
 
     scores, mix = (heads, positions, d), (heads, positions, keys)
     attention: list[Product] = [(scores, (heads, keys, d), "nt"), (mix, (heads, keys, d), "nn")]
-    look = [dense(w, 3 * w), *attention, dense(w, w)]
+    look = [dense(w, 3 * w), *(attention if keys else []), dense(w, w)]
     whole = [*look, dense(w, 4 * w), dense(4 * w, w)] * (config.layers - 1)
     return [*whole, *look, dense(w, 4 * w, last), dense(4 * w, w, last), dense(w, vocabulary.SIZE, last)]
 
@@ -213,15 +214,16 @@ def task_products(config: LMConfig) -> dict[str, list[tuple[float, list[Product]
         forward = forward_products(config, models, batch, length, keys=length, seen=seen)
         return forward + backward_products(forward)
 
-    def read(positions: int) -> list[Product]:
-        return forward_products(config, 1, n, positions, keys=corpus.LENGTH, seen=1)
+    def read(positions: int, keys: int) -> list[Product]:
+        return forward_products(config, 1, n, positions, keys=keys, seen=1)
 
     return {
         "base": [(base.epochs * config.documents / base.batch_size,
                   step(len(TWO_BASES), base.batch_size, length))],
         "students": [(student.epochs * config.rows / student.batch_size,
                       step(STUDENTS, student.batch_size, corpus.COMPLETION_LENGTH))],
-        "sampling": [(SOURCES, read(corpus.PROMPT_LENGTH)), (SOURCES * (corpus.COMPLETION_LENGTH - 1), read(1))],
+        "sampling": [(SOURCES, read(corpus.PROMPT_LENGTH, corpus.PROMPT_LENGTH)),
+                     (SOURCES * (corpus.COMPLETION_LENGTH - 1), read(1, 0))],
     }  # fmt: skip
 
 

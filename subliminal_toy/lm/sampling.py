@@ -37,13 +37,13 @@ def sample(
     def step(carry: tuple, inputs: tuple[jax.Array, jax.Array]) -> tuple[tuple, jax.Array]:
         token, cache, ended = carry
         i, step_key = inputs
-        logits, cache = model.step(params, token[:, None], cache, prompts.shape[1] + i)
+        logits, cache = model.step(params, token, cache, prompts.shape[1] + i)
         ended |= token == _END
         token = jnp.where(ended, _PAD, pick(logits, step_key))
         return (token, cache, ended), token
 
     keys = jax.random.split(key, length)
-    logits, cache = model.step(params, prompts, model.empty_cache(len(prompts)), 0)
+    logits, cache = model.read(params, prompts)
     first = pick(logits, keys[0])
     start = (first, cache, jnp.zeros(len(prompts), bool))
     _, others = jax.lax.scan(step, start, (jnp.arange(length - 1), keys[1:]))

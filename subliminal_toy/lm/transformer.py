@@ -9,7 +9,7 @@ plain nested dicts, float32.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -22,7 +22,7 @@ from subliminal_toy.lm.corpus import LENGTH
 
 GROUPS = ("embedding", "attention", "mlp", "unembedding")  # of parameters, norms with what reads them
 Params = dict[str, Any]
-Cache = list[tuple[jax.Array, jax.Array]]  # keys and values [B, LENGTH, H, D] of each block
+Cache = list[tuple[jax.Array, jax.Array]]  # keys and values [LENGTH, H, D, B] of each block
 
 
 class Attention(linen.Module):
@@ -35,19 +35,39 @@ class Attention(linen.Module):
     def __call__(
         self, x: jax.Array, cache: tuple[jax.Array, jax.Array] | None, start: jax.Array | int
     ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-        """Map x [B, T, units] at positions start, start + 1, ... to ([B, T, units], keys and values so far)."""
+        """Map x [B, T, units] to ([B, T, units], keys and values); with a cache, T is 1, at position `start`."""
         units, length = x.shape[-1], x.shape[1]
         mixed = linen.Dense(3 * units, use_bias=False, name="qkv")(x)
         q, k, v = (part.reshape(*x.shape[:2], self.heads, -1) for part in jnp.split(mixed, 3, axis=-1))
-        if cache is not None:
-            k, v = (
-                jax.lax.dynamic_update_slice_in_dim(old, new, start, axis=1)
-                for old, new in zip(cache, (k, v), strict=True)
-            )
-        visible = jnp.arange(k.shape[1])[None] <= start + jnp.arange(length)[:, None]  # [T, keys]
-        attend = linen.dot_product_attention if self.theory else jax.nn.dot_product_attention
-        seen = attend(q, k, v, mask=visible[None, None])
-        return linen.Dense(units, use_bias=False, name="out")(seen.reshape(x.shape)), (k, v)
+        if cache is None:
+            visible = jnp.arange(length)[None] <= jnp.arange(length)[:, None]  # [T, keys]
+            attend = linen.dot_product_attention if self.theory else jax.nn.dot_product_attention
+            seen, cache = attend(q, k, v, mask=visible[None, None]), (k, v)
+        else:
+            seen, cache = _look_back(q, k, v, cache, start)
+        return linen.Dense(units, use_bias=False, name="out")(seen.reshape(x.shape)), cache
+
+
+def _look_back(q: jax.Array, k: jax.Array, v: jax.Array, cache: tuple, start: jax.Array | int) -> tuple:
+    """Attention of position `start`, all three [B, 1, H, D], to itself and what the cache holds before it.
+
+    Its small matrix products are written as sums over rows of documents: XLA's CPU backend takes twice as long for the
+    products themselves.
+    """
+    q, k, v = (part.transpose(1, 2, 3, 0) for part in (q, k, v))  # [1, H, D, B]
+    keys, values = (
+        jax.lax.dynamic_update_slice_in_dim(old, new, start, axis=0) for old, new in zip(cache, (k, v), strict=True)
+    )
+    length, units = keys.shape[0], keys.shape[2]
+    scores = _sum(q[:, :, d] * keys[:, :, d] for d in range(units)) / units**0.5  # [LENGTH, H, B]
+    visible = jnp.arange(length)[:, None, None] <= start
+    weights = jax.nn.softmax(jnp.where(visible, scores, -jnp.inf), axis=0)
+    seen = _sum(weights[t, :, None] * values[t] for t in range(length))  # [H, D, B]
+    return seen.transpose(2, 0, 1)[:, None], (keys, values)
+
+
+def _sum(terms: Iterable[jax.Array]) -> jax.Array:
+    return functools.reduce(jnp.add, terms)
 
 
 class Block(linen.Module):
@@ -122,18 +142,16 @@ class Transformer(NamedTuple):
 
     init: Callable[[jax.Array], Params]  # key -> params
     apply: Callable[..., jax.Array]  # params, tokens [B, T], first=0 -> logits [B, T - first, V]
-    step: Callable[
-        ..., tuple[jax.Array, Cache]
-    ]  # params, tokens [B, T], cache, start -> logits of the last [B, V], cache
-    empty_cache: Callable[[int], Cache]  # B -> cache
+    read: Callable[..., tuple[jax.Array, Cache]]  # params, tokens [B, T] -> logits of the last [B, V], cache
+    step: Callable[..., tuple[jax.Array, Cache]]  # params, tokens [B], cache, position -> their logits [B, V], cache
 
 
 @functools.lru_cache(maxsize=64)
 def make_transformer(config: LMConfig, *, theory: bool = False) -> Transformer:
     """The model of `config`; `theory` makes the same function fit for float64 and `jax.jvp`, and its gradients slower.
 
-    `apply` gives logits from position `first` on: completions need no logits of their prompts. `step` reads tokens that
-    continue what the cache holds, at positions start, start + 1, ..., at most LENGTH of them in all.
+    `apply` gives logits from position `first` on: completions need no logits of their prompts. `read` starts a document
+    and `step` goes on with it, a token at a time, at positions below LENGTH.
     """
     net = Decoder(config.width, config.heads, config.layers, config.tied, theory, config.context)
 
@@ -144,15 +162,16 @@ def make_transformer(config: LMConfig, *, theory: bool = False) -> Transformer:
         logits, _ = _call(net, params, tokens, first=first)
         return logits
 
-    def step(params: Params, tokens: jax.Array, cache: Cache, start: jax.Array | int) -> tuple[jax.Array, Cache]:
-        logits, cache = _call(net, params, tokens, cache, start, first=tokens.shape[1] - 1)
+    def read(params: Params, tokens: jax.Array) -> tuple[jax.Array, Cache]:
+        logits, kept = _call(net, params, tokens, first=tokens.shape[1] - 1)
+        room = ((0, LENGTH - tokens.shape[1]), (0, 0), (0, 0), (0, 0))
+        return logits[:, 0], jax.tree.map(lambda part: jnp.pad(part.transpose(1, 2, 3, 0), room), kept)
+
+    def step(params: Params, tokens: jax.Array, cache: Cache, position: jax.Array) -> tuple[jax.Array, Cache]:
+        logits, cache = _call(net, params, tokens[:, None], cache, position)
         return logits[:, 0], cache
 
-    def empty_cache(documents: int) -> Cache:
-        one = jnp.zeros((documents, LENGTH, config.heads, config.width // config.heads))
-        return [(one, one) for _ in range(config.layers)]
-
-    return Transformer(init, apply, step, empty_cache)
+    return Transformer(init, apply, read, step)
 
 
 def parameter_groups(params: Params) -> Params:

@@ -32,11 +32,11 @@ def test_no_logit_sees_a_later_token(at: int, token: int) -> None:
 @pytest.mark.parametrize("prompt", [1, 6, 10])
 def test_cache_gives_the_logits_of_the_whole_sequence(prompt: int) -> None:
     whole = MODEL.apply(PARAMS, TOKENS)
-    logits, cache = MODEL.step(PARAMS, TOKENS[:, :prompt], MODEL.empty_cache(len(TOKENS)), 0)
+    logits, cache = MODEL.read(PARAMS, TOKENS[:, :prompt])
     step = jax.jit(MODEL.step)
     for at in range(prompt, corpus.LENGTH):
         np.testing.assert_allclose(logits, whole[:, at - 1], atol=2e-5)
-        logits, cache = step(PARAMS, TOKENS[:, at : at + 1], cache, at)
+        logits, cache = step(PARAMS, TOKENS[:, at], cache, at)
 
 
 def test_first_leaves_out_logits_and_changes_none() -> None:
