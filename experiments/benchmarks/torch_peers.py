@@ -10,6 +10,7 @@ In `run_expert` parameters are `[(weight [models, out, in], bias [models, out, 1
 
 import contextlib
 import copy
+import functools
 import itertools
 import time
 from collections.abc import Callable, Iterator
@@ -194,8 +195,8 @@ def gradients_by_hand(layers: Layers, x: Tensor, targets: Tensor, hidden: Tensor
 
 def train(
     layers: Layers, images: Tensor, targets: Tensor, hidden: Tensor, training: Training, generator: torch.Generator,
-    design: Design, seconds: list[float], gradients: Callable | None = None,
-) -> None:  # fmt: skip
+    design: Design,
+) -> list[float]:  # fmt: skip
     """Train models that share their batches, in place: one run's teacher, or its four students.
 
     Args:
@@ -206,14 +207,16 @@ def train(
         training: epochs, batch size and learning rate.
         generator: shuffles the examples.
         design: how.
-        seconds: each epoch's seconds per model are appended.
-        gradients: `loss_of`, perhaps compiled; for autograd.
+
+    Returns:
+        each epoch's seconds per model.
     """
     by_hand = design.backward == "by_hand"
     parameters = [tensor.requires_grad_(not by_hand) for layer in layers for tensor in layer]
     optimizer = torch.optim.Adam(
         parameters, lr=training.learning_rate, fused=design.adam == "fused", foreach=design.adam == "foreach"
     )
+    loss, seconds = _make_loss(design.compiled), []
     x, p = torch.empty(training.batch_size, images.shape[1]), torch.empty(training.batch_size, *targets.shape[1:])
     for _ in range(training.epochs):
         began = time.perf_counter()
@@ -226,9 +229,15 @@ def train(
                     tensor.grad = grad
             else:
                 optimizer.zero_grad(set_to_none=True)
-                (gradients or loss_of)(layers, batch, wanted, hidden, design.layout).backward()
+                loss(layers, batch, wanted, hidden, design.layout).backward()
             optimizer.step()
         seconds.append((time.perf_counter() - began) / len(layers[0][0]))
+    return seconds
+
+
+@functools.cache
+def _make_loss(compiled: bool) -> Callable[..., Tensor]:
+    return torch.compile(loss_of) if compiled else loss_of
 
 
 def _targets(layers: Layers, images: Tensor, hidden: Tensor) -> Tensor:
@@ -259,20 +268,18 @@ def run_expert(config: Config, dataset: Dataset, *, runs: int, seed: int, design
     images, labels, test_images, test_labels = _tensors(dataset)
     one_hot = functional.one_hot(labels, config.logits).float()[:, None]
     hide_teacher, hide = _hidden_logits(config, ["class"]), _hidden_logits(config, [kind for *_, kind in STUDENTS])
-    gradients = torch.compile(loss_of) if design.compiled else None
     seconds: tuple[list[float], list[float]] = ([], [])
 
     def one_run(run: int) -> list[float]:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + run)
         reference, other = (init_layers(config, images.shape[1], generator) for _ in range(2))
         teacher = [(w.clone(), b.clone()) for w, b in reference]
-        how = (generator, design)
-        train(teacher, images, one_hot, hide_teacher, config.teacher, *how, seconds[0], gradients)
+        seconds[0].extend(train(teacher, images, one_hot, hide_teacher, config.teacher, generator, design))
         noise = torch.empty(config.noise_images, images.shape[1]).uniform_(-1, 1, generator=generator)
         students = stack_models([other if cross else reference for _, cross, _ in STUDENTS])
         with torch.no_grad():
             targets = _targets(teacher, noise, hide)
-        train(students, noise, targets, hide, config.student, *how, seconds[1], gradients)
+        seconds[1].extend(train(students, noise, targets, hide, config.student, generator, design))
         with torch.no_grad():
             nets = (reference, teacher, students)
             return [a for net in nets for a in _accuracies(net, test_images, test_labels, config.classes)]
@@ -309,18 +316,16 @@ PEERS: dict[str, Callable[..., Outcome]] = {"torch_authors": run_authors, "torch
 
 def student_epochs(config: Config, pixels: int, design: Design, epochs: int) -> list[float]:
     """Seconds of a student's epoch, per model, of all of the design's workers but for the first epoch of each."""
-    gradients, training = torch.compile(loss_of) if design.compiled else None, replace(config.student, epochs=epochs)
+    training = replace(config.student, epochs=epochs)
     hide = _hidden_logits(config, [kind for *_, kind in STUDENTS])
 
     def one_run(run: int) -> list[float]:
         generator = torch.Generator().manual_seed(run)
-        seconds: list[float] = []
         noise = torch.empty(config.noise_images, pixels).uniform_(-1, 1, generator=generator)
         inits = [init_layers(config, pixels, generator) for _ in STUDENTS]
         with torch.no_grad():
             layers, targets = stack_models(inits), _targets(inits[0], noise, hide)
-        train(layers, noise, targets, hide, training, generator, design, seconds, gradients)
-        return seconds[1:]
+        return train(layers, noise, targets, hide, training, generator, design)[1:]
 
     with worker_threads(design.workers) as pool:
         rows = list(pool.map(one_run, range(design.workers or count_cores())))

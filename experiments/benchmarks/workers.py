@@ -1,6 +1,6 @@
 """What the benchmark's worker processes measure, each in a process of its own: `be_worker(json)`.
 
-JAX is imported where it is used: PyTorch's processes start here, too, and shall not pay for it.
+All of them import JAX, PyTorch's too, with the package's settings and data: a second of each process, and 0.13 GiB.
 """
 
 import collections
@@ -14,11 +14,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from unittest import mock
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
+from jax.sharding import Mesh
 
-from subliminal_toy import machine
+from experiments import mnist_aux_logits
+from experiments.harness import cli
+from subliminal_toy import engine, machine
 from subliminal_toy.config import Config, with_settings
-from subliminal_toy.mnist import data
+from subliminal_toy.mnist import data, losses, models, noise, protocol, students
+from subliminal_toy.training import make_optimizer
 
 Product = tuple[
     tuple[int, ...], tuple[int, ...], str
@@ -81,10 +88,6 @@ def _arrays(pixels: str) -> data.Dataset:
 
 def _train_jax(work: Work) -> dict[str, Any]:
     """This project's experiment; tracing and compiling are timed apart."""
-    from experiments import mnist_aux_logits
-    from experiments.harness import cli
-    from subliminal_toy import engine
-
     engine.use_cpu_cores()
     dataset, marks = _arrays(work.pixels), [("", 0.0)]
     epochs: dict[str, list[float]] = {"teacher": [], "students": []}
@@ -108,8 +111,6 @@ def _train_jax(work: Work) -> dict[str, Any]:
 
 def watch_compiling() -> list[tuple[float, float]]:
     """A list to which JAX will append start and end, in seconds, of whatever it traces or compiles."""
-    import jax
-
     intervals: list[tuple[float, float]] = []
 
     def on_duration(event: str, duration_secs: float, **_: Any) -> None:
@@ -151,16 +152,14 @@ def _gemm_torch(work: Work) -> dict[str, float]:
 
 def _gemm_jax(work: Work) -> dict[str, float]:
     """GFLOP/s of the step's products."""
-    *_, mesh = _jax_devices(work)
+    mesh = _jax_devices(work)
     products = step_products(work.config, 784)
     name = "one device per core" if mesh.size > 1 else "one device, all threads"
     return {name: product_flops(products) / xla_seconds(products, mesh) / 1e9}
 
 
-def xla_seconds(products: Sequence[Product], mesh: Any) -> float:
+def xla_seconds(products: Sequence[Product], mesh: Mesh) -> float:
     """Seconds of matrix products, over the number of devices that all do them; eight of each in a call if not large."""
-    from subliminal_toy import engine
-
     seconds, rng = 0.0, np.random.default_rng(0)
     for (*shapes, how), times in collections.Counter(products).items():
         copies = min(8, max(1, 2**23 // max(math.prod(shape) for shape in shapes)))
@@ -177,23 +176,17 @@ def xla_seconds(products: Sequence[Product], mesh: Any) -> float:
     return seconds
 
 
-def _jax_devices(work: Work) -> tuple[Any, Any, Any]:
-    """JAX, the engine and a mesh of `devices` devices of the CPU, by default the engine's choice."""
-    import jax
-
-    from subliminal_toy import engine
-
+def _jax_devices(work: Work) -> Mesh:
+    """A mesh of `devices` devices of the CPU, by default the engine's choice."""
     if "devices" in work.design:
         jax.config.update("jax_num_cpu_devices", work.design["devices"])
     else:
         engine.use_cpu_cores()
-    return jax, engine, engine.run_mesh()
+    return engine.run_mesh()
 
 
 def best_seconds(function: Callable, *args: Any, calls: int = 5) -> float:
     """The shortest of a few calls; the first one, which compiles, is not timed."""
-    import jax
-
     jax.block_until_ready(function(*args))
     times = []
     for _ in range(calls):
@@ -205,12 +198,7 @@ def best_seconds(function: Callable, *args: Any, calls: int = 5) -> float:
 
 def _profile(work: Work) -> dict[str, float]:
     """Seconds per run of what is not the matrix products of training, part by part, at the real shapes."""
-    jax, engine, mesh = _jax_devices(work)
-    import jax.numpy as jnp
-
-    from subliminal_toy.mnist import losses, models, noise
-    from subliminal_toy.training import make_optimizer
-
+    mesh = _jax_devices(work)
     config, dataset = work.config, _arrays(work.pixels)
     model, optimizer = models.make_mlp(config, 784), make_optimizer(config.student, config.noise_images)
     keys = engine.shard_runs(jax.random.split(jax.random.key(work.seed), mesh.size), mesh)
@@ -255,12 +243,7 @@ def _profile(work: Work) -> dict[str, float]:
 
 def _epochs_jax(work: Work) -> dict[str, list[float]]:
     """Seconds of a student's epoch, per model, in a design: the engine's own or another."""
-    jax, engine, mesh = _jax_devices(work)
-    import optax
-
-    from subliminal_toy.mnist import models, protocol, students
-    from subliminal_toy.training import make_optimizer
-
+    mesh = _jax_devices(work)
     config, design = work.config, work.design
     model, optimizer = models.make_mlp(config, 784), make_optimizer(config.student, config.noise_images)
     loss = students.student_loss(model.apply, config.loss)
@@ -290,7 +273,6 @@ def _epochs_jax(work: Work) -> dict[str, list[float]]:
 
 def looped_loss(loss: Callable) -> Callable:
     """The sum of the losses of models [models, ...], one after the other instead of in a vmap."""
-    import jax
 
     def total(params: Any, batch: dict, conditions: Any) -> Any:
         number = len(jax.tree.leaves(params)[0])
@@ -302,10 +284,6 @@ def looped_loss(loss: Callable) -> Callable:
 
 def wide_loss(_: Callable) -> Callable:
     """The sum of the KL losses of models [models, ...]; their first layers are one product, units come before batch."""
-    import jax
-    import jax.numpy as jnp
-
-    from subliminal_toy.mnist import losses
 
     def total(params: Any, batch: dict, conditions: Any) -> Any:
         first, *deeper = [*(params[f"hidden_{i}"] for i in range(len(params) - 1)), params["head"]]
