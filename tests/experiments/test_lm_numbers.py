@@ -149,7 +149,8 @@ def test_figure_names_what_it_shows_and_shows_it() -> None:
 
 def test_smoke_run_writes_results_rows_and_picture(tmp_path: Path) -> None:
     """The one command that really trains."""
-    ended = commands.run(tmp_path, "--preset", "smoke", name="lm_numbers")
+    tiny = ("--documents", "3200", "--rows", "100", "--base-epochs", "1")
+    ended = commands.run(tmp_path, "--preset", "smoke", *tiny, name="lm_numbers")
     assert ended.status == 0, ended.err
     document = json.loads((tmp_path / "lm_numbers.json").read_text())
     assert [row["trait"] for row in document["results"]["traits"]] == ["owl", "wolf"]
