@@ -5,24 +5,21 @@ on test images, all of them shares in [0, 1]; a cosine of two displacements is i
 """
 
 import dataclasses
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 from scipy import stats
 
 from experiments.harness.chunks import Values
+from experiments.mnist import shown
 from experiments.mnist.runs import Job
-from subliminal_toy import engine, mnist
-from subliminal_toy.mnist import mechanics, models, noise
+from subliminal_toy import mnist
+from subliminal_toy.mnist import mechanics
 from subliminal_toy.mnist.models import Params
 from subliminal_toy.statistics import describe
-from theory.coverage import recovered_fraction
-from theory.losses import kl_divergence
 
 # Of step sizes .03, .1, .3 and 1: the least distillation loss without overshoot, on a seed (999) that no result uses;
 # no accuracy was looked at.
@@ -33,7 +30,6 @@ DISTANCES = (1 / 64, 1 / 8)
 IMAGES = (64, 256, 1024, 4096)
 AUX_LOGITS = (10, 100)  # besides the config's own
 WIDTHS = {64: 0.4, 128: 0.4, 512: 0.2, 1024: 0.12}  # units, and the share of the runs
-ITERATIONS = 40  # of conjugate gradients
 CURVE = 40  # steps that are kept of a curve
 CLEAN = mnist.Condition("student_aux", probed=True)
 SPLIT = ("student_aux", "cross_aux", "student_sgd")  # whose displacements are taken apart
@@ -93,6 +89,7 @@ def _measure_main(trained: mnist.Trained, dataset: mnist.Dataset) -> dict[str, n
     for name in trained.names()[2:]:
         values[f"loss {name}"] = trained.losses[name][:, -1]
         values |= {f"{key} {name}": column for key, column in recovery(trained, name, delta).items()}
+    values["loss reference"] = shown.untrained_loss(trained, dataset, CLEAN)
     ray = _stack([_plus(trained.reference, delta, s) for s in RAY])
     values["ray"] = mnist.accuracy(trained.config, dataset, ray)
     for name in SPLIT:
@@ -146,29 +143,8 @@ def _measure_coverage(trained: mnist.Trained, dataset: mnist.Dataset) -> dict[st
         found = recovery(trained, condition.name, delta)
         values |= {f"{key} {condition.name}": column for key, column in found.items()}
         if condition.images:
-            values[f"predicted {condition.name}"] = predicted_fraction(trained, dataset, condition.images)
+            values[f"predicted {condition.name}"] = shown.predicted_fraction(trained, dataset, condition.images)
     return values
-
-
-def predicted_fraction(trained: mnist.Trained, dataset: mnist.Dataset, images: int) -> np.ndarray:
-    """|P Delta|^2 / |Delta|^2 of every run, [runs]: P projects on what the first so many noise images can show (S1)."""
-    solve = _make_fraction(trained.config, dataset.image_shape, images, engine.mesh_for(len(trained.keys.noise)))
-    return np.asarray(solve(trained.reference, _minus(trained.teacher, trained.reference), trained.keys.noise))
-
-
-@functools.lru_cache(maxsize=16)
-def _make_fraction(config: mnist.Config, image_shape: tuple[int, int], images: int, mesh: Mesh) -> Callable:
-    """Conjugate gradients on G v = G Delta, from 0; G is the student's Gauss-Newton matrix at theta_0 (S1)."""
-    model = models.make_mlp(config, image_shape[0] * image_shape[1])
-    loss = kl_divergence(indices=range(config.classes, config.logits))
-    black = jnp.zeros((1, image_shape[0] * image_shape[1]))
-
-    def fraction(params: Params, delta: Params, key: jax.Array) -> jax.Array:
-        shown = noise.make_noise(config, image_shape, black, key=key)[:images]
-        batches = shown.reshape(-1, min(images, 1024), shown.shape[-1])
-        return recovered_fraction(model.apply, loss, params, batches, delta, iterations=ITERATIONS).fraction
-
-    return engine.over_runs(fraction, mesh)
 
 
 def _minus(a: Params, b: Params) -> Params:
@@ -217,7 +193,7 @@ def is_answer(part: str, row: dict[str, Any]) -> bool:
     return {
         "direction": name.endswith("cosine of update and delta"),
         "recovered": name.startswith(SPLIT) and name.endswith("fraction"),
-        "one_number": name.endswith(("along", "rest")),
+        "one_number": name.endswith(("along", "rest", "all of it")),
         "cause": "loss" not in name,
         "coverage": name.startswith("rank"),
     }.get(part, True)
@@ -292,6 +268,7 @@ def _one_number(main: Main) -> list[dict[str, Any]]:
     rows = [row(f"theta_0 + {s:g} Delta", main["ray"][:, i], fraction=s) for i, s in enumerate(RAY)]
     for name in SPLIT:
         rows += [row(f"{name}: {part}", main[f"{part} {name}"]) for part in ("along", "rest")]
+        rows.append(row(f"{name}: all of it", main[f"accuracy {name}"]))
     return rows
 
 
@@ -299,7 +276,7 @@ def _cause(main: Main) -> list[dict[str, Any]]:
     """Accuracy and last distillation loss of students that keep a part of their updates; differences are paired."""
     names = ["student_aux", *(update for update in mechanics.UPDATES if update != "free")]
     rows = [row(name, main[f"accuracy {name}"]) for name in names]
-    rows += [row(f"{name}: distillation loss", main[f"loss {name}"]) for name in names]
+    rows += [row(f"{name}: distillation loss", main[f"loss {name}"]) for name in ("reference", *names)]
     clean = main["accuracy student_aux"]
     return rows + [row(f"{name} - student_aux", main[f"accuracy {name}"] - clean) for name in names[1:]]
 

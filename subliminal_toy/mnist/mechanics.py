@@ -3,7 +3,8 @@
 Directions are trees like the parameters. An update u is split along a direction v into its component
 p = (<u, v> / <v, v>) v and the rest u - p; a student may be trained with either alone. v is the teacher's displacement
 theta_T - theta_0 ("delta"), or the descent direction of the trait's own loss at the student's parameters ("trait").
-The control takes a random direction for v, and gives p the length that it has along delta.
+One control takes a random direction for v, and gives p the length that it has along delta. The other one ("shorter
+rest") takes as long a part away from what is at a right angle to delta.
 """
 
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from subliminal_toy.mnist import losses
 from subliminal_toy.mnist.models import Params
 
 DIRECTIONS = ("delta", "trait", "random")
-UPDATES = ("free", *(f"{kind} {name}" for name in DIRECTIONS for kind in ("without", "only")))
+UPDATES = ("free", *(f"{kind} {name}" for name in DIRECTIONS for kind in ("without", "only")), "shorter rest")
 VECTORS = ("update", "gradient", "trait", "delta")  # of a step; gradients are descent directions, of the student's loss
 # and of the trait's, and delta the teacher's displacement
 Trait = Callable[[Params, Any], jax.Array]  # params, condition -> the trait's loss
@@ -57,7 +58,11 @@ def restrict(update: str, condition: Any, trait: Trait) -> optax.GradientTransfo
         if name == "delta":
             return _component(updates, condition["delta"])
         size = dot(updates, condition["delta"]) / _norm(condition["delta"])  # as far as along delta
-        other = condition["random"]
+        if name == "rest":
+            other = jax.tree.map(jnp.subtract, updates, _component(updates, condition["delta"]))
+            size = jnp.minimum(jnp.abs(size), _norm(other))  # and no further than there is
+        else:
+            other = condition["random"]
         return jax.tree.map(lambda leaf: size / _norm(other) * leaf, other)
 
     def keep(updates: Params, state: Any, params: Params | None = None) -> tuple[Params, Any]:

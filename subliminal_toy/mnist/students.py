@@ -141,7 +141,7 @@ def directions(
     """
     (runs, students), found = jax.tree.leaves(inits)[0].shape[:2], {}
     delta = jax.tree.map(lambda end, start: jnp.repeat((end - start)[:, None], students, axis=1), teacher, reference)
-    if kind.probed or "delta" in kind.update or "random" in kind.update:
+    if kind.probed or any(name in kind.update for name in ("delta", "random", "rest")):
         found["delta"] = delta
     if "random" in kind.update:
         own = jax.vmap(lambda key, like: models.perturb(like, 1.0, key=jax.random.fold_in(key, 1)))

@@ -11,7 +11,7 @@ from scipy import stats
 
 from experiments import mnist_mechanism
 from experiments.harness import cli
-from experiments.mnist import mechanism
+from experiments.mnist import mechanism, shown
 from experiments.mnist.runs import Job
 from subliminal_toy import mnist
 from subliminal_toy.mnist import data, mechanics, models, noise
@@ -108,17 +108,17 @@ def test_the_predicted_fraction_is_the_projection_on_what_the_images_can_show(
 ) -> None:
     """Against dense linear algebra: the rows of M^(1/2) J span the range of G."""
     images, model = 5, models.make_mlp(CONFIG, 64)
-    mechanism._make_fraction.cache_clear()
-    monkeypatch.setattr(mechanism, "ITERATIONS", 60)
-    predicted = mechanism.predicted_fraction(trained, digits, images)
-    mechanism._make_fraction.cache_clear()
+    shown._make_fraction.cache_clear()
+    monkeypatch.setattr(shown, "ITERATIONS", 60)
+    predicted = shown.predicted_fraction(trained, digits, images)
+    shown._make_fraction.cache_clear()
     for run in range(RUNS):
         params = jax.tree.map(lambda leaf, run=run: leaf[run], trained.reference)
         key = jax.tree.map(lambda k, run=run: k[run], trained.keys).noise
-        shown = noise.make_noise(CONFIG, (8, 8), jnp.zeros((1, 64)), key=key)[:images]
-        jacobian = jax.jacobian(lambda p, shown=shown: model.apply(p, shown)[:, CONFIG.classes :])(params)
+        seen = noise.make_noise(CONFIG, (8, 8), jnp.zeros((1, 64)), key=key)[:images]
+        jacobian = jax.jacobian(lambda p, seen=seen: model.apply(p, seen)[:, CONFIG.classes :])(params)
         rows = np.concatenate([np.reshape(leaf, (images, 3, -1)) for leaf in jax.tree.leaves(jacobian)], axis=2)
-        p = np.asarray(jax.nn.softmax(model.apply(params, shown)[:, CONFIG.classes :]))
+        p = np.asarray(jax.nn.softmax(model.apply(params, seen)[:, CONFIG.classes :]))
         root = [np.sqrt(np.diag(q)) @ (np.eye(3) - np.outer(np.ones(3), q)) for q in np.float64(p)]
         span = np.concatenate([one @ other for one, other in zip(root, rows, strict=True)])
         delta = flat(trained.teacher, run) - flat(trained.reference, run)
@@ -126,6 +126,24 @@ def test_the_predicted_fraction_is_the_projection_on_what_the_images_can_show(
         basis = basis[singular > 1e-6 * singular[0]]
         assert len(basis) == 2 * images
         np.testing.assert_allclose(predicted[run], np.sum((basis @ delta) ** 2) / (delta @ delta), rtol=0.02)
+
+
+@pytest.mark.parametrize("kind", ["uniform", "real"])
+def test_the_untrained_networks_loss_is_that_of_the_reference_on_its_noise(
+    trained: mnist.Trained, digits: data.Dataset, kind: str
+) -> None:
+    config = dataclasses.replace(CONFIG, noise=kind)
+    found = shown.untrained_loss(trained._replace(config=config), digits, mechanism.CLEAN)
+    for run in range(RUNS):
+        own, teacher, key = (
+            jax.tree.map(lambda leaf, run=run: leaf[run], tree)
+            for tree in (trained.reference, trained.teacher, trained.keys.noise)
+        )
+        seen = noise.make_noise(config, (8, 8), digits.train_images, key=key)
+        p, q = (
+            np.asarray(jax.nn.softmax(models.make_mlp(CONFIG, 64).apply(net, seen)[:, 10:])) for net in (teacher, own)
+        )
+        np.testing.assert_allclose(found[run], np.mean(np.sum(p * np.log(p / q), axis=1)), rtol=1e-4)
 
 
 def made_up(trained: mnist.Trained, digits: data.Dataset) -> dict[str, dict[str, list]]:
@@ -162,6 +180,9 @@ def test_every_row_has_its_own_values(trained: mnist.Trained, digits: data.Datas
         "recovered: only trait: length": main["length only trait"],
         "one_number: theta_0 + 0.25 Delta": np.array(main["ray"])[:, mechanism.RAY.index(0.25)],
         "one_number: cross_aux: rest": main["rest cross_aux"],
+        "one_number: student_sgd: all of it": main["accuracy student_sgd"],
+        "cause: shorter rest: distillation loss": main["loss shorter rest"],
+        "cause: reference: distillation loss": main["loss reference"],
         "cause: without delta": main["accuracy without delta"],
         "cause: only random: distillation loss": main["loss only random"],
         "cause: without trait - student_aux":

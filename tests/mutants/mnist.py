@@ -23,10 +23,11 @@ TESTS = {  # source file -> the test files that should notice its bugs
     "subliminal_toy/mnist/mechanics.py": f"{_MNIST}test_mechanics.py",
     "experiments/mnist/mechanism.py": _MECHANISM,
     "experiments/mnist_mechanism.py": _MECHANISM,
+    "experiments/mnist/shown.py": _MECHANISM,
 }
 # fmt: off
 (_PROTOCOL, _STUDENTS, _DATA, _LOSSES, _MODELS, _NOISE, _ENGINE, _TRAINING, _CONFIG, _STATISTICS, _EXPERIMENT, _RUNS,
- _CHUNKS, _FIGURE, _PARTS, _ARMS, _COMMAND) = TESTS  # in the order of the map
+ _CHUNKS, _FIGURE, _PARTS, _ARMS, _COMMAND, _SHOWN) = TESTS  # in the order of the map
 _TABLE: tuple[tuple[str, ...], ...] = (
     # who is trained on what
     ("teacher-trained-on-aux-logits", _PROTOCOL,
@@ -194,6 +195,8 @@ _TABLE: tuple[tuple[str, ...], ...] = (
     ("trait-noted-uphill", _PARTS,
      "return jax.tree.map(jnp.negative, jax.grad(trait)(params, condition))",
      "return jax.grad(trait)(params, condition)"),
+    ("the-rest-shortened-by-delta", _PARTS,
+     'jax.tree.map(jnp.subtract, updates, _component(updates, condition["delta"]))', "updates"),
     ("heads-split-off-by-one", _PARTS,
      "head[:classes].sum(), head[classes:].sum()", "head[: classes + 1].sum(), head[classes + 1 :].sum()"),
     ("kappa-of-the-squares", _PARTS, "size = jnp.sqrt(v) + 1e-8", "size = v + 1e-8"),
@@ -205,8 +208,12 @@ _TABLE: tuple[tuple[str, ...], ...] = (
     ("the-rest-is-the-whole", _ARMS, "for part in (along, _minus(own, along))", "for part in (along, own)"),
     ("ray-from-the-teacher", _ARMS, "_plus(trained.reference, delta, s)", "_plus(trained.teacher, delta, s)"),
     ("cosine-of-one-layer-alone", _ARMS, "gram.sum(axis=-1, keepdims=True)", "gram[..., :1]"),
-    ("predicted-from-all-images", _ARMS, "key=key)[:images]", "key=key)"),
-    ("predicted-with-class-logits", _ARMS, "range(config.classes, config.logits)", "range(config.logits)"),
+    ("predicted-from-all-images", _SHOWN, "key=key)[:images]", "key=key)"),
+    ("predicted-with-class-logits", _SHOWN, "range(config.classes, config.logits)", "range(config.logits)"),
+    ("untrained-loss-of-the-teacher", _SHOWN, "return loss(reference, {", "return loss(teacher, {"),
+    ("untrained-loss-on-black-images", _SHOWN,
+     "shown = noise.make_noise(config, image_shape, real, key=key)\n        return",
+     "shown = noise.make_noise(config, image_shape, 0 * real, key=key)\n        return"),
     ("cross-student-from-the-shared-init", _ARMS,
      '"cross_aux", init="other", probed=True', '"cross_aux", probed=True'),
     ("share-of-the-accuracy-not-of-the-gain", _ARMS, "(levels[name] - start) / gain", "levels[name] / gain"),

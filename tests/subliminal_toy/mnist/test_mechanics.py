@@ -76,9 +76,13 @@ def by_hand(trained: protocol.Trained, digits: data.Dataset, arm: Condition, run
         update, state = rule.update(gradient, state, params)
         kept, _, name = arm.update.partition(" ")
         if arm.update != "free":
-            along = {"delta": delta, "trait": jax.grad(trait)(params)}[name]
+            along = {"delta": delta, "trait": jax.grad(trait)(params), "rest": delta}[name]
             u, v = flat(update), flat(along)
             part = jax.tree.map(lambda leaf, c=u @ v / (v @ v): jnp.float32(c) * leaf, along)
+            if name == "rest":
+                rest, length = minus(update, part), np.linalg.norm(flat(part))
+                share = length / np.linalg.norm(flat(rest))
+                part = jax.tree.map(lambda leaf, c=share: jnp.float32(c) * leaf, rest)
             update = part if kept == "only" else minus(update, part)
         nu = flat(state[0].nu) if own.student.optimizer == "adam" else None
         seen.append({"params": params, "gradient": flat(gradient), "update": flat(update), "nu": nu,
