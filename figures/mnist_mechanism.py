@@ -18,6 +18,7 @@ _CAUSE = {
     "only trait": "only along the\ndigits' gradient",
     "without random": "all, pushed along a\nrandom direction",
     "only random": "only the push along\na random direction",
+    "shorter rest": "all, less as long a\npart of the rest",
 }
 _LOGITS = ("blue", "orange", "green")
 
@@ -75,7 +76,7 @@ def _direction(ax: Axes, rows: list[dict[str, Any]]) -> None:
 
 def _cause(ax: Axes, rows: list[dict[str, Any]]) -> None:
     named = {row["name"]: row for row in rows}
-    colors = ["blue", "sky", "sky", "orange", "orange", "grey", "grey"]
+    colors = ["blue", "sky", "sky", "orange", "orange", "grey", "grey", "grey"]
     _rows(ax, [named[name] for name in _CAUSE], list(_CAUSE.values()), colors)
     ax.set_title("Students trained with a part of every update")
 
