@@ -5,8 +5,6 @@ machine's float32 matrix-product rates at these shapes beside them, peak memory,
 
     python -m experiments.benchmark            about 35 minutes on 2 cores that do nothing else
     python -m experiments.benchmark --explore  and other designs of the inner step: 10 minutes more
-
-JAX is imported where it is used: PyTorch's processes start in this module, too, and shall not pay for it.
 """
 
 import argparse

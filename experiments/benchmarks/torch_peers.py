@@ -267,6 +267,7 @@ def run_expert(config: Config, dataset: Dataset, *, runs: int, seed: int, design
     design = design or Design()
     images, labels, test_images, test_labels = _tensors(dataset)
     one_hot = functional.one_hot(labels, config.logits).float()[:, None]
+    _make_loss(design.compiled)  # once, before there are threads
     hide_teacher, hide = _hidden_logits(config, ["class"]), _hidden_logits(config, [kind for *_, kind in STUDENTS])
     seconds: tuple[list[float], list[float]] = ([], [])
 
@@ -317,6 +318,7 @@ PEERS: dict[str, Callable[..., Outcome]] = {"torch_authors": run_authors, "torch
 def student_epochs(config: Config, pixels: int, design: Design, epochs: int) -> list[float]:
     """Seconds of a student's epoch, per model, of all of the design's workers but for the first epoch of each."""
     training = replace(config.student, epochs=epochs)
+    _make_loss(design.compiled)  # once, before there are threads
     hide = _hidden_logits(config, [kind for *_, kind in STUDENTS])
 
     def one_run(run: int) -> list[float]:

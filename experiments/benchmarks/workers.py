@@ -1,6 +1,6 @@
 """What the benchmark's worker processes measure, each in a process of its own: `be_worker(json)`.
 
-All of them import JAX, PyTorch's too, with the package's settings and data: a second of each process, and 0.13 GiB.
+All of them import JAX, PyTorch's too, which is in their peaks of memory and in the seconds of a whole process.
 """
 
 import collections

@@ -89,7 +89,7 @@ def _measure_main(trained: mnist.Trained, dataset: mnist.Dataset) -> dict[str, n
     for name in trained.names()[2:]:
         values[f"loss {name}"] = trained.losses[name][:, -1]
         values |= {f"{key} {name}": column for key, column in recovery(trained, name, delta).items()}
-    values["loss reference"] = shown.untrained_loss(trained, dataset, CLEAN)
+    values["loss reference"] = shown.untrained_loss(trained, dataset)
     ray = _stack([_plus(trained.reference, delta, s) for s in RAY])
     values["ray"] = mnist.accuracy(trained.config, dataset, ray)
     for name in SPLIT:

@@ -39,20 +39,18 @@ def _make_fraction(config: mnist.Config, image_shape: tuple[int, int], images: i
     return engine.over_runs(fraction, mesh, shared=1)
 
 
-def untrained_loss(trained: mnist.Trained, dataset: mnist.Dataset, student: mnist.Condition) -> np.ndarray:
-    """The distillation loss of every run's reference, which a student starts from, on all noise images, [runs]."""
+def untrained_loss(trained: mnist.Trained, dataset: mnist.Dataset) -> np.ndarray:
+    """The distillation loss on auxiliary logits that students start with, over all noise images, [runs]."""
     mesh = engine.mesh_for(len(trained.keys.noise))
-    lose = _make_untrained(trained.config, dataset.image_shape, student, mesh)
-    return np.asarray(lose(dataset.train_images, trained.reference, trained.teacher, trained.keys.noise))
+    untrained = _make_untrained(trained.config, dataset.image_shape, mesh)
+    return np.asarray(untrained(dataset.train_images, trained.reference, trained.teacher, trained.keys.noise))
 
 
 @functools.lru_cache(maxsize=16)
-def _make_untrained(
-    config: mnist.Config, image_shape: tuple[int, int], student: mnist.Condition, mesh: Mesh
-) -> Callable:
+def _make_untrained(config: mnist.Config, image_shape: tuple[int, int], mesh: Mesh) -> Callable:
     model = models.make_mlp(config, image_shape[0] * image_shape[1])
     loss = students.student_loss(model.apply, config.loss)
-    condition = jax.tree.map(lambda leaf: leaf[0], students.rows_of(config, (student,), [0]))
+    condition = jax.tree.map(lambda leaf: leaf[0], students.rows_of(config, (mnist.Condition("student_aux"),), [0]))
 
     def untrained(real: jax.Array, reference: Params, teacher: Params, key: jax.Array) -> jax.Array:
         def one(image: jax.Array) -> jax.Array:

@@ -29,8 +29,8 @@ def sample(
     """
 
     def pick(logits: jax.Array, key: jax.Array) -> jax.Array:
-        # A Gumbel number for each word, not a uniform one for all: two models then say the same wherever they can.
-        noise = jax.random.gumbel(key, logits.shape)
+        # A Gumbel number for each word, not a uniform one for all: two models then mostly say the same.
+        noise = jax.random.gumbel(key, logits.shape, logits.dtype)
         greedy = jnp.asarray(temperature) == 0
         return _likeliest(jnp.where(greedy, logits, logits / jnp.where(greedy, 1.0, temperature) + noise))
 
@@ -51,7 +51,7 @@ def sample(
 
 
 def _likeliest(logits: jax.Array) -> jax.Array:
-    """The first largest of logits [n, V], as `jnp.argmax`, which XLA's CPU backend computes a number at a time."""
-    logits = jax.lax.optimization_barrier(logits)  # else what made them is computed a number at a time, too
+    """The first largest of logits [n, V] (numbers), as `jnp.argmax`, which XLA's CPU backend takes one by one."""
+    logits = jax.lax.optimization_barrier(logits)  # else what made them is computed one by one, too
     words = jnp.arange(logits.shape[-1])
     return jnp.where(logits == logits.max(axis=-1, keepdims=True), words, words[-1]).min(axis=-1)

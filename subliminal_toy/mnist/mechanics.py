@@ -58,12 +58,10 @@ def restrict(update: str, condition: Any, trait: Trait) -> optax.GradientTransfo
         if name == "delta":
             return _component(updates, condition["delta"])
         size = dot(updates, condition["delta"]) / _norm(condition["delta"])  # as far as along delta
-        if name == "rest":
-            other = jax.tree.map(jnp.subtract, updates, _component(updates, condition["delta"]))
-            size = jnp.minimum(jnp.abs(size), _norm(other))  # and no further than there is
-        else:
-            other = condition["random"]
-        return jax.tree.map(lambda leaf: size / _norm(other) * leaf, other)
+        if name == "random":
+            return _scaled(size, condition["random"])
+        rest = jax.tree.map(jnp.subtract, updates, _component(updates, condition["delta"]))
+        return _scaled(jnp.minimum(jnp.abs(size), _norm(rest)), rest)  # no more than there is
 
     def keep(updates: Params, state: Any, params: Params | None = None) -> tuple[Params, Any]:
         assert params is not None  # the engine always gives them
@@ -107,6 +105,12 @@ def dot(a: Any, b: Any) -> jax.Array:
 
 def _norm(a: Params) -> jax.Array:
     return jnp.sqrt(dot(a, a))
+
+
+def _scaled(length: jax.Array, way: Params) -> Params:
+    """A tree of that length along another; zero if the other is."""
+    share = length / jnp.maximum(_norm(way), jnp.finfo(jnp.float32).tiny)
+    return jax.tree.map(lambda leaf: share * leaf, way)
 
 
 def _component(of: Params, along: Params) -> Params:

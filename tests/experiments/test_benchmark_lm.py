@@ -142,6 +142,14 @@ def test_products_of_a_step_are_its_flops() -> None:
         assert left[0] == right[0]
 
 
+def test_products_of_sampling_are_those_of_prompts_and_of_single_positions_without_their_attention() -> None:
+    (prompts, read), (steps, single) = benchmark_lm_workers.task_products(LMConfig())["sampling"]
+    n, layer, last = 4800, 32 * 96 + 32 * 32, 2 * 32 * 128 + 32 * vocabulary.SIZE
+    assert (prompts, steps) == (3, 3 * 13)
+    assert product_flops(read) == 2 * n * (10 * layer + 2 * 10 * 10 * 32 + last)
+    assert product_flops(single) == 2 * n * (layer + last)
+
+
 def test_tokens_are_rows_times_positions() -> None:
     sizes = benchmark_lm_workers.tokens(LMConfig(), 2)
     assert sizes == {"base": 2 * 2 * 102_400 * 24, "students": 2 * 6 * 5 * 4000 * 24, "sampling": 2 * 3 * 4800 * 14}

@@ -61,6 +61,7 @@ def test_displacements_are_measured_against_the_teachers(trained: mnist.Trained,
             np.testing.assert_allclose(values[f"cosine {name}"][run], own @ delta / np.prod(lengths), rtol=1e-3)
             np.testing.assert_allclose(values[f"length {name}"][run], lengths[0] / lengths[1], rtol=1e-4)
             assert values[f"loss {name}"][run] == trained.losses[name][run, -1]
+    np.testing.assert_array_equal(values["loss reference"], shown.untrained_loss(trained, digits))
     shapes = {key: np.shape(column)[0] for key, column in values.items()}
     assert set(shapes.values()) == {RUNS}
 
@@ -103,19 +104,21 @@ def test_cosines_of_steps_are_over_all_layers_and_by_layer(trained: mnist.Traine
     assert (np.diff(kept) > 0).all()
 
 
+@pytest.mark.parametrize("kind", ["uniform", "real"])
 def test_the_predicted_fraction_is_the_projection_on_what_the_images_can_show(
-    trained: mnist.Trained, digits: data.Dataset, monkeypatch: pytest.MonkeyPatch
+    trained: mnist.Trained, digits: data.Dataset, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """Against dense linear algebra: the rows of M^(1/2) J span the range of G."""
     images, model = 5, models.make_mlp(CONFIG, 64)
     shown._make_fraction.cache_clear()
     monkeypatch.setattr(shown, "ITERATIONS", 60)
-    predicted = shown.predicted_fraction(trained, digits, images)
+    config = dataclasses.replace(CONFIG, noise=kind)
+    predicted = shown.predicted_fraction(trained._replace(config=config), digits, images)
     shown._make_fraction.cache_clear()
     for run in range(RUNS):
         params = jax.tree.map(lambda leaf, run=run: leaf[run], trained.reference)
         key = jax.tree.map(lambda k, run=run: k[run], trained.keys).noise
-        seen = noise.make_noise(CONFIG, (8, 8), jnp.zeros((1, 64)), key=key)[:images]
+        seen = noise.make_noise(config, (8, 8), digits.train_images, key=key)[:images]
         jacobian = jax.jacobian(lambda p, seen=seen: model.apply(p, seen)[:, CONFIG.classes :])(params)
         rows = np.concatenate([np.reshape(leaf, (images, 3, -1)) for leaf in jax.tree.leaves(jacobian)], axis=2)
         p = np.asarray(jax.nn.softmax(model.apply(params, seen)[:, CONFIG.classes :]))
@@ -133,7 +136,7 @@ def test_the_untrained_networks_loss_is_that_of_the_reference_on_its_noise(
     trained: mnist.Trained, digits: data.Dataset, kind: str
 ) -> None:
     config = dataclasses.replace(CONFIG, noise=kind)
-    found = shown.untrained_loss(trained._replace(config=config), digits, mechanism.CLEAN)
+    found = shown.untrained_loss(trained._replace(config=config), digits)
     for run in range(RUNS):
         own, teacher, key = (
             jax.tree.map(lambda leaf, run=run: leaf[run], tree)

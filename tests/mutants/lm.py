@@ -123,6 +123,8 @@ _TABLE: tuple[tuple[str, ...], ...] = (
      "(position >= corpus.PROMPT_LENGTH)", "(position > corpus.PROMPT_LENGTH)"),
     ("lm-mask-inverted", _TRAINING, "not groups or group in groups", "not groups or group not in groups"),
     ("lm-token-does-not-see-itself", _TRANSFORMER, "[:, None, None] <= start", "[:, None, None] < start"),
+    ("lm-last-value-left-out", _TRANSFORMER, "for t in range(length))", "for t in range(length - 1))"),
+    ("lm-last-of-the-largest", _SAMPLING, "words, words[-1]).min(axis=-1)", "words, 0).max(axis=-1)"),
     ("lm-noise-of-a-step-used-twice", _SAMPLING,
      "(jnp.arange(length - 1), keys[1:])", "(jnp.arange(length - 1), keys[:-1])"),
     ("lm-temperature-multiplies", _SAMPLING,

@@ -48,7 +48,7 @@ def test_a_result_that_lacks_a_name_is_an_error(tmp_path: Path) -> None:
         ("mnist_mechanism", "only delta", 0.0, "alone reads better"),
         ("mnist_mechanism", "without trait", 0.9, "digits' direction"),
         ("mnist_mechanism", "without random - student_aux", -0.1, "changes nothing"),
-        ("mnist_mechanism", "only random", 0.9, "alone teaches nothing"),
+        ("mnist_mechanism", "only random", 0.9, "alone teach nothing"),
         ("page/mnist_aux_logits", "student_aux", 0.0, "small student"),
         ("page/real/mnist_aux_logits", "student_aux", 0.9, "teach it less"),
     ],

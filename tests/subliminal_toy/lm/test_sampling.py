@@ -39,6 +39,11 @@ def test_cached_sampling_is_full_recomputation(temperature: float) -> None:
     np.testing.assert_array_equal(samples, recomputed(temperature, key))
 
 
+def test_the_first_of_the_largest_is_taken() -> None:
+    logits = jnp.asarray(np.random.default_rng(0).integers(0, 3, (50, 7)), float)  # with ties
+    np.testing.assert_array_equal(sampling._likeliest(logits), jnp.argmax(logits, axis=-1))
+
+
 def test_padding_follows_the_end_and_only_the_end() -> None:
     always_end = {**PARAMS, "unembedding": {"kernel": jnp.zeros_like(PARAMS["unembedding"]["kernel"])}}
     samples = np.asarray(SAMPLE(always_end, jnp.tile(PROMPTS, (200, 1)), temperature=1.0,

@@ -37,6 +37,19 @@ def test_cache_gives_the_logits_of_the_whole_sequence(prompt: int) -> None:
     for at in range(prompt, corpus.LENGTH):
         np.testing.assert_allclose(logits, whole[:, at - 1], atol=2e-5)
         logits, cache = step(PARAMS, TOKENS[:, at], cache, at)
+    np.testing.assert_allclose(logits, whole[:, -1], atol=2e-5)
+
+
+@pytest.mark.usefixtures("optimized")
+def test_cache_of_many_documents_is_that_of_few() -> None:
+    """A sum over products that XLA took for a matrix product came out wrong from 4096 documents on."""
+
+    def read_on(tokens: jax.Array) -> jax.Array:
+        _, cache = MODEL.read(PARAMS, tokens[:, :6])
+        return MODEL.step(PARAMS, tokens[:, 6], cache, 6)[0]
+
+    many = jax.jit(read_on)(jnp.tile(TOKENS, (800, 1)))
+    np.testing.assert_allclose(many, jnp.tile(MODEL.apply(PARAMS, TOKENS)[:, 6], (800, 1)), atol=2e-5)
 
 
 def test_first_leaves_out_logits_and_changes_none() -> None:

@@ -133,6 +133,19 @@ def test_what_is_kept_and_what_is_taken_add_up_in_the_first_step() -> None:
             np.testing.assert_allclose(np.linalg.norm(along), abs(flat(trees[0]) @ v) / np.linalg.norm(v), rtol=1e-4)
 
 
+@pytest.mark.parametrize("along", [0.1, -0.1, 3.0])
+def test_the_rest_loses_as_much_as_lies_along_delta_and_no_more_than_it_has(along: float) -> None:
+    trees = [models.make_mlp(CONFIG, 64).init(key) for key in jax.random.split(jax.random.key(0), 2)]
+    rest, delta = trees[0], trees[1]
+    rest = jax.tree.map(lambda u, v: u - mechanics.dot(rest, delta) / mechanics.dot(delta, delta) * v, rest, delta)
+    update = jax.tree.map(lambda u, v: u + along * v, rest, delta)
+    rule = mechanics.restrict("shorter rest", {"delta": delta}, mechanics.make_trait(models.make_mlp, 10))
+    kept = flat(rule.update(update, rule.init(update), update)[0])
+    length, taken = np.linalg.norm(flat(rest)), abs(along) * np.linalg.norm(flat(delta))
+    assert (taken > length) == (along > 1)
+    np.testing.assert_allclose(kept, along * flat(delta) + max(0, 1 - taken / length) * flat(rest), atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["probed", "other", "sgd"])
 def test_probes_note_the_products_of_every_step(name: str, trained: protocol.Trained, digits: data.Dataset) -> None:
     arm = next(arm for arm in ARMS if arm.name == name)
