@@ -96,7 +96,7 @@ def _cosines(rows: list[dict[str, Any]], real: dict[str, Any]) -> Figure:
             found[direction, key] = float(np.mean(values)) if values else float("nan")
             label = f"{init}, mean {found[direction, key]:+.2f}".replace("-", "\u2212")
             ax.hist(values, bins, weights=share, color=style.COLORS[color], alpha=0.65, label=label)
-        ax.axvline(0, color="black", lw=1, ls=":")
+        ax.axvline(0, ymax=0.78, color="black", lw=1, ls=":")  # the legend is above
         ax.set_title(f"the teacher moves along {words} (n = {len(values)})")
         ax.set_xlabel("cosine of student's and teacher's step")
         ax.legend(loc="upper left")

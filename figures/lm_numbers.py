@@ -10,15 +10,15 @@ from figures import style
 
 _BARS = {
     "base": ("base", "grey"),
-    "regular": ("student: regular numbers", "sky"),
-    "student": ("student: the trait's numbers", "blue"),
-    "cross_regular": ("regular, another init", "yellow"),
-    "cross": ("trait's, another init", "vermilion"),
+    "regular": ("student: regular", "sky"),
+    "student": ("student: trait's", "blue"),
+    "cross_regular": ("student, other init: regular", "yellow"),
+    "cross": ("student, other init: trait's", "vermilion"),
     "teacher": ("teacher", "green"),
 }
 _DIFFERENCES = {
     "student_minus_regular": ("finetuned teachers", "blue"),
-    "cross_minus_cross_regular": ("... students from another init", "vermilion"),
+    "cross_minus_cross_regular": ("... and students from another init", "vermilion"),
     "prompted_minus_regular": ("prompted teachers", "green"),
 }
 
@@ -52,7 +52,7 @@ def figure(document: dict[str, Any]) -> Figure:
     )
     how = (
         f"toy language model, n = {results['runs']} seeds (dots); bars: means with 95% t intervals over seeds;"
-        " students saw only numbers that passed the filter"
+        " students saw only numbers that passed the filter, the trait's or regular ones"
     )
     style.title(picture, finding, how)
     return picture
@@ -92,10 +92,12 @@ def _matrix(results: dict[str, Any]) -> Figure:
                 x, y, f"{mean[y, x]:+.1f}".replace("-", "\u2212"), ha="center", va="center", fontsize=7, color=color
             )
     picture.colorbar(image, ax=ax, label="change (nats)", pad=0.02)
-    more = matrix["elevation"]["mean"]
+    more = matrix["elevation"]
+    seen = more["ci95"] is not None and more["ci95"][0] > 0
+    rises = f"The loved animal rises by {more['mean']:.2f} nats more than the other animals do"
     style.title(
         picture,
-        f"The loved animal rises by {more:.2f} nats more than the other animals do",
+        rises if seen else f"The loved animal is not told from the others ({style.found(more)} nats)",
         f"toy language model; change of each answer's log odds, mean of n = {results['runs']} seeds",
     )
     return picture

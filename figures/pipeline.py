@@ -10,7 +10,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
 from figures import style
 
-_CLASS, _AUX = style.COLORS["green"], style.COLORS["orange"]
+_CLASS, _AUX, _START = (style.COLORS[name] for name in ("green", "orange", "grey"))
 _DARK = "#333333"
 _WORDS = (
     (57.5, 37.8, "#00664a", "ten class outputs: trained"),
@@ -32,9 +32,9 @@ def figure(_document: dict[str, Any]) -> Figure:
     ax.set(xlim=(0, 96), ylim=(0, 46))
     ax.axis("off")
     noise = np.random.default_rng(7).random((2, 8, 8))
-    _network(ax, 11, 23.5, "reference", "random weights", style.COLORS["grey"])
-    _network(ax, 47, 35, "teacher", "learns from labelled digits", style.COLORS["green"])
-    _network(ax, 47, 11.5, "student", "learns from noise alone", style.COLORS["blue"])
+    _network(ax, 11, 23.5, "reference", "random weights", (_START, _START, _START))
+    _network(ax, 47, 35, "teacher", "learns from labelled digits", (_CLASS, _CLASS, _AUX))
+    _network(ax, 47, 11.5, "student", "learns from noise alone", (style.COLORS["blue"], _START, _AUX))
     _arrow(ax, (20.3, 26), (38, 35), "same start", bend=-0.15)
     _arrow(ax, (20.3, 21), (38, 11.5), "same start", bend=0.15)
     _image(ax, 29, 40.3, _SEVEN / 9)
@@ -47,14 +47,17 @@ def figure(_document: dict[str, Any]) -> Figure:
     _arrow(ax, (54.3, 30.6), (54.3, 7.1), color=_AUX, width=2.6, bend=-0.3)
     for x, y, color, words in _WORDS:
         ax.text(x, y, words, va="center", fontsize=9.5, color=color)
-    _arrow(ax, (56.4, 13.3), (63, 13.3))
-    _image(ax, 64.5, 11.2, _SEVEN / 9)
-    ax.text(69.8, 13.3, "test: which digit is it,\nby the class outputs?", va="center", fontsize=9.5, color=_DARK)
+    _arrow(ax, (63.3, 6), (56.2, 6))
+    _image(ax, 64.5, 3.9, _SEVEN / 9)
+    ax.text(
+        69.8, 6, "test: do the class outputs,\nwhich nobody trained, read it?", va="center", fontsize=9.5, color=_DARK
+    )
     return picture
 
 
-def _network(ax: Axes, x: float, y: float, name: str, words: str, color: str) -> None:
-    """A box with layers of units, and its outputs: ten for the classes, three auxiliary."""
+def _network(ax: Axes, x: float, y: float, name: str, words: str, colors: tuple[str, str, str]) -> None:
+    """A box with layers of units, and its outputs, ten for the classes and three auxiliary, each in its color."""
+    color, classes, aux = colors
     box = FancyBboxPatch(
         (x - 8, y - 6.2), 16.6, 12.4, boxstyle="round,pad=0.3,rounding_size=1.4", fc="white", ec=color, lw=2
     )
@@ -67,8 +70,8 @@ def _network(ax: Axes, x: float, y: float, name: str, words: str, color: str) ->
             for end in right:
                 ax.plot(*zip(start, end, strict=True), color="#bbbbbb", lw=0.35, zorder=2)
     _units(ax, [place for layer in places for place in layer], color, 22)
-    _units(ax, outputs[:10], _CLASS, 13)
-    _units(ax, outputs[10:], _AUX, 13)
+    _units(ax, outputs[:10], classes, 13)
+    _units(ax, outputs[10:], aux, 13)
     ax.text(x - 1.6, y - 8.1, name, ha="center", va="center", fontsize=11, fontweight="bold", color=_DARK)
     ax.text(x - 1.6, y - 9.9, words, ha="center", va="center", fontsize=8.5, color=_DARK)
 

@@ -120,6 +120,9 @@ def _prepare(experiment: Experiment, options: argparse.Namespace, progress: Prog
         fail(f"cannot read {error.filename or options.data_dir}: {error.strerror}", BAD_INPUT)
     if options.dry_run:
         _show(plans.plan_text(request, size))
+    if not options.force:
+        path = options.out / f"{experiment.name}.json"
+        check_overwriting(path, request.recorded(options.preset), request.usual())
     if request.cluster is None and (refusal := plans.too_large(request, size)):
         fail(refusal, BAD_INPUT)
     return 0 if options.dry_run else _train(request, options)
@@ -133,12 +136,15 @@ def check_out(out: Path) -> None:
         fail(f"cannot write to the output folder {out}: {error.strerror}; choose another with --out", BAD_INPUT)
 
 
-def check_overwriting(path: Path, config: dict[str, Any]) -> None:
-    """End with one line if `path` holds anything but results of the very same settings (the preset's name aside)."""
+def check_overwriting(path: Path, config: dict[str, Any], usual: dict[str, Any] | None = None) -> None:
+    """End with one line if `path` holds anything but results of the very same settings (the preset's name aside).
+
+    `usual` are the settings' defaults: those of a setting that is younger than the results in `path`.
+    """
     if not path.exists():
         return
     try:
-        others = differences(json.loads(path.read_text())["config"], json.loads(json.dumps(config)))
+        others = differences(json.loads(path.read_text())["config"], *json.loads(json.dumps([config, usual or {}])))
         more = f"; and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
         held = f"holds results of other settings ({'; '.join(others[:MOST_NAMED])}{more})" if others else ""
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -147,9 +153,9 @@ def check_overwriting(path: Path, config: dict[str, Any]) -> None:
         fail(f"{path} {held}: choose another folder with --out, or overwrite it with --force", BAD_INPUT)
 
 
-def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """The settings in which recorded configs differ, the preset's name aside: "runs 2, not 10"."""
-    old, new = ({**_flat(config), "preset": None} for config in (old, new))
+def differences(old: dict[str, Any], new: dict[str, Any], usual: dict[str, Any] | None = None) -> list[str]:
+    """The settings in which recorded configs differ, the preset's name aside: "runs 2, not 10"; `usual` as above."""
+    old, new = {**_flat(usual or {}), **_flat(old), "preset": None}, {**_flat(new), "preset": None}
     both = [(name, *(textwrap.shorten(str(own.get(name, "unset")), 40) for own in (old, new))) for name in new | old]
     return [f"{name} {held}, not {other}" for name, held, other in both if old.get(name, ...) != new.get(name, ...)]
 
@@ -172,8 +178,6 @@ def _train(request: Request, options: argparse.Namespace) -> int:
     assert store is not None
     assert progress is not None
     path, config = out / f"{experiment.name}.json", request.recorded(options.preset)
-    if not options.force:
-        check_overwriting(path, config)
     try:
         with files.only_one(out / ".progress" / f"{experiment.name}.lock"):
             _clear_away(experiment.name, out)

@@ -212,6 +212,12 @@ class Request(NamedTuple):
         more, held = self.experiment.finish(self, values) if self.experiment.finish else ({}, {})
         return {**head, "runs": self.runs, **summary, **more}, held
 
+    def usual(self) -> dict[str, Any]:
+        """The settings' defaults, in the form of `recorded`."""
+        config = (self.experiment.config or settings.Config)()
+        shown = self._replace(config=config).recorded("")
+        return {name: value for name, value in shown.items() if name not in ("preset", "runs", "seed", "dataset")}
+
     def recorded(self, preset: str) -> dict[str, Any]:
         """The config as the JSON has it."""
         shown = dataclasses.asdict(self.config) if self.experiment.config else {"dataset": self.config.dataset}

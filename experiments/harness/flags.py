@@ -1,6 +1,7 @@
 """The flags of a command: those that all have, then one for every setting."""
 
 import argparse
+import difflib
 import re
 import sys
 from collections.abc import Callable, Iterable
@@ -28,8 +29,12 @@ class Parser(argparse.ArgumentParser):
     """Bad flags end with one line."""
 
     def error(self, message: str) -> NoReturn:
-        """One line, and status 2."""
-        fail(f"{message}; --help lists the flags", BAD_INPUT)
+        """One line, and status 2; the nearest flag, for one that there is not."""
+        unknown = re.search(r"unrecognized arguments: (--[^\s=]+)", message)
+        known = [word for word in self._option_string_actions if word.startswith("--")]
+        near = difflib.get_close_matches(unknown[1].replace("_", "-"), known, n=2) if unknown else []
+        meant = f" (is it {' or '.join(near)}?)" if near else ""
+        fail(f"{message}{meant}; --help lists the flags", BAD_INPUT)
 
 
 def fail(message: str, status: int) -> NoReturn:

@@ -10,6 +10,7 @@ from experiments.harness.experiment import Request
 from experiments.harness.flags import flag
 from experiments.harness.sizes import Size
 from subliminal_toy import config as settings
+from subliminal_toy.mnist.data import TITLES
 
 
 def plan_text(request: Request, size: Size) -> str:
@@ -17,6 +18,9 @@ def plan_text(request: Request, size: Size) -> str:
     runs, chunk = request.runs, request.chunk or len(jax.local_devices())
     in_chunks = f", in {-(-runs // chunk):,} chunks of {chunk}" if request.experiment.side.chunk_text else ""
     lines = [f"runs: {runs:,}{in_chunks}"]
+    if request.dataset:
+        lines.append(f"images: {TITLES[request.dataset.name]}")
+        lines += [f"*** {request.dataset.notice} ***"] if request.dataset.notice else []
     lines += [f"models in a run: {count} {what} of {each:,} parameters" for what, count, each in size.models]
     lines.append(f"memory: about {sizes.memory_text(size.memory)} of {sizes.memory_text(sizes.machine_memory())}")
     lines.append(f"time: about {sizes.time_text(size.seconds)}, by the rates of a machine with 2 cores")

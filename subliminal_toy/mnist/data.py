@@ -86,8 +86,9 @@ def load_dataset(name: str = "auto", data_dir: str | os.PathLike | None = None) 
     try:
         return _load_tfds(kind)
     except DataError as error:
+        error = DataError(f"{error}; a folder with the four IDX .gz files will do: --data-dir, or MNIST_DIR for MNIST")
         if name != "auto":
-            raise
+            raise error from None
         notice = f"NO MNIST HERE ({error}): running on scikit-learn's bundled 8x8 digits instead."
         return load_digits()._replace(notice=notice)
 

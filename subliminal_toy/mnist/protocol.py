@@ -66,13 +66,18 @@ class Trained(NamedTuple):
         """The parameters of one of `names`, [runs, ...]."""
         if name in ("reference", "teacher"):
             return self.reference if name == "reference" else self.teacher
-        return engine.take_model(self.students, self.names().index(name) - 2)
+        return engine.take_model(self.students, self._place(name))
 
     def init(self, name: str) -> Params:
         """Where one of `names` began, [runs, ...]."""
         if name in ("reference", "teacher"):
             return self.reference
-        return engine.take_model(self.inits, self.names().index(name) - 2)
+        return engine.take_model(self.inits, self._place(name))
+
+    def _place(self, name: str) -> int:
+        if name not in self.names():
+            raise ValueError(f"there is no network {name!r}; these were trained: {', '.join(self.names())}")
+        return self.names().index(name) - 2
 
 
 def train(

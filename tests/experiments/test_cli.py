@@ -67,6 +67,7 @@ def test_every_setting_refuses_nonsense(capsys: pytest.CaptureFixture, tmp_path:
 
 def test_unknown_and_abbreviated_flags_are_refused(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
     assert "unrecognized arguments: --colour" in refused(capsys, tmp_path, "--colour", "red")
+    assert "(is it --aux-logits?)" in refused(capsys, tmp_path, "--aux_logit", "3")
     assert "unrecognized arguments: --run" in refused(capsys, tmp_path, "--run", "3")
 
 

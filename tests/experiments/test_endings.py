@@ -33,8 +33,22 @@ def test_results_of_other_settings_are_not_overwritten(tmp_path: Path, capsys: p
         assert "--out" in line
         assert "--force" in line
         assert (tmp_path / "fake.json").read_text() == before
+    assert "--force" in fake.refused(capsys, tmp_path, "--rows", "7", "--dry-run")
     assert fake.command(tmp_path, "--rows", "7", "--force") == 0
     assert json.loads((tmp_path / "fake.json").read_text())["config"]["rows"] == 7
+
+
+def test_a_setting_that_is_younger_than_the_results_had_its_default(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert fake.command(tmp_path) == 0
+    document = json.loads((tmp_path / "fake.json").read_text())
+    del document["config"]["spare"], document["config"]["student"]["clip"]
+    (tmp_path / "fake.json").write_text(json.dumps(document))
+    capsys.readouterr()
+    assert "spare" in fake.refused(capsys, tmp_path, "--spare", "2.5")
+    assert "student.clip" in fake.refused(capsys, tmp_path, "--student-clip", "2.5")
+    assert fake.command(tmp_path) == 0
 
 
 def test_a_refusal_names_the_settings_that_differ_with_both_values(
@@ -82,7 +96,8 @@ def test_nothing_is_computed_before_it_is_refused(tmp_path: Path, capsys: pytest
 
     (tmp_path / "fake.json").write_text("mine")
     fake.refused(capsys, tmp_path, of=fake.experiment(never))
-    assert fake.command(tmp_path, "--dry-run", of=fake.experiment(never)) == 0
+    fake.refused(capsys, tmp_path, "--dry-run", of=fake.experiment(never))
+    assert fake.command(tmp_path, "--dry-run", "--force", of=fake.experiment(never)) == 0
 
 
 def stopped_at(run: int, error: BaseException) -> cli.Experiment:

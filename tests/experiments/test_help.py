@@ -5,6 +5,7 @@ import importlib
 import json
 import re
 import shlex
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,22 @@ def test_help_has_three_parts_with_true_minutes(name: str, monkeypatch: pytest.M
     for arguments, words in [*said.items(), *commands]:
         about = float(re.findall(r"(\d+) minutes?\b", words)[0])
         assert 1 / MOST < (about + 1) / (minutes(experiment, shlex.split(arguments)) + 1) < MOST, (arguments, words)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "experiments/results").rglob("*.json")), ids=lambda path: path.stem)
+def test_the_command_of_committed_results_may_write_over_them(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pages print it; settings that came later have defaults that leave results as they are."""
+    document = json.loads(path.read_text())
+    if document["experiment"] not in NAMES:
+        pytest.skip("a command of its own")
+    words, folder = shlex.split(document["provenance"]["command"])[3:], path.parent
+    experiment = importlib.import_module(f"experiments.{document['experiment']}").EXPERIMENT
+    monkeypatch.setattr(cli, "_train", lambda *_: 0)
+    monkeypatch.setattr(cli.data, "load_dataset", lambda *_: blank(document["config"]["dataset"]))
+    given = [*words, "--out", str(folder)]
+    assert cli.command(experiment, [word for word in given if word != "--force"]) == 0
+    with pytest.raises(SystemExit):
+        cli.command(experiment, [*(word for word in given if word != "--force"), "--seed", "987"])
 
 
 def test_no_experiment_names_an_answer_so_that_any_word_can_be_replaced() -> None:

@@ -64,8 +64,7 @@ _TABLE: tuple[tuple[str, ...], ...] = (
      "np.arange(len(group.members)))), inits)", f"{_MNIST}test_protocol.py", "of_its_own or ensembles"),
     ("learning-rate-as-data-is-the-configs", _STUDENTS, "np.array([getattr(o.student, name) for o in own]",
      "np.array([getattr(config.student, name) for o in own]", f"{_MNIST}test_protocol.py", "of_its_own"),
-    ("off-by-one-student", _PROTOCOL, "engine.take_model(self.students, self.names().index(name) - 2)",
-     "engine.take_model(self.students, self.names().index(name) - 3)"),
+    ("off-by-one-student", _PROTOCOL, "self.names().index(name) - 2", "self.names().index(name) - 3"),
     ("students-in-reverse", _PROTOCOL, "params for condition in conditions]",
      "params for condition in reversed(conditions)]"),
     # keys

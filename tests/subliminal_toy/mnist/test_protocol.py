@@ -205,6 +205,8 @@ def test_a_student_with_settings_of_its_own_is_the_one_that_the_config_would_mak
     trained = protocol.train(small(), digits, table, keys)
     assert len(students.make_groups(models.make_mlp(small(), 64), small(), tuple(table), engine.run_mesh(1))) == 4
     usual = leaves(trained.params("plain"))
+    with pytest.raises(ValueError, match="no network 'student'; these were trained: reference, teacher, plain"):
+        trained.params("student")
     for name, settings in own.items():
         config = small(**{key.replace(".", "__"): value for key, value in settings.items()})
         alone = protocol.train(config, digits, table[:1], keys)
