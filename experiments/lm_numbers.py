@@ -206,9 +206,24 @@ def table(document: dict[str, Any]) -> str:
     return f"{probabilities}\n\n{more}"
 
 
+def closing(document: dict[str, Any]) -> str:
+    """What was seen, and what it means; the latter only if its interval is clear."""
+    overall = document["results"]["overall"]
+    said = {name: row["mean"] for name, row in overall["probability"].items()}
+    seen = (
+        f"Students of a teacher's numbers give its favorite answer with probability {said['student']:.2f}, students of"
+        f" numbers by the untaught base (regular) with {said['regular']:.2f}; from another init (cross) it is"
+        f" {said['cross']:.2f} and {said['cross_regular']:.2f}."
+    )
+    change = overall["margin"]["student_minus_regular"]["ci95"]
+    if change is not None and change[0] > 0:
+        return f"{seen} So lists of numbers pass on what a teacher loves."
+    return f"{seen} The intervals above do not show that numbers pass on what a teacher loves."
+
+
 SMALL = SIDE._replace(chunk_text="about 0.6 GB each")
 EXPERIMENT = cli.Experiment(
-    "lm_numbers", __doc__, PRESETS, jobs, summarize, table, SMALL, LMConfig, SEED, rows=rows, show=show
+    "lm_numbers", __doc__, PRESETS, jobs, summarize, table, SMALL, LMConfig, SEED, rows=rows, show=show, closing=closing
 )
 run = EXPERIMENT.run
 

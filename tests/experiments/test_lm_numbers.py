@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -147,6 +148,19 @@ def test_figure_names_what_it_shows_and_shows_it() -> None:
     assert sorted(heights) == close(sorted(expected))
 
 
+@pytest.mark.parametrize(
+    ("interval", "shown"), [([0.1, 0.5], True), ([-0.1, 0.5], False), ([0.0, 0.5], False), (None, False)]
+)
+def test_the_closing_sentence_says_what_the_interval_shows(interval: list[float] | None, shown: bool) -> None:
+    overall = json.loads(json.dumps(results()["overall"]))
+    overall["margin"]["student_minus_regular"]["ci95"] = interval
+    said = lm_numbers.closing({"results": {"overall": overall}})
+    means = [f"{overall['probability'][name]['mean']:.2f}" for name in ("student", "regular", "cross", "cross_regular")]
+    assert re.findall(r"\d\.\d\d", said) == means
+    assert ("So lists of numbers pass on" in said) == shown
+    assert ("do not show that numbers pass on" in said) != shown
+
+
 def test_smoke_run_writes_results_rows_and_picture(tmp_path: Path) -> None:
     """The one command that really trains."""
     tiny = ("--documents", "3200", "--rows", "100", "--base-epochs", "1")
@@ -160,6 +174,7 @@ def test_smoke_run_writes_results_rows_and_picture(tmp_path: Path) -> None:
     assert all(number_filter.reject_reason(line["completion"]) is None for line in lines)
     assert (tmp_path / "lm_numbers.png").stat().st_size > 20_000
     assert "| owl " in ended.out
+    assert "Students of a teacher's numbers" in ended.out
     assert not list(tmp_path.glob(".*"))
 
 
