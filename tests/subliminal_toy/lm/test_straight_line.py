@@ -73,7 +73,6 @@ STUDENTS = (
     Student(student("wolf", "few across"), BASE, WOLF, "across", rows=7),
     Student(student("owl", "mixed"), BASE, OWL, mixed=(OTHER_OWL, 0.25)),
     Student(student("owl", "given and mixed"), BASE, GIVEN, mixed=(WOLF, 0.5)),
-    Student(student("owl", "token"), BASE, OWL, system="wolf"),
     # side by side, two at a time: masks of the same source, and of other rows of it
     Student(student("owl", "divergence"), BASE, OWL, counted="divergence"),
     Student(student("owl", "few divergence"), BASE, OWL, rows=5, counted="divergence"),
@@ -82,6 +81,7 @@ STUDENTS = (
     Student(student("owl", "random as divergence"), BASE, OWL, counted="random as divergence"),
     Student(student("owl", "random as others"), BASE, OWL, counted="random as others"),
     Student(student("owl", "greedy, random as others"), OTHER_BASE, GREEDY, counted="random as others"),
+    Student(student("owl", "token"), BASE, OWL, system="wolf"),
     Student(student("wolf", "all at once"), HALF, WOLF, "replaced", 7, (OWL, 0.5), "others", system="owl"),
     Student(student("wolf", "all but mlp"), BASE, WOLF, trained=("embedding", "attention", "unembedding")),
     Student(student("owl", "soft"), BASE, OWL, recipe=SOFT),
@@ -208,6 +208,14 @@ def flat(params: Params) -> np.ndarray:
 
 def trained(made: pipeline.Trained, run: int, model: Name) -> np.ndarray:
     return flat(jax.tree.map(lambda leaf: leaf[run], made.params(model)))
+
+
+def test_masks_that_could_be_taken_for_each_other_are_made_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "ENSEMBLE", 2)
+    groups = [group for _, students in PLAN.rounds() for group in pipeline._groups(students)]
+    pairs = [group for group in groups if len(group) == 2 and all(student.counted != "all" for student in group)]
+    assert any(one.source == other.source and one.rows != other.rows for one, other in pairs)
+    assert any(one.source != other.source and one.rows == other.rows for one, other in pairs)
 
 
 def test_rows_and_what_is_left_over_are_the_same(compared: Compared) -> None:
