@@ -282,7 +282,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cli.check_out(options.out)
     path, config_record = options.out / "benchmark.json", {**asked, **dataclasses.asdict(config)}
     if not options.force:
-        cli.check_overwriting(path, config_record)
+        cli.check_overwriting(path, config_record, dataclasses.asdict(Config()))
     try:
         provenance = Provenance("experiments.benchmark", arguments)
         results = run(**asked, pixels=_find_pixels(say), settings=options.settings, say=say)

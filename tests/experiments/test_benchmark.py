@@ -10,6 +10,8 @@ from scipy import stats
 from experiments import benchmark
 from experiments.benchmarks import table as benchmark_table
 from experiments.benchmarks import workers as benchmark_workers
+from experiments.harness.provenance import ROOT
+from experiments.harness.quiet_interrupt import INTERRUPTED
 from subliminal_toy.config import Config, with_settings
 from subliminal_toy.mnist.data import Dataset
 
@@ -142,6 +144,19 @@ def test_designs_of_the_step_have_the_gradients_of_the_engine(models: str) -> No
     design = {"looped": benchmark_workers.looped_loss, "wide": benchmark_workers.wide_loss}[models](loss)
     got = jax.grad(design)(params, batch, conditions)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), got, want)
+
+
+def test_the_command_of_the_committed_results_may_write_over_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(benchmark, "run", stopped)
+    monkeypatch.setattr(benchmark, "require_torch", lambda: None)
+    folder = ROOT / "experiments/results"
+    command = json.loads((folder / "benchmark.json").read_text())["provenance"]["command"].split()
+    assert benchmark.main([*command[3:], "--out", str(folder)]) == INTERRUPTED
+    with pytest.raises(SystemExit):
+        benchmark.main([*command[3:], "--out", str(folder), "--seed", "987"])
 
 
 # --------------------------------------------------------------------------------------------- the peers, with PyTorch

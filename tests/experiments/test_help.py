@@ -70,10 +70,10 @@ def test_the_command_of_committed_results_may_write_over_them(path: Path, monkey
     experiment = importlib.import_module(f"experiments.{document['experiment']}").EXPERIMENT
     monkeypatch.setattr(cli, "_train", lambda *_: 0)
     monkeypatch.setattr(cli.data, "load_dataset", lambda *_: blank(document["config"]["dataset"]))
-    given = [*words, "--out", str(folder)]
-    assert cli.command(experiment, [word for word in given if word != "--force"]) == 0
+    given = [*(word for word in words if word != "--force"), "--out", str(folder)]
+    assert cli.command(experiment, given) == 0
     with pytest.raises(SystemExit):
-        cli.command(experiment, [*(word for word in given if word != "--force"), "--seed", "987"])
+        cli.command(experiment, [*given, "--seed", "987"])
 
 
 def test_no_experiment_names_an_answer_so_that_any_word_can_be_replaced() -> None:
