@@ -25,7 +25,7 @@ from jax.sharding import PartitionSpec as P
 from subliminal_toy import machine
 
 Tree = Any
-Loss = Callable[[Tree, dict[str, jax.Array], Tree], jax.Array]  # params, batch, condition -> scalar
+Loss = Callable[..., jax.Array]  # params, batch, condition, and what is frozen if anything is -> scalar
 Rule = Callable[[Tree], optax.GradientTransformation]  # from a model's condition to its update rule
 OnEpoch = Callable[[int, Tree], None]  # which epoch, parameters [runs, models, ...]
 
@@ -68,6 +68,7 @@ class Outcome(NamedTuple):
     params: Tree  # [runs, models, ...]
     losses: np.ndarray  # [epochs, runs, models], means over an epoch's steps
     probed: Tree  # what the probe gave, [runs, steps, models, ...]; None without one
+    state: Tree = None  # the optimizers', with which `train` goes on from here
 
 
 Train = Callable[..., Outcome]  # what `make_train` returns
@@ -163,7 +164,7 @@ def make_train(
     """Build the training of an ensemble.
 
     Args:
-        loss: `loss(params, batch, condition) -> scalar` of ONE model.
+        loss: `loss(params, batch, condition) -> scalar` of ONE model; with `frozen`, that is a fourth argument.
         rule: `rule(condition)` is the Optax transformation of ONE model. Every model has its own state; numbers of the
             condition, such as a step size, are data, so that models which differ in them share one compilation.
         batch_size: examples per step; an epoch ends with the remainder.
@@ -173,21 +174,25 @@ def make_train(
         probe: what to note at every step of ONE model.
 
     Returns:
-        `train(params, data, conditions, keys, on_epoch=None) -> Outcome`: `params` and `conditions` are trees with
-        leaves [runs, models, ...], `keys` [runs] typed keys that shuffle each run; `on_epoch(i, params)` is called
-        after each epoch with arrays that the next epoch takes back: it has to copy what it keeps. Raises
-        TrainingDivergedError.
+        `train(params, data, conditions, keys, on_epoch=None, *, frozen=None, state=None) -> Outcome`: `params` and
+        `conditions` are trees with leaves [runs, models, ...], `keys` [runs] typed keys that shuffle each run;
+        `on_epoch(i, params)` is called after each epoch with arrays that the next epoch takes back: it has to copy what
+        it keeps. `frozen` is a tree that all models of all runs use and none changes (a base under adapters): it is
+        there once. `state` is that of an Outcome that this training goes on from. Raises TrainingDivergedError.
     """
     init = over_runs(jax.vmap(lambda params, condition: rule(condition).init(params)), mesh)
-    epoch = over_runs(_make_epoch(loss, rule, batch_size, probe), mesh, shared=2, donate=(2, 3))
+    epoch = over_runs(_make_epoch(loss, rule, batch_size, probe), mesh, shared=3, donate=(3, 4))
 
-    def train(params: Tree, data: Data, conditions: Tree, keys: jax.Array, on_epoch: OnEpoch | None = None) -> Outcome:
+    def train(
+        params: Tree, data: Data, conditions: Tree, keys: jax.Array, on_epoch: OnEpoch | None = None, *,
+        frozen: Tree = None, state: Tree = None,
+    ) -> Outcome:  # fmt: skip
         own = (data.per_run, data.per_model, conditions, keys)
         params = jax.tree.map(jnp.copy, params)  # the epochs reuse their arguments' memory; the caller's stays
-        state = init(params, conditions)
+        state = init(params, conditions) if state is None else jax.tree.map(jnp.copy, state)
         losses, probed = [], []
         for i in range(epochs):
-            params, state, epoch_losses, noted = epoch(jnp.uint32(i), data.common, params, state, own)
+            params, state, epoch_losses, noted = epoch(jnp.uint32(i), data.common, frozen, params, state, own)
             losses.append(np.asarray(epoch_losses))
             probed.append(jax.tree.map(np.asarray, noted))
             _check_finite(losses[-1], name, i)
@@ -196,7 +201,7 @@ def make_train(
         _check_parameters(params, name)
         together = jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *probed) if probed else None
         shape = (epochs, *jax.tree.leaves(params)[0].shape[:2])
-        return Outcome(params, np.array(losses).reshape(shape), together)
+        return Outcome(params, np.array(losses).reshape(shape), together, state)
 
     return train
 
@@ -204,23 +209,26 @@ def make_train(
 def _make_epoch(loss: Loss, rule: Rule, batch_size: int, probe: Probe | None) -> Callable:
     """One epoch of one run: every step takes the same rows for all of the run's models."""
 
-    def model_step(params: Tree, state: Tree, batch: dict, own_batch: dict, condition: Tree) -> tuple:
+    def model_step(params: Tree, state: Tree, batch: dict, own_batch: dict, condition: Tree, frozen: Tree) -> tuple:
         batch = batch | own_batch
-        value, grads = jax.value_and_grad(loss)(params, batch, condition)
+        given = (condition,) if frozen is None else (condition, frozen)
+        value, grads = jax.value_and_grad(loss)(params, batch, *given)
         updates, state = rule(condition).update(grads, state, params)
         noted = None if probe is None else probe(Step(params, grads, state, updates, condition))
         return optax.apply_updates(params, updates), state, (value, noted)
 
-    models_step = jax.vmap(model_step, in_axes=(0, 0, None, 0, 0))
+    models_step = jax.vmap(model_step, in_axes=(0, 0, None, 0, 0, None))
 
-    def epoch(i: jax.Array, common: dict, params: Tree, state: Tree, own: tuple) -> tuple[Tree, Tree, jax.Array, Tree]:
+    def epoch(
+        i: jax.Array, common: dict, frozen: Tree, params: Tree, state: Tree, own: tuple
+    ) -> tuple[Tree, Tree, jax.Array, Tree]:
         per_run, per_model, conditions, key = own
         shared = common | per_run
 
         def step(carry: tuple, rows: jax.Array) -> tuple:
             batch = jax.tree.map(lambda a: a.at[rows].get(mode="promise_in_bounds"), shared)
             own = jax.tree.map(lambda a: a.at[:, rows].get(mode="promise_in_bounds"), per_model)
-            params, state, seen = models_step(carry[0], carry[1], batch, own, conditions)
+            params, state, seen = models_step(carry[0], carry[1], batch, own, conditions, frozen)
             return (params, state), seen
 
         n = count_examples(Data(common, per_run, per_model))

@@ -38,6 +38,7 @@ class Chunk:
     count: int
     devices: int  # that the runs are laid over, at most
     data_dir: Path | None = None
+    keep: Path | None = None  # where a job may keep what it has finished of a chunk; it stays when the whole is done
 
     def runs(self) -> np.ndarray:
         """The numbers of its runs, some of them again if that fills all devices."""
@@ -99,6 +100,11 @@ class ChunkStore:
         content = {**self._content(first, count), "values": values, "seconds": seconds, "device": done.device}
         write_json(self._path(first, count), {**content, "sha256": _checksum(content)})
         return values
+
+    @property
+    def stages(self) -> Path:
+        """A folder for parts of chunks, which other settings of the same experiment may go on from."""
+        return self.folder.parent / f"{self.experiment}-stages"
 
     def saved(self) -> bool:
         """Whether any chunk is saved."""

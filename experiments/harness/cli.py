@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import textwrap
@@ -183,6 +184,7 @@ def _train(request: Request, options: argparse.Namespace) -> int:
             _clear_away(experiment.name, out)
             if options.fresh:
                 store.clear()
+                shutil.rmtree(store.stages, ignore_errors=True)
             origin = provenance.Provenance(f"experiments.{experiment.name}", options.given)
             if request.dataset and request.dataset.notice:
                 say(f"\n*** {request.dataset.notice} ***\n")

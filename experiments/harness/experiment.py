@@ -161,8 +161,9 @@ class Request(NamedTuple):
         runs = job.runs(self.runs)
         size = self.side_by_side(runs)
         devices = min(size, len(jax.local_devices()))
+        kept = None if self.store is None or self.cluster else self.store.stages
         return [
-            Chunk(self.experiment.name, job.name, self.config, self.seed, first, count, devices, self.data_dir)
+            Chunk(self.experiment.name, job.name, self.config, self.seed, first, count, devices, self.data_dir, kept)
             for first, count in chunks.chunk_ranges(runs, size)
         ]
 
