@@ -6,9 +6,9 @@ experiment's own ReLU network at its init, the gradient of its teacher's loss on
 it the same network with tanh, which has no kinks, for the order of the remainder. Everything in float64.
 Statements, proofs and tests: theory/README.md.
 
-    python -m experiments.gradient_theorem                 # 4 minutes
-    python -m experiments.gradient_theorem --preset paper  # 12 minutes
-    python -m experiments.gradient_theorem --runs 20       # 3 minutes
+    python -m experiments.gradient_theorem
+    python -m experiments.gradient_theorem --preset paper
+    python -m experiments.gradient_theorem --runs 20
 """
 
 import functools
@@ -72,9 +72,9 @@ FAMILIES = (
     _family("one logit under softmax", kl_divergence(1.0, (3,)), (4, 6, 4)),
 )
 PRESETS = {
-    "smoke": cli.Preset(2, {}, "2 random problems of each family, 1 init of the real network, 2 minutes"),
-    "default": cli.Preset(100, {}, "100 random problems of each family, 5 inits, 4 minutes"),
-    "paper": cli.Preset(500, {}, "500 random problems of each family, 20 inits, 12 minutes"),
+    "smoke": cli.Preset(2, {}, "2 random problems of each family, 1 init of the real network"),
+    "default": cli.Preset(100, {}, "100 random problems of each family, 5 inits"),
+    "paper": cli.Preset(500, {}, "500 random problems of each family, 20 inits"),
 }
 TEACHER_IMAGES, STUDENT_IMAGES = 1024, 128
 CELLS = 48
