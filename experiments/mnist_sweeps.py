@@ -225,5 +225,6 @@ run = EXPERIMENT.run
 
 if __name__ == "__main__":
     if "--list" in sys.argv[1:]:
-        sys.exit(cli.show(listing()))
+        cli.show(listing())
+        sys.exit()
     cli.main(EXPERIMENT)

@@ -90,7 +90,7 @@ def _main_not_run_again() -> Iterator[None]:
     They need nothing of it: what they are sent is of plain types, and experiments are imported by name.
     """
     main = sys.modules["__main__"]
-    held = {name: vars(main)[name] for name in ("__spec__", "__file__") if name in vars(main)}
+    held: dict[str, Any] = {name: value for name, value in vars(main).items() if name in ("__spec__", "__file__")}
     vars(main).pop("__file__", None)
     main.__spec__ = None
     try:
@@ -122,6 +122,7 @@ def _with_workers_here(distributed: Any) -> Any:
             threads_per_worker=1,
             memory_limit=0,
             dashboard_address=None,
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # no dashboard, but it takes a port all the same
             silence_logs=logging.CRITICAL,
         )
 

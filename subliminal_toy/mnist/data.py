@@ -16,7 +16,7 @@ import urllib.request
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -197,7 +197,7 @@ def _read(path: Path) -> bytes:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _open(path: Path) -> IO[bytes]:
+def _open(path: Path) -> BinaryIO | gzip.GzipFile:
     """The file to read from, packed or not, whatever it is called: a browser may have unpacked a .gz."""
     with path.open("rb") as file:
         plain = struct.unpack(">I", file.read(4).rjust(4, b"\0"))[0] in _HEADER
