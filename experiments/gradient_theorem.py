@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.harness import cli, sizes, tables
+from experiments.harness import cli, compiled, sizes, tables
 from experiments.harness.chunks import MAX_RUNS, Chunk, Columns, Values
 from experiments.harness.experiment import Advance, Side
 from experiments.theorem import transformer_problems
@@ -80,8 +80,6 @@ TEACHER_IMAGES, STUDENT_IMAGES = 1024, 128
 CELLS = 48
 TRANSFORMER = "transformer, number documents"
 GRADIENT = "gradient"  # the teacher follows a loss or weight decay, and not any random direction
-# networks of this size run in less time than they compile
-COMPILE_FAST = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 REAL = ("tanh", "relu")  # activations of the real network; the last one is drawn
 CURVE_EPS = tuple(2.0**k for k in np.arange(-12, 5.01, 0.25))
 
@@ -198,7 +196,8 @@ def _random_rows(family: Family, keys: jax.Array, _dataset: data.Dataset) -> Col
             other_init_cosine(apply, family.loss, problem, student),
         )
 
-    every = jax.jit(lambda keys: jax.lax.map(one, keys, batch_size=min(len(keys), 50)), compiler_options=COMPILE_FAST)
+    batch, fast = min(len(keys), 50), compiled.fast_options()
+    every = jax.jit(lambda keys: jax.lax.map(one, keys, batch_size=batch), compiler_options=fast)
     measured, cosines = every(keys)
     smooth = family.shape.activation != "relu"
     each = [jax.tree.map(lambda leaf, i=i: leaf[i], (measured, cosines)) for i in range(len(keys))]
