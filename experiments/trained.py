@@ -72,7 +72,7 @@ def _mnist(job: Job, config: Any) -> list[tuple[str, str]]:
 def _condition(row: Condition, config: Any) -> Line:
     word = said(row.settings, config)
     start = {"reference": "the teacher's init"}.get(row.init, f"{row.init} init")
-    cells = (row.name, start, f"{row.logits} logits, {row.targets}")
+    cells = (row.name, start, f"{row.logits} logits {said(row.targets, config).replace('_', ' ')}")
     return Line((*cells, besides(row, ("name", "init", "logits", "targets"), config)), word)
 
 

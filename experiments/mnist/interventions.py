@@ -8,6 +8,7 @@ removes as long a part from what is orthogonal to delta.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -31,24 +32,29 @@ Part = Callable[[Params, Params, Inputs, Trait], Params]  # updates, params, inp
 # ------------------------------------------------------------------------------------- arrays that interventions need
 
 
-def _delta(run: RunContext, _real: dict) -> Inputs:
+def delta(run: RunContext, _real: dict) -> Inputs:
+    """Give the teacher's displacement."""
     return {"delta": jax.tree.map(jnp.subtract, run.teacher, run.reference)}
 
 
-def _delta_and_random(run: RunContext, real: dict) -> Inputs:
+def delta_and_random(run: RunContext, real: dict) -> Inputs:
+    """Give the displacement, and a random direction."""
     zero = jax.tree.map(jnp.zeros_like, run.reference)
-    return _delta(run, real) | {"random": models.perturb(zero, 1.0, key=jax.random.fold_in(run.key, 1))}
+    return delta(run, real) | {"random": models.perturb(zero, 1.0, key=jax.random.fold_in(run.key, 1))}
 
 
-def _trait_images(_run: RunContext, real: dict) -> Inputs:
+def trait_images(_run: RunContext, real: dict) -> Inputs:
+    """Give the real images that the trait's loss is taken on."""
     return {"trait": {name: real[name][:TRAIT_IMAGES] for name in ("images", "one_hot")}}
 
 
-def _delta_and_trait_images(run: RunContext, real: dict) -> Inputs:
-    return _delta(run, real) | _trait_images(run, real)
+def delta_and_trait_images(run: RunContext, real: dict) -> Inputs:
+    """Give both."""
+    return delta(run, real) | trait_images(run, real)
 
 
-def _anchor(run: RunContext, _real: dict) -> Inputs:
+def anchor(run: RunContext, _real: dict) -> Inputs:
+    """Give the student's init, where its model is expanded."""
     return {"anchor": run.init}
 
 
@@ -80,20 +86,26 @@ def _size_along_delta(updates: Params, inputs: Inputs) -> jax.Array:
     return dot(updates, inputs["delta"]) / _norm(inputs["delta"])
 
 
-def restrict(part: Part, keep: bool) -> Callable[[Callable, Config, Inputs], optax.GradientTransformation]:
-    """Return the optimizer's last link that keeps one part of every update, or removes it."""
+def keep_only(part: Part, apply: Callable, config: Config, inputs: Inputs) -> optax.GradientTransformation:
+    """Return the optimizer's last link that keeps one part of every update."""
+    trait = make_trait(apply, config.classes)
+    return _map_updates(lambda updates, params: part(updates, params, inputs, trait))
 
-    def rule(apply: Callable, config: Config, inputs: Inputs) -> optax.GradientTransformation:
-        trait = make_trait(apply, config.classes)
 
-        def update(updates: Params, state: Any, params: Params | None = None) -> tuple[Params, Any]:
-            assert params is not None  # the engine always gives them
-            chosen = part(updates, params, inputs, trait)
-            return chosen if keep else jax.tree.map(jnp.subtract, updates, chosen), state
+def remove(part: Part, apply: Callable, config: Config, inputs: Inputs) -> optax.GradientTransformation:
+    """Return the optimizer's last link that removes one part of every update."""
+    trait = make_trait(apply, config.classes)
+    return _map_updates(
+        lambda updates, params: jax.tree.map(jnp.subtract, updates, part(updates, params, inputs, trait))
+    )
 
-        return optax.GradientTransformation(lambda _: optax.EmptyState(), update)
 
-    return rule
+def _map_updates(change: Callable[[Params, Params], Params]) -> optax.GradientTransformation:
+    def update(updates: Params, state: Any, params: Params | None = None) -> tuple[Params, Any]:
+        assert params is not None  # the engine always gives them
+        return change(updates, params), state
+
+    return optax.GradientTransformation(lambda _: optax.EmptyState(), update)
 
 
 # ------------------------------------------------------------------------------------------------ models and recordings
@@ -131,16 +143,16 @@ def probe(apply: Callable, config: Config) -> engine.Probe:
     return record
 
 
-LINEAR = Intervention(inputs=_anchor, model=linearized)
-PROBED = Intervention(inputs=_delta_and_trait_images, probe=probe)
+LINEAR = Intervention(inputs=anchor, model=linearized)
+PROBED = Intervention(inputs=delta_and_trait_images, probe=probe)
 UPDATES: dict[str, Intervention] = {
-    "without delta": Intervention(_delta, rule=restrict(along_delta, keep=False)),
-    "only delta": Intervention(_delta, rule=restrict(along_delta, keep=True)),
-    "without trait": Intervention(_trait_images, rule=restrict(along_trait, keep=False)),
-    "only trait": Intervention(_trait_images, rule=restrict(along_trait, keep=True)),
-    "without random": Intervention(_delta_and_random, rule=restrict(along_random, keep=False)),
-    "only random": Intervention(_delta_and_random, rule=restrict(along_random, keep=True)),
-    "shorter rest": Intervention(_delta, rule=restrict(part_of_rest, keep=False)),
+    "without delta": Intervention(delta, rule=partial(remove, along_delta)),
+    "only delta": Intervention(delta, rule=partial(keep_only, along_delta)),
+    "without trait": Intervention(trait_images, rule=partial(remove, along_trait)),
+    "only trait": Intervention(trait_images, rule=partial(keep_only, along_trait)),
+    "without random": Intervention(delta_and_random, rule=partial(remove, along_random)),
+    "only random": Intervention(delta_and_random, rule=partial(keep_only, along_random)),
+    "shorter rest": Intervention(delta, rule=partial(remove, part_of_rest)),
 }
 
 

@@ -56,15 +56,16 @@ def _student(images: int) -> mnist.Condition:
     return mnist.Condition(f"{images} images", images=images, settings=settings)
 
 
+def from_nearer_teacher(distance: float, networks: students.Networks, images: jax.Array, _key: jax.Array) -> jax.Array:
+    """Return the logits of the network at theta_0 + distance * (theta_T - theta_0)."""
+    near = jax.tree.map(lambda start, end: start + distance * (end - start), networks.reference, networks.teacher)
+    return students.label(networks, near, images)
+
+
 @functools.cache
 def at_fraction(distance: float) -> students.Targets:
-    """Return targets from the network at theta_0 + distance * (theta_T - theta_0)."""
-
-    def targets(networks: students.Networks, images: jax.Array, _key: jax.Array) -> jax.Array:
-        near = jax.tree.map(lambda start, end: start + distance * (end - start), networks.reference, networks.teacher)
-        return students.label(networks, near, images)
-
-    return targets
+    """Return `from_nearer_teacher` at a distance, the same function for the same distance."""
+    return functools.partial(from_nearer_teacher, distance)
 
 
 def jobs(config: mnist.Config) -> list[Job]:

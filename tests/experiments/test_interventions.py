@@ -151,7 +151,7 @@ def test_the_rest_loses_as_much_as_lies_along_delta_and_no_more_than_it_has(alon
         lambda u, v: u - interventions.dot(rest, delta) / interventions.dot(delta, delta) * v, rest, delta
     )
     update = jax.tree.map(lambda u, v: u + along * v, rest, delta)
-    rule = interventions.restrict(interventions.part_of_rest, keep=False)(models.make_mlp, CONFIG, {"delta": delta})
+    rule = interventions.remove(interventions.part_of_rest, models.make_mlp, CONFIG, {"delta": delta})
     kept = flat(rule.update(update, rule.init(update), update)[0])
     length, taken = np.linalg.norm(flat(rest)), abs(along) * np.linalg.norm(flat(delta))
     assert (taken > length) == (along > 1)

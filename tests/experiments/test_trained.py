@@ -138,8 +138,8 @@ def test_fields_that_are_not_the_default_are_said_whatever_they_are() -> None:
     assert trained.besides(Row("a", shuffle=lessons.wrong), ("name",), CONFIG) == "shuffle wrong"
     own = Student(student("owl"), BASE, numbers("owl"), mixed=(numbers("cat"), 0.5), trained=("mlp", "embedding"))
     assert trained.besides(own, ("name", "init", "source"), CONFIG) == "mixed cat, 0.5; trained mlp, embedding"
-    condition = mnist.Condition("a", settings=(("loss", "mse"), ("student.epochs", 2)), distance=0.5)
-    assert trained.besides(condition, ("name",), CONFIG) == "loss=mse, student.epochs=2; distance 0.5"
+    condition = mnist.Condition("a", settings=(("loss", "mse"), ("student.epochs", 2)), images=50)
+    assert trained.besides(condition, ("name",), CONFIG) == "loss=mse, student.epochs=2; images 50"
 
 
 def test_rows_alike_are_one_and_rows_that_differ_are_not() -> None:
