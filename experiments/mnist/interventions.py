@@ -13,7 +13,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from subliminal_toy import engine
@@ -164,7 +163,7 @@ def make_trait(apply: Callable, classes: int) -> Trait:
 
     def trait(params: Params, inputs: Inputs) -> jax.Array:
         real = inputs["trait"]
-        mask = np.arange(real["one_hot"].shape[-1]) < classes
+        mask = jnp.arange(real["one_hot"].shape[-1]) < classes
         return losses.cross_entropy(apply(params, real["images"]), real["one_hot"], mask)
 
     return trait
