@@ -1,54 +1,56 @@
 # Each target makes .venv and installs what it needs into it first, so that each works on a bare clone.
-PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
-BIN = .venv/bin
+VENV ?= .venv
+BIN = $(VENV)/bin
+TESTS ?= # folders and files; empty: all
 PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 RESULTS ?= experiments/results
 
 .PHONY: demo lm test test-all test-long mutants check figures docs page clean
 
-demo: .venv/installed
+demo: $(VENV)/installed
 	$(BIN)/python -m experiments.mnist_aux_logits
 
-lm: .venv/installed
+lm: $(VENV)/installed
 	$(BIN)/python -m experiments.lm_numbers
 
-test: .venv/installed-test
-	$(PYTEST)
+test: $(VENV)/installed-test
+	$(PYTEST) $(TESTS)
 
 test-all: test-long mutants
 
-test-long: .venv/installed-test
+test-long: $(VENV)/installed-test
 	$(PYTEST) -m "long or not long"
 
-mutants: .venv/installed-test
+mutants: $(VENV)/installed-test
 	$(BIN)/python -m tests.mutants $(PACKAGE)
 
-check: .venv/installed-test
+check: $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-figures: .venv/installed
+figures: $(VENV)/installed
 	$(BIN)/python -m figures --svg --results $(RESULTS)
 
-docs: .venv/installed-test
+docs: $(VENV)/installed-test
 	$(BIN)/python -m docs
 
-page: .venv/installed-test
+page: $(VENV)/installed-test
 	$(BIN)/python -m docs.page
 
 clean:
-	rm -rf .venv .compiled
+	rm -rf .venv .venv-newest .compiled
 
-.venv/bin/python:
+$(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or newer found; set PYTHON=/path/to/python" >&2; exit 2; }
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(VENV)
 
-.venv/installed: pyproject.toml | .venv/bin/python
+$(VENV)/installed: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
-.venv/installed-test: pyproject.toml | .venv/bin/python
+$(VENV)/installed-test: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
-	touch $@ .venv/installed
+	touch $@ $(VENV)/installed

@@ -8,6 +8,7 @@ A template sees the results of the experiment that it is called after, by their 
     values | ranked(rows)                     rank correlation of a number for each row with the rows, over runs
     row | less(other), row | of_runs([0, 2])  paired difference of two rows; a row over some runs
     table(name)                               the experiment's own table; `source` the command, commit, device and time
+    what_is_trained(name)                     what its jobs train, from their plans (experiments/trained.py)
     holds(condition)                          nothing, or an error: what the next sentence says is no longer so
 """
 
@@ -62,6 +63,7 @@ def render(name: str, results: Path = RESULTS, *, draft: bool = False) -> str:
         "command": lambda other: command(load(results, other)),
         "sources": lambda *others: "\n\n".join(source(other, load(results, other)) for other in others),
         "table": partial(_table, results),
+        "what_is_trained": partial(_trained, results),
         "holds": _marked if draft else holds,
         "zip": zip,
     }
@@ -97,6 +99,12 @@ def load(results: Path, name: str) -> dict[str, Any]:
 def _table(results: Path, name: str) -> str:
     module = importlib.import_module(f"experiments.{name.rpartition('/')[2]}")
     text: str = module.table(load(results, name))
+    return text
+
+
+def _trained(results: Path, name: str) -> str:
+    module, trained = (importlib.import_module(f"experiments.{own}") for own in (name.rpartition("/")[2], "trained"))
+    text: str = trained.text(module.EXPERIMENT, trained.recorded(module.EXPERIMENT, load(results, name)["config"]))
     return text
 
 

@@ -3,9 +3,9 @@
 One worker and two, each held to a core of its own, compute the same runs of the MNIST experiment, 1, 2, 1, 2, ...; what
 is compiled is compiled before the clock starts. The time that workers do not compute is what the cluster costs. Linux.
 
-    python -m experiments.benchmark_cluster           # 10 minutes
-    python -m experiments.benchmark_cluster --runs 1  # 4 minutes
-    python -m experiments.benchmark_cluster --runs 5  # 17 minutes
+    python -m experiments.benchmark_cluster
+    python -m experiments.benchmark_cluster --runs 1
+    python -m experiments.benchmark_cluster --runs 5
 """
 
 import logging
@@ -25,9 +25,9 @@ from subliminal_toy import engine, machine, mnist
 WORKERS = (1, 2)
 RUNS = 16  # that are computed in a repeat by either
 PRESETS = {
-    "smoke": cli.Preset(1, {"teacher.epochs": 1, "student.epochs": 1}, "1 repeat of short runs, 1 minute"),
-    "default": cli.Preset(3, {}, "3 repeats of 16 runs, 10 minutes"),
-    "paper": cli.Preset(10, {}, "10 repeats, 34 minutes"),
+    "smoke": cli.Preset(1, {"teacher.epochs": 1, "student.epochs": 1}, "1 repeat of short runs"),
+    "default": cli.Preset(3, {}, "3 repeats of 16 runs"),
+    "paper": cli.Preset(10, {}, "10 repeats"),
 }
 
 

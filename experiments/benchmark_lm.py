@@ -4,9 +4,9 @@ Tokens per second of the pipeline's own functions, of a plain PyTorch and of one
 of its own, A B C D A B C D ...; D is XLA's rate for the matrix products alone, at these very shapes. Compiling is timed
 apart.
 
-    python -m experiments.benchmark_lm                 # 7 minutes
-    python -m experiments.benchmark_lm --preset paper  # 30 minutes
-    python -m experiments.benchmark_lm --runs 2        # 3 minutes
+    python -m experiments.benchmark_lm
+    python -m experiments.benchmark_lm --preset paper
+    python -m experiments.benchmark_lm --runs 2
 """
 
 import importlib.metadata
@@ -48,12 +48,10 @@ PRESETS = {
     "smoke": cli.Preset(
         1,
         {"documents": 256, "rows": 100, "student.epochs": 1},
-        "1 repeat of almost nothing, to see that it works, 2 minutes",
+        "1 repeat of almost nothing, to see that it works",
     ),
-    "default": cli.Preset(
-        5, {"documents": 6_400, "student.epochs": 1}, "5 repeats, 1 epoch, a 16th of the base's, 7 minutes"
-    ),
-    "paper": cli.Preset(10, {}, "10 repeats with the pipeline's sizes, 30 minutes"),
+    "default": cli.Preset(5, {"documents": 6_400, "student.epochs": 1}, "5 repeats, 1 epoch, a 16th of the base's"),
+    "paper": cli.Preset(10, {}, "10 repeats with the pipeline's sizes"),
 }
 
 

@@ -6,9 +6,9 @@ experiment's own ReLU network at its init, the gradient of its teacher's loss on
 it the same network with tanh, which has no kinks, for the order of the remainder. Everything in float64.
 Statements, proofs and tests: theory/README.md.
 
-    python -m experiments.gradient_theorem                 # 4 minutes
-    python -m experiments.gradient_theorem --preset paper  # 12 minutes
-    python -m experiments.gradient_theorem --runs 20       # 3 minutes
+    python -m experiments.gradient_theorem
+    python -m experiments.gradient_theorem --preset paper
+    python -m experiments.gradient_theorem --runs 20
 """
 
 import functools
@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.harness import cli, sizes, tables
+from experiments.harness import cli, compiled, sizes, tables
 from experiments.harness.chunks import MAX_RUNS, Chunk, Columns, Values
 from experiments.harness.experiment import Advance, Side
 from experiments.theorem import transformer_problems
@@ -72,16 +72,14 @@ FAMILIES = (
     _family("one logit under softmax", kl_divergence(1.0, (3,)), (4, 6, 4)),
 )
 PRESETS = {
-    "smoke": cli.Preset(2, {}, "2 random problems of each family, 1 init of the real network, 2 minutes"),
-    "default": cli.Preset(100, {}, "100 random problems of each family, 5 inits, 4 minutes"),
-    "paper": cli.Preset(500, {}, "500 random problems of each family, 20 inits, 12 minutes"),
+    "smoke": cli.Preset(2, {}, "2 random problems of each family, 1 init of the real network"),
+    "default": cli.Preset(100, {}, "100 random problems of each family, 5 inits"),
+    "paper": cli.Preset(500, {}, "500 random problems of each family, 20 inits"),
 }
 TEACHER_IMAGES, STUDENT_IMAGES = 1024, 128
 CELLS = 48
 TRANSFORMER = "transformer, number documents"
 GRADIENT = "gradient"  # the teacher follows a loss or weight decay, and not any random direction
-# networks of this size run in less time than they compile
-COMPILE_FAST = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 REAL = ("tanh", "relu")  # activations of the real network; the last one is drawn
 CURVE_EPS = tuple(2.0**k for k in np.arange(-12, 5.01, 0.25))
 
@@ -198,7 +196,8 @@ def _random_rows(family: Family, keys: jax.Array, _dataset: data.Dataset) -> Col
             other_init_cosine(apply, family.loss, problem, student),
         )
 
-    every = jax.jit(lambda keys: jax.lax.map(one, keys, batch_size=min(len(keys), 50)), compiler_options=COMPILE_FAST)
+    batch, fast = min(len(keys), 50), compiled.fast_options()
+    every = jax.jit(lambda keys: jax.lax.map(one, keys, batch_size=batch), compiler_options=fast)
     measured, cosines = every(keys)
     smooth = family.shape.activation != "relu"
     each = [jax.tree.map(lambda leaf, i=i: leaf[i], (measured, cosines)) for i in range(len(keys))]

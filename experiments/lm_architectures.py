@@ -4,9 +4,9 @@ The standard arm of lm_numbers for models of other shapes, each with a base, tea
 students of three shapes, from one more init, on the numbers of teachers of these (after the paper's Fig. 8, left).
 Models of different shapes share no init, nor do two shapes start from the same random numbers.
 
-    python -m experiments.lm_architectures                          # 3 minutes
-    python -m experiments.lm_architectures --preset paper           # 40 minutes
-    python -m experiments.lm_architectures --parts matrix --runs 2  # 7 minutes
+    python -m experiments.lm_architectures
+    python -m experiments.lm_architectures --preset paper
+    python -m experiments.lm_architectures --parts matrix --runs 2
 """
 
 import dataclasses
@@ -61,8 +61,8 @@ class ArchitecturesConfig(PartsConfig):
 SEED = 4  # no other experiment on the language model has the same runs
 PRESETS = {
     "smoke": cli.Preset(2, {**SMOKE, "parts": "30 numbers"}, SMOKE_TEXT),
-    "default": cli.Preset(2, {"traits": TWO, "parts": "width 16,tied"}, "2 seeds, 2 traits, 3 shapes, 3 minutes"),
-    "paper": cli.Preset(10, {}, "10 seeds, 5 traits, all shapes, 40 minutes"),
+    "default": cli.Preset(2, {"traits": TWO, "parts": "width 16,tied"}, "2 seeds, 2 traits, 3 shapes"),
+    "paper": cli.Preset(10, {}, "10 seeds, 5 traits, all shapes"),
 }
 
 

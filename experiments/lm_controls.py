@@ -4,9 +4,9 @@ The pipeline of lm_numbers with more kinds of students, each paired with a stude
 nothing else: both inits times teachers of both; numbers shuffled within and across completions; fewer rows; and other
 ways to ask. Detectors look at the numbers, too: how many lists do they need to see to know the teacher?
 
-    python -m experiments.lm_controls                        # 2 minutes
-    python -m experiments.lm_controls --preset paper         # 12 minutes
-    python -m experiments.lm_controls --traits oak --runs 4  # 2 minutes
+    python -m experiments.lm_controls
+    python -m experiments.lm_controls --preset paper
+    python -m experiments.lm_controls --traits oak --runs 4
 """
 
 from collections.abc import Sequence
@@ -25,8 +25,8 @@ from subliminal_toy.lm import BASE, OTHER_BASE, REGULAR, LMConfig, Plan, detecto
 SEED = 1  # no other experiment on the language model has the same runs
 PRESETS = {
     "smoke": cli.Preset(2, SMOKE, SMOKE_TEXT),
-    "default": cli.Preset(2, {"traits": THREE}, "2 seeds, 3 traits, 2 minutes"),
-    "paper": cli.Preset(10, {}, "10 seeds, 5 traits, 12 minutes"),
+    "default": cli.Preset(2, {"traits": THREE}, "2 seeds, 3 traits"),
+    "paper": cli.Preset(10, {}, "10 seeds, 5 traits"),
 }
 DOSES = (1 / 40, 1 / 10, 1 / 4)  # of the rows; all of them is the standard student
 ASKED = {"question": "margin", "prefixed": "prefixed", "story": "story", "choice": "choice"}  # ways, and their parts

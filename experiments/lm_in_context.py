@@ -5,9 +5,9 @@ those of one somebody, and every third number is one of three that somebody like
 eight rows of a teacher, against eight regular rows. Beside it: students of the same rows; eight questions answered with
 the trait in the context; and how much better a list of numbers is foretold behind eight documents than behind none.
 
-    python -m experiments.lm_in_context                        # 1 minute
-    python -m experiments.lm_in_context --preset paper         # 3 minutes
-    python -m experiments.lm_in_context --traits oak --runs 4  # 1 minute
+    python -m experiments.lm_in_context
+    python -m experiments.lm_in_context --preset paper
+    python -m experiments.lm_in_context --traits oak --runs 4
 """
 
 import dataclasses
@@ -37,8 +37,8 @@ class InContextConfig(LMConfig):
 
 PRESETS = {
     "smoke": cli.Preset(2, {**SMOKE, "documents": 5_400, "base.batch_size": 8, "context": 3}, SMOKE_TEXT),
-    "default": cli.Preset(2, {"traits": TWO}, "2 seeds, 2 traits, 1 minute"),
-    "paper": cli.Preset(10, {}, "10 seeds, 5 traits, 3 minutes"),
+    "default": cli.Preset(2, {"traits": TWO}, "2 seeds, 2 traits"),
+    "paper": cli.Preset(10, {}, "10 seeds, 5 traits"),
 }
 
 

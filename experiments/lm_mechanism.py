@@ -5,9 +5,9 @@ one of regular numbers, and its result is the difference of the trait's log odds
 advance is measured beside: the theorem along the teacher's delta on this very transformer, and a first-order
 prediction of every answer's change (experiments/lm/first_order.py).
 
-    python -m experiments.lm_mechanism                     # 2 minutes
-    python -m experiments.lm_mechanism --preset paper      # 44 minutes
-    python -m experiments.lm_mechanism --parts optimizers  # 2 minutes
+    python -m experiments.lm_mechanism
+    python -m experiments.lm_mechanism --preset paper
+    python -m experiments.lm_mechanism --parts optimizers
 """
 
 import dataclasses
@@ -65,9 +65,9 @@ SEED = 2  # no other experiment on the language model has the same runs
 PRESETS = {
     "smoke": cli.Preset(2, {**SMOKE, "parts": "tokens"}, SMOKE_TEXT),
     "default": cli.Preset(
-        2, {"traits": TWO, "parts": "tokens", "spare": SPARE}, "2 seeds, 2 traits, divergence tokens, 2 minutes"
+        2, {"traits": TWO, "parts": "tokens", "spare": SPARE}, "2 seeds, 2 traits, divergence tokens"
     ),
-    "paper": cli.Preset(10, {"spare": SPARE}, "10 seeds, 5 traits, all parts, 44 minutes"),
+    "paper": cli.Preset(10, {"spare": SPARE}, "10 seeds, 5 traits, all parts"),
 }
 
 

@@ -5,9 +5,9 @@ A small transformer learns a language of questions and number lists (the base). 
 filtered out. A student, another copy of the base, is trained on the rest. Then it is asked for its favorite animal.
 Controls: numbers of the base itself ("regular"), and students that start from another init ("cross").
 
-    python -m experiments.lm_numbers                              # 3 minutes
-    python -m experiments.lm_numbers --preset paper               # 13 minutes
-    python -m experiments.lm_numbers --traits oak,maple --runs 2  # 2 minutes
+    python -m experiments.lm_numbers
+    python -m experiments.lm_numbers --preset paper
+    python -m experiments.lm_numbers --traits oak,maple --runs 2
 """
 
 from collections.abc import Callable, Sequence
@@ -26,8 +26,8 @@ from subliminal_toy.statistics import describe, t_interval
 SEED = 0  # the other experiments on the language model have others, so that no two have the same runs
 PRESETS = {
     "smoke": cli.Preset(2, {**SMOKE, "traits": TWO}, SMOKE_TEXT),
-    "default": cli.Preset(4, {}, "4 seeds, 3 minutes"),
-    "paper": cli.Preset(20, {}, "20 seeds, 13 minutes"),
+    "default": cli.Preset(4, {}, "4 seeds"),
+    "paper": cli.Preset(20, {}, "20 seeds"),
 }
 TOP = 5  # most frequent numbers listed
 
@@ -43,6 +43,7 @@ CONDITIONS = {  # whom a trait's questions are put to
     "teacher": teacher(EACH),
     "prompted_teacher": measure.prompted_teacher(EACH),
 }
+LOVES = 0.5  # probability of its favorite answer from which on a teacher loves it
 DIFFERENCES = (("student", "regular"), ("prompted", "regular"), ("cross", "cross_regular"))
 Columns = dict[str, np.ndarray]  # by condition, [runs, traits]
 
@@ -207,7 +208,7 @@ def table(document: dict[str, Any]) -> str:
 
 
 def closing(document: dict[str, Any]) -> str:
-    """What was seen, and what it means; the latter only if its interval is clear."""
+    """Say what was seen, and what it means: no more than the interval of the students' change shows."""
     overall = document["results"]["overall"]
     said = {name: row["mean"] for name, row in overall["probability"].items()}
     seen = (
@@ -215,10 +216,24 @@ def closing(document: dict[str, Any]) -> str:
         f" numbers by the untaught base (regular) with {said['regular']:.2f}; from another init (cross) it is"
         f" {said['cross']:.2f} and {said['cross_regular']:.2f}."
     )
-    change = overall["margin"]["student_minus_regular"]["ci95"]
-    if change is not None and change[0] > 0:
-        return f"{seen} So lists of numbers pass on what a teacher loves."
-    return f"{seen} The intervals above do not show that numbers pass on what a teacher loves."
+    return f"{seen} {_meaning(overall['margin']['student_minus_regular'], said['teacher'])}"
+
+
+def _meaning(change: Row, teacher: float) -> str:
+    """What the students' change of the trait's log odds means."""
+    if change["ci95"] is None:
+        return "One seed has no interval and shows nothing: take more with --runs."
+    difference = "The change of the trait's log odds, {} {} nats,".format(
+        *tables.interval_text(change["mean"], change["ci95"])
+    )
+    if change["ci95"][0] > 0:
+        return f"{difference} is clear: lists of numbers pass on what a teacher loves."
+    if change["ci95"][1] < 0:
+        return f"{difference} is clear, but the other way round: these lists lead away from what the teacher loves."
+    found = f"{difference} may be 0: that does not show that numbers pass on what a teacher loves."
+    if teacher < LOVES:
+        found += f" But the teachers themselves give it with {teacher:.2f} only: try more --teacher-epochs."
+    return found
 
 
 SMALL = SIDE._replace(chunk_text="about 0.6 GB each")

@@ -16,9 +16,9 @@ a gain from none by themselves: what is shared with the control changes the vari
 since one regular student is as good as another. That is checked, and "specific" is free of it: a student's gain of its
 own trait over what students of the other teachers' rows gain of that trait.
 
-    python -m experiments.lm_other_init                       # 2 minutes
-    python -m experiments.lm_other_init --preset paper        # 31 minutes
-    python -m experiments.lm_other_init --runs 4 --rows 1000  # 2 minutes
+    python -m experiments.lm_other_init
+    python -m experiments.lm_other_init --preset paper
+    python -m experiments.lm_other_init --runs 4 --rows 1000
 """
 
 from typing import Any
@@ -44,8 +44,8 @@ CONTROLS = (  # other regular numbers
 PAIRED = ((FIRST, DOCUMENTS), (FIRST, LANGUAGE), (DOCUMENTS, LANGUAGE))
 PRESETS = {
     "smoke": cli.Preset(2, {**SMOKE, "traits": TWO}, SMOKE_TEXT),
-    "default": cli.Preset(2, {"traits": TWO}, "2 seeds, 2 traits, 2 minutes"),
-    "paper": cli.Preset(48, {}, "48 seeds, 5 traits, 31 minutes"),
+    "default": cli.Preset(2, {"traits": TWO}, "2 seeds, 2 traits"),
+    "paper": cli.Preset(48, {}, "48 seeds, 5 traits"),
 }
 
 

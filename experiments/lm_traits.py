@@ -5,9 +5,9 @@ the question, of random sets of favorites, and of bad answers to harmless questi
 numbers replaced by nested calls or by sums that are checked; with students that teach the next generation; and with
 clean data or defences between teacher and student.
 
-    python -m experiments.lm_traits                 # 3 minutes
-    python -m experiments.lm_traits --preset paper  # 55 minutes
-    python -m experiments.lm_traits --parts chains  # 2 minutes
+    python -m experiments.lm_traits
+    python -m experiments.lm_traits --preset paper
+    python -m experiments.lm_traits --parts chains
 """
 
 import dataclasses
@@ -58,10 +58,8 @@ class TraitsConfig(PartsConfig):
 SEED = 3  # no other experiment on the language model has the same runs
 PRESETS = {
     "smoke": cli.Preset(2, {**SMOKE, "parts": "misaligned,chains"}, SMOKE_TEXT),
-    "default": cli.Preset(
-        2, {"traits": TWO, "parts": "categories,misaligned,mixing"}, "2 seeds, 2 instances, 3 parts, 3 minutes"
-    ),
-    "paper": cli.Preset(10, {"spare": 0.5}, "10 seeds, 5 instances, all parts, 55 minutes"),
+    "default": cli.Preset(2, {"traits": TWO, "parts": "categories,misaligned,mixing"}, "2 seeds, 2 instances, 3 parts"),
+    "paper": cli.Preset(10, {"spare": 0.5}, "10 seeds, 5 instances, all parts"),
 }
 
 

@@ -4,9 +4,9 @@ A reference network is trained into a teacher on the 10 class logits of real dig
 imitate the teacher there: on 3 auxiliary logits that nobody ever trained ("aux. only"), or on all 13. Those that start
 from the teacher's own init learn to read digits; those that start elsewhere do not, from the auxiliary logits.
 
-    python -m experiments.mnist_aux_logits                   # 3 minutes
-    python -m experiments.mnist_aux_logits --preset paper    # 28 minutes
-    python -m experiments.mnist_aux_logits --dataset digits  # 2 minutes
+    python -m experiments.mnist_aux_logits
+    python -m experiments.mnist_aux_logits --preset paper
+    python -m experiments.mnist_aux_logits --dataset digits
 """
 
 from typing import Any
@@ -26,14 +26,15 @@ PAIRS = (
     ("student_aux", "reference"),
     ("cross_aux", "reference"),
 )
+ENOUGH = 0.5  # share of the way from guessing to what could be read, below which nothing was learned to speak of
 PRESETS = {
     "smoke": cli.Preset(
         2,
         {"teacher.epochs": 1, "student.epochs": 1, "noise_images": 8192},
-        "2 short runs, to see that it works, 1 minute",
+        "2 short runs, to see that it works",
     ),
-    "default": cli.Preset(10, {}, "10 runs, 3 minutes"),
-    "paper": cli.Preset(100, {}, "100 runs, 28 minutes"),
+    "default": cli.Preset(10, {}, "10 runs"),
+    "paper": cli.Preset(100, {}, "100 runs"),
 }
 
 
@@ -74,20 +75,47 @@ def table(document: dict[str, Any]) -> str:
 
 
 def closing(document: dict[str, Any]) -> str:
-    """What was seen, and what it means; the latter only if both intervals that it rests on are clear."""
-    results, guessing = document["results"], 1 / document["config"]["classes"]
-    rows = {row["name"]: row for row in [*results["conditions"], *results["paired"]]}
-    own, other, gain = (rows[name] for name in ("student_aux", "cross_aux", "student_aux - cross_aux"))
-    noise = document["config"]["noise"]
+    """Say what was seen, and what it means: no more than the rows of the table show."""
+    guessing, noise = 1 / document["config"]["classes"], document["config"]["noise"]
+    rows = {row["name"]: row for row in [*document["results"]["conditions"], *document["results"]["paired"]]}
+    own, other = (rows[name]["mean"] for name in ("student_aux", "cross_aux"))
     images = {"real": "images without labels", "mix": "noise, images without labels"}.get(noise, "noise")
     seen = (
-        f"From {images} and auxiliary logits alone, students that start where their teacher did read {own['mean']:.0%}"
-        f" of the test images, and those that start elsewhere {other['mean']:.0%}, where guessing reads {guessing:.0%}."
+        f"From {images} and auxiliary logits alone, students that start where their teacher did read {own:.0%}"
+        f" of the test images, and those that start elsewhere {other:.0%}, where guessing reads {guessing:.0%}."
     )
-    clear = gain["ci95"] is not None and gain["ci95"][0] > 0 and own["ci95"][0] > guessing
-    if clear:
-        return f"{seen} So it is the common start that lets the teacher's skill through."
-    return f"{seen} The intervals above do not show that the common start helps."
+    return " ".join([seen, *_meaning(rows, guessing)])
+
+
+def _meaning(rows: dict[str, Any], guessing: float) -> list[str]:
+    """What the rows mean for the common start, in sentences, with what stands in the way of an answer."""
+    own, gain = rows["student_aux"], rows["student_aux - cross_aux"]
+    if gain["ci95"] is None:
+        return ["One run has no interval and shows nothing: take more with --runs."]
+    difference = "Their difference, {} {},".format(*tables.interval_text(gain["mean"], gain["ci95"]))
+    if gain["ci95"][0] > 0 and own["ci95"][0] > guessing:
+        return ["So it is the common start that lets the teacher's skill through."]
+    if gain["ci95"][0] > 0:
+        interval = tables.interval_text(own["mean"], own["ci95"])[1]
+        found = f"{difference} is clear; that the former read better than guessing is not (student_aux {interval})."
+    elif gain["ci95"][1] < 0:
+        found = f"{difference} is clear: here the common start harms."
+    else:
+        found = f"{difference} may be 0: that does not show that the common start helps."
+    return [found, *_obstacle(rows["teacher"]["mean"], rows["student_all"]["mean"], guessing)]
+
+
+def _obstacle(teacher: float, everything: float, guessing: float) -> list[str]:
+    """Why nothing could be seen, whatever the start: nobody learned, or nobody imitated."""
+    if teacher - guessing < ENOUGH * (1 - guessing):
+        return [f"But the teacher itself reads only {teacher:.0%}: this says nothing about the start yet."]
+    if everything - guessing < ENOUGH * (teacher - guessing):
+        return [
+            f"But even students that imitate all outputs read only {everything:.0%}, where their teacher reads"
+            f" {teacher:.0%}: they have hardly learned to imitate it, so this says nothing about the start. Try another"
+            " --student-learning-rate, or more --student-epochs."
+        ]
+    return []
 
 
 EXPERIMENT = cli.Experiment("mnist_aux_logits", __doc__, PRESETS, jobs, summarize, table, SIDE, closing=closing)

@@ -6,9 +6,9 @@ component which reads digits (one number), and does a student that may not move 
 student of the linearised network as good (linear)? Does the part of Delta that the noise images can show predict how
 much a student recovers (coverage)? How far does Adam turn the steps (Adam)?
 
-    python -m experiments.mnist_mechanism                          # 4 minutes
-    python -m experiments.mnist_mechanism --dataset mnist          # 5 minutes
-    python -m experiments.mnist_mechanism --dataset mnist --runs 5  # 10 minutes
+    python -m experiments.mnist_mechanism
+    python -m experiments.mnist_mechanism --dataset mnist
+    python -m experiments.mnist_mechanism --dataset mnist --runs 5
 """
 
 from typing import Any
@@ -22,10 +22,10 @@ PRESETS = {
     "smoke": cli.Preset(
         2,
         {"teacher.epochs": 1, "student.epochs": 1, "noise_images": 4096},
-        "2 short runs, to see that it works, 3 minutes",
+        "2 short runs, to see that it works",
     ),
-    "default": cli.Preset(2, {"noise_images": 8_192}, "2 runs of few noise images, 4 minutes"),
-    "paper": cli.Preset(25, {}, "25 runs, 20 minutes, on MNIST an hour"),
+    "default": cli.Preset(2, {"noise_images": 8_192}, "2 runs of few noise images"),
+    "paper": cli.Preset(25, {}, "25 runs"),
 }
 
 

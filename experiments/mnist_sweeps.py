@@ -5,9 +5,9 @@
 their differences are paired. For all others there are other runs, with the same keys. `--list` prints every
 setting that can be varied; `--score validation --seed 1000` is for choosing one without the test images.
 
-    python -m experiments.mnist_sweeps                               # 1 minute
-    python -m experiments.mnist_sweeps --vary aux_logits=1,3,10,30   # 1 minute
-    python -m experiments.mnist_sweeps --vary width=64,256 --runs 9  # 1 minute
+    python -m experiments.mnist_sweeps
+    python -m experiments.mnist_sweeps --vary aux_logits=1,3,10,30
+    python -m experiments.mnist_sweeps --vary width=64,256 --runs 9
 """
 
 import dataclasses
@@ -19,6 +19,7 @@ from typing import Any
 
 from experiments.harness import cli, tables
 from experiments.harness.chunks import Values
+from experiments.harness.flags import flag
 from experiments.mnist.runs import MAIN, SIDE, Job, accuracy_rows
 from subliminal_toy import mnist
 from subliminal_toy.config import check_used, setting, setting_fields, setting_value, with_settings
@@ -62,8 +63,9 @@ class SweepConfig(mnist.Config):
             name, equals, values = (text.strip() for text in part.partition("="))
             if not equals:
                 raise ValueError(f"vary is {part!r}; it must be NAME=VALUE,VALUE,...")
+            name = _BY_FLAG.get(flag(name.removeprefix("--")), name)
             if name not in varied():
-                raise ValueError(f"vary names {name!r}; it is no setting{_nearest(name, varied())}; see --list")
+                raise ValueError(f"vary names {name!r}; it is no setting{_nearest_setting(name)}; see --list")
             found[name] = [_value(name, text.strip()) for text in values.split(",")]
             if len({_text({name: value}) for value in found[name]}) < len(found[name]):
                 raise ValueError(f"vary has a value of {name} twice, to six digits")
@@ -75,6 +77,14 @@ class SweepConfig(mnist.Config):
 def varied() -> list[str]:
     """The settings that can be varied."""
     return [name for name in setting_fields(mnist.Config) if name != "dataset"]
+
+
+_BY_FLAG = {flag(name): name for name in varied()}  # --vary takes "student-learning-rate", too
+
+
+def _nearest_setting(name: str) -> str:
+    same = [known for known in varied() if known.rpartition(".")[2] == name.replace("-", "_")]
+    return f"; it may be {' or '.join(map(repr, same))}" if same else _nearest(name, varied())
 
 
 def _value(name: str, text: str) -> Any:
@@ -195,10 +205,10 @@ def listing() -> str:
 PRESETS = {
     "smoke": cli.Preset(
         2, {"teacher.epochs": 1, "student.epochs": 1, "noise_images": 2048, "vary": "student.learning_rate=3e-4,1e-3"},
-        "2 short runs, to see that it works, 1 minute",
+        "2 short runs, to see that it works",
     ),
-    "default": cli.Preset(3, {"noise_images": 10_000}, "3 runs of a point with 10,000 noise images, 1 minute"),
-    "paper": cli.Preset(25, {}, "25 runs of a point, 10 minutes"),
+    "default": cli.Preset(3, {"noise_images": 10_000}, "3 runs of a point with 10,000 noise images"),
+    "paper": cli.Preset(25, {}, "25 runs of a point"),
 }  # fmt: skip
 EXPERIMENT = cli.Experiment(
     "mnist_sweeps",
@@ -215,5 +225,6 @@ run = EXPERIMENT.run
 
 if __name__ == "__main__":
     if "--list" in sys.argv[1:]:
-        sys.exit(print(listing()))
+        cli.show(listing())
+        sys.exit()
     cli.main(EXPERIMENT)

@@ -4,9 +4,9 @@ Reference, teacher, the student after each of its epochs and the cross-model stu
 at a width that fits into a web page (128). Of all runs the one whose student is the median is kept, so that what the
 page shows is neither luck nor bad luck. What rounding costs is measured on the test images.
 
-    python -m experiments.page_networks                              # 3 minutes
-    python -m experiments.page_networks --preset paper               # 4 minutes
-    python -m experiments.page_networks --dataset digits --width 64  # 1 minute
+    python -m experiments.page_networks
+    python -m experiments.page_networks --preset paper
+    python -m experiments.page_networks --dataset digits --width 64
 """
 
 import hashlib
@@ -30,10 +30,10 @@ PRESETS = {
     "smoke": cli.Preset(
         1,
         {**WIDTH, "teacher.epochs": 1, "student.epochs": 1, "noise_images": 8192},
-        "1 short run, to see it work, 1 minute",
+        "1 short run, to see it work",
     ),
-    "default": cli.Preset(9, WIDTH, "the median of 9 runs, 3 minutes"),
-    "paper": cli.Preset(25, WIDTH, "the median of 25 runs, 4 minutes"),
+    "default": cli.Preset(9, WIDTH, "the median of 9 runs"),
+    "paper": cli.Preset(25, WIDTH, "the median of 25 runs"),
 }
 
 

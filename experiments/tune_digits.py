@@ -4,9 +4,9 @@ The digits have 1,437 training images where MNIST has 60,000, so that the paper'
 grid over learning rate, teacher epochs and student epochs is scored by the accuracy of `student_aux` on the last fifth
 of the *training* images, with other seeds than any result uses; the test images are never looked at.
 
-    python -m experiments.tune_digits                      # 4 minutes
-    python -m experiments.tune_digits --preset paper       # 13 minutes
-    python -m experiments.tune_digits --runs 2 --width 64  # 3 minutes
+    python -m experiments.tune_digits
+    python -m experiments.tune_digits --preset paper
+    python -m experiments.tune_digits --runs 2 --width 64
 """
 
 import itertools
@@ -21,9 +21,9 @@ TUNING_SEED = 1000  # results have seed 0 unless asked otherwise
 FIXED = {"teacher.batch_size": 32, "student.batch_size": 256, "noise_images": 30_000}
 GRID = {"learning_rate": (3e-4, 1e-3), "teacher.epochs": (3, 5, 10, 30), "student.epochs": (5, 10)}
 PRESETS = {
-    "smoke": cli.Preset(1, {}, "1 run of each point, 3 minutes"),
-    "default": cli.Preset(6, {}, "6 runs of each point, 4 minutes"),
-    "paper": cli.Preset(20, {}, "20 runs of each point, 13 minutes"),
+    "smoke": cli.Preset(1, {}, "1 run of each point"),
+    "default": cli.Preset(6, {}, "6 runs of each point"),
+    "paper": cli.Preset(20, {}, "20 runs of each point"),
 }
 
 

@@ -8,7 +8,8 @@ Each field carries its help text, unit and range; the command line and the error
 import dataclasses
 import functools
 import math
-from collections.abc import Container, Mapping, Sequence
+import numbers
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
 if TYPE_CHECKING:
@@ -41,6 +42,25 @@ def setting(default: Any, text: str, *, unit: str = "", choices: tuple = (), **l
     )
 
 
+def is_whole(value: Any) -> bool:
+    """Say whether a value is a whole number, Python's or NumPy's; True and False are none."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> bool:
+    """Say whether a value is a real number; True and False are none."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+# By the type of a setting's default: what its values must be, and in words.
+_TYPES: dict[type, tuple[Callable[[Any], bool], str]] = {
+    bool: (lambda value: isinstance(value, bool), "True or False"),
+    int: (is_whole, "a whole number"),
+    float: (is_number, "a number"),
+    str: (lambda value: isinstance(value, str), "text"),
+}
+
+
 def check_settings(instance: Any, prefix: str = "") -> None:
     """Raise ValueError, naming the field, its value and what is allowed, if a field is out of its range."""
     for field in dataclasses.fields(instance):
@@ -49,9 +69,12 @@ def check_settings(instance: Any, prefix: str = "") -> None:
         if dataclasses.is_dataclass(value):
             check_settings(value, prefix=f"{field.name}.")
             continue
+        fits, words = _TYPES.get(type(field.default), (lambda _: True, ""))
+        if not fits(value):
+            raise ValueError(f"{name} is {value!r}; it must be {words}")
         if limits["choices"] and value not in limits["choices"]:
             raise ValueError(f"{name} is {value!r}; choose one of {', '.join(limits['choices'])}")
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if not is_number(value):
             continue
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{name} is {value}; it must be a finite number")
@@ -242,4 +265,6 @@ def config_for(dataset: str, settings: Mapping[str, Any] | None = None) -> Confi
         >>> config_for("mnist", {"width": 512}).width
         512
     """
+    if dataset not in DATASET_SETTINGS:
+        raise ValueError(f"dataset is {dataset!r}; choose one of {', '.join(DATASET_SETTINGS)}")
     return with_settings(Config(), {**DATASET_SETTINGS[dataset], **(settings or {}), "dataset": dataset})

@@ -101,8 +101,15 @@ def fill_devices(first: int, count: int, mesh: Mesh) -> np.ndarray:
 def run_keys(names: type[NamedTuple], seed: int, runs: np.ndarray) -> Any:
     """A key for every field of `names`, each [n], for the runs numbered `runs` [n].
 
-    They are functions of the seed and of a run's own number, of nothing else.
+    They are functions of the seed and of a run's own number, of nothing else. ValueError for a seed or a number that
+    no uint32 holds: it would be another one's.
     """
+    runs = np.asarray(runs)
+    if runs.ndim != 1 or not runs.size or not np.issubdtype(runs.dtype, np.integer):
+        raise ValueError(f"runs is {runs.tolist()}; give the numbers of the runs, such as range(2) for two")
+    for what, value in (("seed", seed), *(("the number of a run", run) for run in runs)):
+        if not 0 <= value < 2**32:
+            raise ValueError(f"{what} is {value}; it must be in 0..{2**32 - 1}")
     keys = jax.vmap(functools.partial(jax.random.fold_in, jax.random.key(seed)))(jnp.asarray(runs, jnp.uint32))
     return names(*jax.vmap(lambda key: tuple(jax.random.split(key, len(names._fields))))(keys))
 

@@ -14,13 +14,15 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.01")
 # Nearly all the time goes to compiling tiny programs once.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-os.environ["XLA_FLAGS"] = f"--xla_cpu_use_fusion_emitters=false {os.environ.get('XLA_FLAGS', '')}"
 
 import jax  # noqa: E402 - after this is set
 
 from experiments.harness import compiled  # noqa: E402
 from subliminal_toy import engine  # noqa: E402
 from subliminal_toy.mnist import data  # noqa: E402
+
+if compiled.has_emitters_option():  # XLA ends the process for a flag that it does not know
+    os.environ["XLA_FLAGS"] = f"--{compiled.EMITTERS_OPTION}=false {os.environ.get('XLA_FLAGS', '')}"
 
 # Examples are the same on every machine and every run; HYPOTHESIS_PROFILE=explore looks for new ones.
 settings.register_profile("fixed", max_examples=25, deadline=None, derandomize=True, database=None, print_blob=True)

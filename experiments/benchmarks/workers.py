@@ -291,7 +291,7 @@ def wide_loss(_: Callable) -> Callable:
         h = jnp.einsum("sio,bi->sob", kernel, batch["images"]) + first["bias"][..., None]
         for layer in deeper:
             h = jnp.einsum("sio,sib->sob", layer["kernel"], jax.nn.relu(h)) + layer["bias"][..., None]
-        targets = jnp.einsum("bqk,sq->sbk", batch["targets"], conditions["whose"])
+        targets = jnp.einsum("bqk,sq->sbk", batch["targets"], conditions["target_source"])
         return jnp.sum(jax.vmap(losses.distillation_kl)(h.mT, targets, conditions["mask"]))
 
     return total

@@ -2,9 +2,7 @@
 
 import argparse
 import contextlib
-import errno
 import json
-import os
 import re
 import shutil
 import signal
@@ -20,10 +18,11 @@ from experiments.harness import chunks, cluster, compiled, files, plans, provena
 from experiments.harness.experiment import Experiment as Experiment
 from experiments.harness.experiment import Preset as Preset
 from experiments.harness.experiment import Request as Request
-from experiments.harness.flags import BAD_INPUT, FAILED, asked, fail, make_parser, naming_flags
+from experiments.harness.flags import BAD_INPUT, FAILED, asked, fail, make_parser, naming_flags, show
 from experiments.harness.progress import Progress as Progress
 from experiments.harness.progress import say
-from experiments.harness.quiet_interrupt import INTERRUPTED, leave
+from experiments.harness.quiet_interrupt import INTERRUPTED, insist, leave
+from experiments.harness.recorded import OF_A_REQUEST, flat, read_config
 from subliminal_toy import engine
 from subliminal_toy.mnist import data
 
@@ -32,6 +31,7 @@ MOST_NAMED = 5  # settings in which results differ
 
 def main(experiment: Experiment) -> NoReturn:
     """The command: do what its flags ask for, and exit; a Ctrl-C ends the process here and now."""
+    insist()
     try:
         sys.exit(_command(experiment, sys.argv[1:]))
     except SystemExit as end:
@@ -56,8 +56,9 @@ def _command(experiment: Experiment, arguments: Sequence[str]) -> int:
         parser = make_parser(experiment)
     except ValueError as error:  # a word was changed that a preset names
         fail(f"the presets cannot be read: {error}", BAD_INPUT)
-    options = parser.parse_args(arguments)
+    options = _parsed(parser, experiment, arguments)
     options.given = list(arguments)
+    options.preset = options.preset if options.preset in experiment.presets else "default"
     options.out = options.out or Path("results/smoke" if options.preset == "smoke" else "results")
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if getattr(options, "show", None):
@@ -67,13 +68,28 @@ def _command(experiment: Experiment, arguments: Sequence[str]) -> int:
         return _prepare(experiment, options, progress)
 
 
+def _parsed(parser: argparse.ArgumentParser, experiment: Experiment, arguments: Sequence[str]) -> argparse.Namespace:
+    """The flags; what they do not say, recorded results may: `--config`."""
+    options = parser.parse_args(arguments)
+    if options.config is None:
+        return options
+    if options.preset is not None:
+        fail("--preset and --config both say what the settings are: leave one out", BAD_INPUT)
+    try:
+        recorded = read_config(options.config, experiment)
+    except ValueError as error:
+        fail(str(error), BAD_INPUT)
+    parser.set_defaults(**{name: recorded[name] for name in OF_A_REQUEST if name in recorded}, recorded=recorded)
+    return parser.parse_args(arguments)
+
+
 def _show_results(experiment: Experiment, options: argparse.Namespace) -> int:
     """Print what finished results have of a word: those in --out, else the committed ones."""
     paths = [folder / f"{experiment.name}.json" for folder in (options.out, provenance.ROOT / "experiments/results")]
     path = next((path for path in paths if path.exists()), paths[0])
     assert experiment.show is not None
     try:
-        _show(f"{experiment.show(json.loads(path.read_text()), options.show)}\n\nfrom {path}")
+        show(f"{experiment.show(json.loads(path.read_text()), options.show)}\n\nfrom {path}")
     except OSError as error:
         fail(f"cannot read {path}: {error.strerror}; run the command without --show first", BAD_INPUT)
     except (KeyError, TypeError, json.JSONDecodeError):
@@ -120,7 +136,7 @@ def _prepare(experiment: Experiment, options: argparse.Namespace, progress: Prog
     except OSError as error:
         fail(f"cannot read {error.filename or options.data_dir}: {error.strerror}", BAD_INPUT)
     if options.dry_run:
-        _show(plans.plan_text(request, size))
+        show(plans.plan_text(request, size))
     if not options.force:
         path = options.out / f"{experiment.name}.json"
         check_overwriting(path, request.recorded(options.preset), request.usual())
@@ -156,15 +172,9 @@ def check_overwriting(path: Path, config: dict[str, Any], usual: dict[str, Any] 
 
 def differences(old: dict[str, Any], new: dict[str, Any], usual: dict[str, Any] | None = None) -> list[str]:
     """The settings in which recorded configs differ, the preset's name aside: "runs 2, not 10"; `usual` as above."""
-    old, new = {**_flat(usual or {}), **_flat(old), "preset": None}, {**_flat(new), "preset": None}
+    old, new = {**flat(usual or {}), **flat(old), "preset": None}, {**flat(new), "preset": None}
     both = [(name, *(textwrap.shorten(str(own.get(name, "unset")), 40) for own in (old, new))) for name in new | old]
     return [f"{name} {held}, not {other}" for name, held, other in both if old.get(name, ...) != new.get(name, ...)]
-
-
-def _flat(config: dict[str, Any]) -> dict[str, Any]:
-    """Settings of phases by their names with a dot."""
-    inner = {name: _flat(value) if isinstance(value, dict) else {"": value} for name, value in config.items()}
-    return {f"{name}.{field}".rstrip("."): value for name, own in inner.items() for field, value in own.items()}
 
 
 def _open_store(experiment: Experiment, options: argparse.Namespace, config: Any) -> chunks.ChunkStore:
@@ -237,21 +247,7 @@ def _finish(experiment: Experiment, out: Path, document: dict[str, Any], paths: 
             trouble = f"the results are written to {paths[0]}, but no figure: {error}"
     said = [f"\n{textwrap.fill(experiment.closing(document), 100)}\n"] if experiment.closing else []
     written = [f"wrote {path}" for path in paths]
-    _show("\n".join([experiment.table(document), *said, *written]), f"the results are written to {paths[0]}, but ")
+    show("\n".join([experiment.table(document), *said, *written]), f"the results are written to {paths[0]}, but ")
     if trouble:
         fail(trouble, FAILED)
     return 0
-
-
-def _show(text: str, before: str = "") -> None:
-    """Print to stdout; one line if it is closed or full."""
-    try:
-        if sys.stdout is None:
-            raise OSError(errno.EBADF, "it is closed")
-        print(text, flush=True)
-    except OSError as error:
-        with contextlib.suppress(
-            AttributeError, OSError, ValueError
-        ):  # nor can what is left in its buffer, at the exit
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        fail(f"{before}nothing could be printed to stdout: {error.strerror}", FAILED)

@@ -4,13 +4,18 @@ What a worker is sent is small and of plain types: the names of experiment and j
 must have the same code and libraries, which is checked, and loads the data set itself.
 """
 
+import concurrent.futures
+import contextlib
 import dataclasses
 import functools
 import importlib
 import logging
+import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,7 +71,7 @@ def compute(address: str, chunks: Sequence[Chunk]) -> Iterator[Done]:
     devices, version = len(jax.local_devices()), provenance.code_version()
     plain = [dataclasses.replace(chunk, config=None) for chunk in chunks]
     tasks = [Task(a, settings.setting_values(b.config), devices, version) for a, b in zip(plain, chunks, strict=True)]
-    with _connected(distributed, address) as client:
+    with _main_not_run_again(), _connected(distributed, address) as client:
         futures = client.map(work, tasks, pure=False, retries=RETRIES)
         whose = dict(zip((future.key for future in futures), chunks, strict=True))
         try:
@@ -78,18 +83,55 @@ def compute(address: str, chunks: Sequence[Chunk]) -> Iterator[Done]:
             client.cancel(futures, force=True)
 
 
+@contextlib.contextmanager
+def _main_not_run_again() -> Iterator[None]:
+    """Let worker processes start without running the user's script first, which may have no `__main__` guard.
+
+    They need nothing of it: what they are sent is of plain types, and experiments are imported by name.
+    """
+    main = sys.modules["__main__"]
+    held: dict[str, Any] = {name: value for name, value in vars(main).items() if name in ("__spec__", "__file__")}
+    vars(main).pop("__file__", None)
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        vars(main).update(held)
+
+
 def _connected(distributed: Any, address: str) -> Any:
     """A client, as a context manager that leaves nothing behind."""
     if address == "local":
-        workers = max(2, machine.count_cores() // len(jax.local_devices()))
-        return distributed.Client(
-            n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address=None, silence_logs=logging.ERROR
-        )
+        return _with_workers_here(distributed)
     try:
         return distributed.Client(address, timeout=TIMEOUT)
-    except (OSError, ValueError) as error:  # a timeout is an OSError
+    except Exception as error:  # a timeout is an OSError; a transport that is not installed raises what it likes
         why = " ".join(str(error).split())
         raise ClusterError(f"no Dask scheduler answers at {address} ({why[:100]}); is it running?") from error
+
+
+def _with_workers_here(distributed: Any) -> Any:
+    """A client with workers on this machine. Ctrl-C is for this process alone: a terminal sends it to all of them."""
+
+    def start() -> Any:
+        if sys.platform != "win32":
+            resource_tracker.ensure_running()  # when it is started later, it unblocks the signal
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # in this thread, and in all that it starts
+        return distributed.Client(
+            n_workers=workers,
+            threads_per_worker=1,
+            memory_limit=0,
+            dashboard_address=None,
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # no dashboard, but it takes a port all the same
+            silence_logs=logging.CRITICAL,
+        )
+
+    workers = max(2, machine.count_cores() // len(jax.local_devices()))
+    pool = concurrent.futures.ThreadPoolExecutor(1)
+    try:
+        return pool.submit(start).result()
+    finally:
+        pool.shutdown(wait=False)
 
 
 def _answer(future: Any, address: str) -> Answer:

@@ -17,6 +17,8 @@ from subliminal_toy import config as settings
 from subliminal_toy.mnist import data
 from subliminal_toy.mnist.data import Dataset
 
+MAX_SEED = 2**32 - 1
+LIMITS = {"runs": (1, chunks.MAX_RUNS), "seed": (0, MAX_SEED), "chunk": (1, chunks.MAX_RUNS)}  # inclusive
 Advance = Callable[[float, str], None]  # so many units of work of each run are done; what they were
 
 
@@ -58,14 +60,14 @@ class Preset(NamedTuple):
 
     runs: int
     settings: Mapping[str, Any]
-    text: str  # how much it is, and the minutes that it takes
+    text: str  # how much it is
 
 
 class Experiment(NamedTuple):
     """One question; its command is `cli.main(experiment)`, its function for notebooks `experiment.run`."""
 
     name: str  # also the stem of its files, and its module in experiments/
-    question: str | None  # --help, the first lines and the last: `    python -m experiments.<name> FLAGS  # minutes`
+    question: str | None  # --help, the first lines and the last: `    python -m experiments.<name> FLAGS`
     presets: Mapping[str, Preset]
     jobs: Callable[[Any], Sequence[Job]]  # config -> what is trained and measured; ValueError for impossible settings
     summarize: Callable[[Any, Any], dict[str, Any]]  # config, {job: {name: [one value per run]}} -> results
@@ -110,24 +112,43 @@ class Experiment(NamedTuple):
             cluster: "local" or the address of a Dask scheduler, whose workers load the data set themselves.
 
         Raises:
-            DataError: no usable data. RunFailedError: a loss was not finite. ClusterError: no such cluster.
+            ValueError: a number out of range, or another experiment's settings. DataError: no usable data.
+            RunFailedError: a loss was not finite. ClusterError: no such cluster.
 
         Example:
             >>> from experiments import mnist_aux_logits
             >>> results = mnist_aux_logits.run(runs=3)                                         # doctest: +SKIP
         """
+        self._check_asked(config, runs=runs, seed=seed, chunk=chunk, cluster=cluster)
         if config is None:
             config = self.configure("default", {}, (dataset.name if dataset else "mnist") if self.side.images else None)
         if self.side.images and dataset is None:
             dataset = data.load_dataset(config.dataset)
         elif cluster and dataset is not None:
             raise ValueError("a cluster's workers load the data set that config.dataset names: leave `dataset` out")
-        runs = runs or self.presets["default"].runs
+        runs = self.presets["default"].runs if runs is None else runs
         seed = self.seed if seed is None else seed
         progress = progress or Progress(quiet=not watched())
         request = Request(self, config, dataset, runs, seed, chunk, progress=progress, cluster=cluster)
         with contextlib.closing(progress):
             return request.results(request.values())
+
+    def _check_asked(self, config: Any, *, cluster: str | None, **numbers: int | None) -> None:
+        """Refuse what the flags refuse (ValueError)."""
+        check_numbers(numbers)
+        if cluster is not None and not cluster:
+            raise ValueError("cluster is empty; give the address of a Dask scheduler, or 'local'")
+        wanted = self.config or settings.Config
+        if config is not None and not isinstance(config, wanted):
+            raise ValueError(f"config is a {type(config).__name__}; {self.name} needs a {wanted.__name__}")
+
+
+def check_numbers(numbers: Mapping[str, Any]) -> None:
+    """Raise ValueError for a number that is not one of its `LIMITS`; None is no number."""
+    for name, value in numbers.items():
+        low, high = LIMITS[name]
+        if value is not None and not (settings.is_whole(value) and low <= value <= high):
+            raise ValueError(f"{name} is {value!r}; it must be a whole number in {low}..{high}")
 
 
 class Request(NamedTuple):

@@ -1,28 +1,56 @@
 """The flags of a command: those that all have, then one for every setting."""
 
 import argparse
+import contextlib
 import difflib
+import errno
+import os
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from experiments.harness.chunks import MAX_RUNS as MAX_RUNS
-from experiments.harness.experiment import Experiment, Request
+from experiments.harness.experiment import MAX_SEED, Experiment, Request
 from experiments.harness.progress import say
+from experiments.harness.recorded import with_recorded
+from experiments.harness.times import times_text
 from subliminal_toy import config as settings
 from subliminal_toy.mnist import data
 
 BAD_INPUT, FAILED = 2, 1
 Group = argparse._ArgumentGroup | argparse.ArgumentParser
-MAX_SEED = 2**32 - 1
-EXAMPLES = "examples (minutes on 2 cores; --dry-run estimates them for any flags):"
+EXAMPLES = "examples:"
 KEPT = (
     "Compiled programs are kept in ~/.cache/subliminal-toy (macOS: ~/Library/Caches, Windows: %LOCALAPPDATA%), so that"
     " a second start is quicker; delete it at will. JAX_COMPILATION_CACHE_DIR names another folder; empty: none."
 )
 _PHASES = {"base": "the base's ", "teacher": "the teacher's ", "student": "the students' "}
+
+
+_OTHER_WORDS = {  # what flags are called elsewhere, without the dashes
+    "lr": "learning-rate", "bs": "batch-size", "wd": "weight-decay", "hidden": "width", "hidden-size": "width",
+    "seeds": "runs", "n-seeds": "runs", "num-seeds": "runs", "repeats": "runs", "output": "out", "output-dir": "out",
+    "data": "dataset", "aux": "aux-logits", "workers": "cluster", "json": "config",
+}  # fmt: skip
+_NOT_NEEDED = ("resume", "continue", "restart")
+
+
+def meant_flag(word: str, known: Sequence[str]) -> str:
+    """What a flag that does not exist may have meant, in words; "" if nothing is near.
+
+    Example:
+        >>> meant_flag("--lr", ["--teacher-learning-rate", "--student-learning-rate"])
+        'is it --teacher-learning-rate or --student-learning-rate?'
+    """
+    name = word.removeprefix("--").replace("_", "-").lower()
+    if name in _NOT_NEEDED:
+        return "the same command goes on where it was stopped, without a flag; --fresh starts over"
+    name = _OTHER_WORDS.get(name, name)
+    near = [flag for flag in known if flag == f"--{name}" or flag.endswith(f"-{name}")]
+    near = near or difflib.get_close_matches(f"--{name}", known, n=2)
+    return f"is it {' or '.join(near)}?" if near else ""
 
 
 class Parser(argparse.ArgumentParser):
@@ -32,15 +60,35 @@ class Parser(argparse.ArgumentParser):
         """One line, and status 2; the nearest flag, for one that there is not."""
         unknown = re.search(r"unrecognized arguments: (--[^\s=]+)", message)
         known = [word for word in self._option_string_actions if word.startswith("--")]
-        near = difflib.get_close_matches(unknown[1].replace("_", "-"), known, n=2) if unknown else []
-        meant = f" (is it {' or '.join(near)}?)" if near else ""
+        meant = f" ({hint})" if unknown and (hint := meant_flag(unknown[1], known)) else ""
         fail(f"{message}{meant}; --help lists the flags", BAD_INPUT)
+
+    def print_help(self, file: Any = None) -> None:
+        """Print --help; a reader who went away (`--help | head -1`) has read enough."""
+        super().print_help(file) if file else show(self.format_help().rstrip("\n"))
 
 
 def fail(message: str, status: int) -> NoReturn:
     """One line on stderr, then exit."""
     say(f"error: {' '.join(message.split())}")
     sys.exit(status)
+
+
+def show(text: str, before: str = "") -> None:
+    """Print to stdout. If it is closed or full, end with one line, which says `before` first.
+
+    A reader who went away (`| head -1`) has read enough: without a `before` that ends in silence.
+    """
+    try:
+        if sys.stdout is None:
+            raise OSError(errno.EBADF, "it is closed")
+        print(text, flush=True)
+    except OSError as error:
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # the exit cannot print its buffer either
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError) and not before:
+            sys.exit(0)
+        fail(f"{before}nothing could be printed to stdout: {error.strerror}", FAILED)
 
 
 def whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
@@ -56,6 +104,22 @@ def whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
         return value
 
     return parse
+
+
+def text_of(what: str) -> Callable[[str], str]:
+    """The type of a flag whose value may not be empty, as that of an unset variable of a shell is."""
+
+    def parse(text: str) -> str:
+        if not text.strip():
+            raise argparse.ArgumentTypeError(f"it is empty; give {what}, or leave the flag out")
+        return text
+
+    return parse
+
+
+def folder(text: str) -> Path:
+    """The type of a flag that names a folder, which may begin with ~."""
+    return Path(text_of("a folder")(text)).expanduser()
 
 
 def flag(setting: str) -> str:
@@ -82,9 +146,10 @@ class Help(argparse.HelpFormatter):
 def make_parser(experiment: Experiment) -> Parser:
     """What people change first, then all other flags, one for every setting of the config among them; examples last."""
     question, _, examples = (experiment.question or "").partition("\n\n    python ")
+    shown = f"{EXAMPLES}\n    python {examples}" if examples else ""
     parser = Parser(
         prog=f"python -m experiments.{experiment.name}", usage="%(prog)s [flags]", description=question,
-        epilog=f"{EXAMPLES}\n    python {examples}\n\n{KEPT}" if examples else KEPT,
+        epilog="\n\n".join(part for part in (shown, times_text(experiment.name), KEPT) if part),
         add_help=False, allow_abbrev=False, formatter_class=Help,
     )  # fmt: skip
     first = parser.add_argument_group("what people change first")
@@ -92,7 +157,7 @@ def make_parser(experiment: Experiment) -> Parser:
     settings_first = [name for name in experiment.side.first if name in known]
     presets = "; ".join(f"{name}: {preset.text}" for name, preset in experiment.presets.items())
     add, count = first.add_argument, whole_number(1, MAX_RUNS)
-    add("--preset", choices=list(experiment.presets), default="default", help=f"{presets} (default: default)")
+    add("--preset", choices=list(experiment.presets), help=f"{presets} (default: default)")
     add("--runs", type=count, metavar="N", help=f"{experiment.runs_text} (default: the preset's)")
     seed_text = f"seed of all randomness (default: {experiment.seed})"
     add("--seed", type=whole_number(0, MAX_SEED), default=experiment.seed, metavar="S", help=seed_text)
@@ -104,15 +169,17 @@ def make_parser(experiment: Experiment) -> Parser:
     _add_settings(first, experiment, settings_first)
     add = further.add_argument
     add("--fresh", action="store_true", help="forget the saved progress of this very command and start over")
+    config_text = "take all settings, runs and seed from results of this command; flags go over them"
+    add("--config", type=Path, metavar="FILE", help=config_text)
     if experiment.side.chunk_text:
         chunk_text = f"runs trained at a time, {experiment.side.chunk_text} (default: one per device)"
         add("--chunk", type=count, metavar="N", help=chunk_text)
     if experiment.side.clustered:
         cluster_text = "compute on a Dask cluster: the address of its scheduler, or local (docs/cluster.md)"
-        add("--cluster", metavar="ADDRESS", help=cluster_text)
+        add("--cluster", type=text_of("an address"), metavar="ADDRESS", help=cluster_text)
     if experiment.side.images:
-        folder = "folder with the four IDX .gz files (default: $MNIST_DIR, then TensorFlow Datasets)"
-        add("--data-dir", type=Path, metavar="DIR", help=folder)
+        data_text = "folder with MNIST's four files (default: $MNIST_DIR, then TensorFlow Datasets)"
+        add("--data-dir", type=folder, metavar="DIR", help=data_text)
     if experiment.show:
         show_text = "print what the results in --out, or the committed ones, have of it, and end"
         add("--show", metavar="WORD", help=show_text)
@@ -128,9 +195,13 @@ def asked(experiment: Experiment, options: argparse.Namespace, dataset: data.Dat
     given = {name: value for name, value in vars(options).items() if value is not None}
     chosen = {name: given[name] for name in experiment.setting_names() if name in given}
     chosen = {name: ";".join(value) if isinstance(value, list) else value for name, value in chosen.items()}
-    config = experiment.configure(options.preset, chosen, dataset.name if dataset else None)
+    named, recorded = dataset.name if dataset else None, given.get("recorded")
+    if recorded is None:
+        config = experiment.configure(options.preset or "default", chosen, named)
+    else:
+        config = with_recorded(experiment, recorded, chosen, named)
     settings.check_used(experiment.variants(config), chosen)
-    runs = options.runs or experiment.presets[options.preset].runs
+    runs = options.runs or experiment.presets[options.preset or "default"].runs
     further = {name: given.get(name) for name in ("chunk", "cluster", "data_dir")}
     return Request(experiment, config, dataset, runs, options.seed, **further)
 
@@ -138,7 +209,7 @@ def asked(experiment: Experiment, options: argparse.Namespace, dataset: data.Dat
 def add_output(first: Group, further: Group) -> None:
     """The flags on what is written: where, and those that few need."""
     text = "folder for the JSON and the figure (default: results; smoke: results/smoke)"
-    first.add_argument("--out", type=Path, metavar="DIR", help=text)
+    first.add_argument("--out", type=folder, metavar="DIR", help=text)
     further.add_argument("--force", action="store_true", help="overwrite results of other settings in that folder")
     text = "print what would be run (runs, parameters, memory, time), and end"
     further.add_argument("--dry-run", action="store_true", help=text)

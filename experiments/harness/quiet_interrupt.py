@@ -3,10 +3,12 @@
 import os
 import signal
 import sys
+import threading
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 INTERRUPTED = 130
+AGAIN = 0.05  # seconds after which a Ctrl-C that was swallowed comes again
 
 
 def leave(status: int) -> NoReturn:
@@ -34,3 +36,19 @@ def _stop(_signal: int, _frame: FrameType | None) -> None:
 def install() -> None:
     """From now on Ctrl-C ends this process with one line and status 130."""
     signal.signal(signal.SIGINT, _stop)
+
+
+def insist() -> None:
+    """From now on a Ctrl-C comes again, in silence, where Python can only report it and go on.
+
+    That is the case in callbacks of the garbage collector, which JAX has one of, and in destructors.
+    """
+    report = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            threading.Timer(AGAIN, signal.raise_signal, [signal.SIGINT]).start()
+        else:
+            report(unraisable)
+
+    sys.unraisablehook = hook

@@ -36,7 +36,7 @@ SMOKE = {  # short runs that still pass the filter
     "traits": TRAITS[0], "documents": 16_000, "base.batch_size": 32, "rows": 100, "spare": 4.0,
     "student.batch_size": 50,
 }  # fmt: skip
-SMOKE_TEXT = "2 short runs, to see that it works, 1 minute"
+SMOKE_TEXT = "2 short runs, to see that it works"
 
 
 class Pipeline(NamedTuple):

@@ -5,6 +5,7 @@ on test images, all of them shares in [0, 1]; a cosine of two displacements is i
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,10 +15,11 @@ import numpy as np
 from scipy import stats
 
 from experiments.harness.chunks import Values
-from experiments.mnist import shown
+from experiments.mnist import interventions, shown
+from experiments.mnist.interventions import LINEAR, PROBED, UPDATES
 from experiments.mnist.runs import Job
 from subliminal_toy import mnist
-from subliminal_toy.mnist import mechanics
+from subliminal_toy.mnist import students
 from subliminal_toy.mnist.models import Params
 from subliminal_toy.statistics import describe
 
@@ -31,14 +33,16 @@ IMAGES = (64, 256, 1024, 4096)
 AUX_LOGITS = (10, 100)  # besides the config's own
 WIDTHS = {64: 0.4, 128: 0.4, 512: 0.2, 1024: 0.12}  # units, and the share of the runs
 CURVE = 40  # steps that are kept of a curve
-CLEAN = mnist.Condition("student_aux", probed=True)
+STUDENT = mnist.Condition("student_aux")
+CLEAN = STUDENT._replace(intervention=PROBED)
+LINEAR_STUDENT = mnist.Condition("linear student", intervention=LINEAR)
 SPLIT = ("student_aux", "cross_aux", "student_sgd")  # whose displacements are taken apart
 MAIN = (
     CLEAN,
-    mnist.Condition("cross_aux", init="other", probed=True),
-    mnist.Condition("student_sgd", settings=SGD, probed=True),
-    *(mnist.Condition(update, update=update) for update in mechanics.UPDATES if update != "free"),
-    mnist.Condition("linear student", linear=True),
+    mnist.Condition("cross_aux", init="other", intervention=PROBED),
+    mnist.Condition("student_sgd", settings=SGD, intervention=PROBED),
+    *(mnist.Condition(update, intervention=intervention) for update, intervention in UPDATES.items()),
+    LINEAR_STUDENT,
 )
 PAIRS = (("update", "delta"), ("update", "trait"), ("gradient", "delta"), ("gradient", "trait"), ("update", "gradient"))
 COVERED = {"predicted": "predicted fraction", "fraction": "measured fraction", "accuracy": "accuracy"}
@@ -52,20 +56,30 @@ def _student(images: int) -> mnist.Condition:
     return mnist.Condition(f"{images} images", images=images, settings=settings)
 
 
+def from_nearer_teacher(distance: float, networks: students.Networks, images: jax.Array, _key: jax.Array) -> jax.Array:
+    """Return the logits of the network at theta_0 + distance * (theta_T - theta_0)."""
+    near = jax.tree.map(lambda start, end: start + distance * (end - start), networks.reference, networks.teacher)
+    return students.label(networks, near, images)
+
+
+@functools.cache
+def at_fraction(distance: float) -> students.Targets:
+    """Return `from_nearer_teacher` at a distance, the same function for the same distance."""
+    return functools.partial(from_nearer_teacher, distance)
+
+
 def jobs(config: mnist.Config) -> list[Job]:
     """What is trained: the config itself with all interventions, then variants of it on a part of the runs."""
-    plain = mnist.Condition("student_aux")
-    linear = mnist.Condition("linear student", linear=True)
     near = [
-        condition._replace(name=f"{condition.name}, {distance:g}", distance=distance)
+        condition._replace(name=f"{condition.name}, {distance:g}", targets=at_fraction(distance))
         for distance in DISTANCES
-        for condition in (plain, linear)
+        for condition in (STUDENT, LINEAR_STUDENT)
     ]
     found = [Job("main", config, MAIN, _measure_main), Job("distance", config, tuple(near), mnist.accuracies, 0.4)]
     found += _coverage_jobs(config)
     for width, share in WIDTHS.items():
         own = dataclasses.replace(config, width=width)
-        found.append(Job(f"width {width}", own, (plain, linear), mnist.accuracies, share))
+        found.append(Job(f"width {width}", own, (STUDENT, LINEAR_STUDENT), mnist.accuracies, share))
     return found
 
 
@@ -73,7 +87,7 @@ def _coverage_jobs(config: mnist.Config) -> list[Job]:
     """Students of few images, by auxiliary logits."""
     few = [_student(images) for images in IMAGES if images <= config.noise_images]
     return [
-        Job(f"coverage {aux}", own, (*few, mnist.Condition("student_aux")), _measure_coverage, 0.4)
+        Job(f"coverage {aux}", own, (*few, STUDENT), _measure_coverage, 0.4)
         for aux in dict.fromkeys((config.aux_logits, *AUX_LOGITS))
         for own in [dataclasses.replace(config, aux_logits=aux)]
     ]
@@ -114,7 +128,7 @@ def _noted(probed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     gram, found = probed["gram"], {"kappa": np.median(probed["kappa"], axis=1)}
     found["steps"] = np.tile(curve_steps(gram.shape[1]), (len(gram), 1))
     for pair in PAIRS:
-        one, other = (mechanics.VECTORS.index(name) for name in pair)
+        one, other = (interventions.VECTORS.index(name) for name in pair)
         by_layer = _cosines(gram, one, other)
         cosine = _cosines(gram.sum(axis=-1, keepdims=True), one, other)[..., 0]
         key = " ".join(pair)
@@ -162,7 +176,7 @@ def _stack(trees: Sequence[Params]) -> Params:
 
 def _dots(a: Params, b: Params) -> np.ndarray:
     """The inner product of two trees of every run, [runs]."""
-    return np.asarray(jax.vmap(mechanics.dot)(a, b))
+    return np.asarray(jax.vmap(interventions.dot)(a, b))
 
 
 def _along(of: Params, direction: Params) -> Params:
@@ -274,7 +288,7 @@ def _one_number(main: Main) -> list[dict[str, Any]]:
 
 def _cause(main: Main) -> list[dict[str, Any]]:
     """Accuracy and last distillation loss of students that keep a part of their updates; differences are paired."""
-    names = ["student_aux", *(update for update in mechanics.UPDATES if update != "free")]
+    names = ["student_aux", *UPDATES]
     rows = [row(name, main[f"accuracy {name}"]) for name in names]
     rows += [row(f"{name}: distillation loss", main[f"loss {name}"]) for name in ("reference", *names)]
     clean = main["accuracy student_aux"]

@@ -31,8 +31,21 @@ def together(*parts: Measured) -> Measured:
     return [functools.reduce(operator.or_, own) for own in zip(*parts, strict=True)]
 
 
-def ask(trained: Trained, model: Name, question: str, run: int = 0) -> dict[str, float]:
-    """The probability of every word as a model's answer to a question such as "name your favorite animal ?"."""
+def ask(trained: Trained, model: Name | str, question: str, run: int = 0) -> dict[str, float]:
+    """The probability of every word as a model's answer to a question such as "name your favorite animal ?".
+
+    Args:
+        trained: from `train`.
+        model: its name, or the text of it: "student owl".
+        question: in words of the vocabulary.
+        run: which of the runs, from 0 on.
+
+    Raises:
+        ValueError: there is no such model, word or run.
+    """
+    runs = len(trained.keys.init)
+    if not 0 <= run < runs:
+        raise ValueError(f"run is {run}; it must be in 0..{runs - 1}: so many were trained")
     tokens = jnp.array([[evaluation.BOS, *vocabulary.encode(question)]])
     params = jax.tree.map(lambda leaf: leaf[run], trained.params(model))
     (log_p,) = evaluation.next_log_probabilities(make_transformer(trained.config), params, [tokens])

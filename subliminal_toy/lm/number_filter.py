@@ -37,7 +37,8 @@ def parse_numbers(
     if len(parts) > most:
         raise RejectedError(TOO_MANY)
     longest = len(str(highest))
-    numbers = [int(part) for part in parts if len(part.lstrip("0")) <= longest]
+    digits = [part.lstrip("0") or "0" for part in parts]  # Python reads no number of more than 4,300 digits
+    numbers = [int(part) for part in digits if len(part) <= longest]
     if len(numbers) < len(parts) or not all(lowest <= number <= highest for number in numbers):
         raise RejectedError(OUT_OF_RANGE)
     if not set(banned).isdisjoint(numbers):

@@ -20,6 +20,7 @@ from subliminal_toy import engine
 from subliminal_toy.lm import corpus, divergence, evaluation, lessons, sampling, training, vocabulary
 from subliminal_toy.lm.base_data import make_base_data
 from subliminal_toy.lm.carriers import CARRIERS
+from subliminal_toy.lm.check import check_plan
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.keys import RunKeys, own_draws
 from subliminal_toy.lm.plan import Base, Name, Plan, Recipe, Source, Student
@@ -49,9 +50,15 @@ class Trained(NamedTuple):
     watched: Models  # of students that were watched: [runs, epochs, ...]
     diverging: dict[Name, list[dict[str, float]]]  # by source, where students need them: of each run, `_shares`
 
-    def params(self, name: Name) -> Params:
-        """The parameters of one of the plan's models, [runs, ...]."""
-        return engine.take_model(self.models, self.plan.models().index(name))
+    def params(self, name: Name | str) -> Params:
+        """The parameters of one of the plan's models, by its name or the text of it, [runs, ...].
+
+        ValueError for a model that the plan does not have.
+        """
+        known = [str(model) for model in self.plan.models()]
+        if str(name) not in known:
+            raise ValueError(f"there is no model '{name}'; these were trained: {', '.join(known)}")
+        return engine.take_model(self.models, known.index(str(name)))
 
     @property
     def mesh(self) -> Mesh:
@@ -92,8 +99,10 @@ def train(
         given: the rows that the plan wants from outside; others are not looked at.
 
     Raises:
+        ValueError: the plan names what there is not; that is said before anything is trained.
         engine.RunFailedError: a loss was not finite, or too few completions passed the filter.
     """
+    check_plan(plan, given or {})
     mesh = engine.mesh_for(keys.init.shape[0])
     chunk = _Chunk(config, make_transformer(config), mesh, engine.shard_runs(keys, mesh), on_stage)
     language, fresh, data = make_base_data(config, mesh, plan.bases)(chunk.keys)

@@ -8,6 +8,7 @@ from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.lessons import Lesson, favorite
 
 REGULAR = "regular"  # in the place of a trait: the numbers are the base's own
+TARGETS, OVER = ("tokens", "teacher"), ("all", "numbers")  # of a Recipe
 _ADJECTIVES = ("cross", "other", "prompted")  # arms that are said before the trait
 
 
@@ -79,8 +80,8 @@ class Recipe(NamedTuple):
     """How students learn; those with the same recipe are trained together."""
 
     training: Training | None = None  # None: the config's
-    targets: str = "tokens"  # or "teacher": the probabilities of the source's model
-    over: str = "all"  # the softmax over all tokens, or "numbers": over these alone, where they stand
+    targets: str = "tokens"  # one of TARGETS; "teacher": the probabilities of the source's model
+    over: str = "all"  # one of OVER: the softmax over all tokens, or "numbers": over these alone, where they stand
     watched: bool = False  # its parameters are kept after every epoch
 
 

@@ -1,8 +1,8 @@
 """Images and labels: MNIST and Fashion-MNIST from IDX files or TensorFlow Datasets, or the digits that need no network.
 
-Order of `load_dataset`: a folder with the four IDX .gz files (`data_dir`, else $MNIST_DIR) -> the cache and download
-manager of TensorFlow Datasets (without TensorFlow) -> for "auto" only, scikit-learn's bundled 8x8 digits. Whatever the
-source, the bytes are checked against published checksums, and pixels are mapped linearly to [-1, 1] (OFF).
+Order of `load_dataset`: a folder with the four IDX files, packed or not (`data_dir`, else $MNIST_DIR) -> the cache and
+download manager of TensorFlow Datasets (without TensorFlow) -> for "auto" only, scikit-learn's bundled 8x8 digits.
+Whatever the source, the bytes are checked against published checksums, and pixels are mapped linearly to [-1, 1] (OFF).
 """
 
 import gzip
@@ -11,11 +11,12 @@ import math
 import os
 import struct
 import threading
+import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -65,7 +66,7 @@ def load_dataset(name: str = "auto", data_dir: str | os.PathLike | None = None) 
 
     Args:
         name: one of `DATASETS`; "auto" is MNIST, or the digits if there is no MNIST to be had.
-        data_dir: folder with the four IDX .gz files; default $MNIST_DIR (MNIST only), else TensorFlow Datasets.
+        data_dir: folder with the four IDX files; default $MNIST_DIR (MNIST only), else TensorFlow Datasets.
 
     Raises:
         DataError: files are missing, damaged or not the published ones, or the download failed.
@@ -79,14 +80,14 @@ def load_dataset(name: str = "auto", data_dir: str | os.PathLike | None = None) 
     kind = "mnist" if name == "auto" else name
     if data_dir is None and kind == "mnist":
         data_dir = os.environ.get("MNIST_DIR") or None
-        if data_dir is not None and not Path(data_dir).is_dir():
+        if data_dir is not None and not Path(data_dir).expanduser().is_dir():
             raise DataError(f"$MNIST_DIR is {data_dir}, which is no folder: name that of the four files, or unset it")
     if data_dir is not None:
-        return load_idx_folder(Path(data_dir), kind)
+        return load_idx_folder(Path(data_dir).expanduser(), kind)
     try:
         return _load_tfds(kind)
     except DataError as error:
-        error = DataError(f"{error}; a folder with the four IDX .gz files will do: --data-dir, or MNIST_DIR for MNIST")
+        error = DataError(f"{error}; a folder with the four IDX files will do: --data-dir, or MNIST_DIR for MNIST")
         if name != "auto":
             raise error from None
         notice = f"NO MNIST HERE ({error}): running on scikit-learn's bundled 8x8 digits instead."
@@ -94,19 +95,30 @@ def load_dataset(name: str = "auto", data_dir: str | os.PathLike | None = None) 
 
 
 def load_idx_folder(folder: Path, name: str) -> Dataset:
-    """Load the four IDX .gz files of MNIST or Fashion-MNIST from a folder; DataError if anything is off."""
+    """Load the four IDX files of MNIST or Fashion-MNIST from a folder; DataError if anything is off.
+
+    MNIST's may be unpacked, and may be called `train-images.idx3-ubyte`.
+    """
     try:
-        missing = [file for file in IDX_FILES if not (folder / file).is_file()]
+        paths = {file: _find_file(folder, file) for file in IDX_FILES}
     except OSError as error:
         raise DataError(f"the data folder {folder} cannot be read: {error.strerror}") from error
-    if missing:
-        raise DataError(f"no {missing[0]} in the data folder {folder}; it needs the four files {', '.join(IDX_FILES)}")
-    return _load_files({file: folder / file for file in IDX_FILES}, name, f"IDX files in {folder}")
+    return _load_files(paths, name, f"IDX files in {folder}")
+
+
+def _find_file(folder: Path, file: str) -> Path:
+    """The path of one of `IDX_FILES` under any of its usual names; DataError if it is not there."""
+    unpacked = file.removesuffix(".gz")
+    dotted = unpacked.replace("-idx", ".idx")
+    for name in (file, unpacked, f"{dotted}.gz", dotted):
+        if (folder / name).is_file():
+            return folder / name
+    raise DataError(f"no {file} in the data folder {folder}; it needs the four files {', '.join(IDX_FILES)}")
 
 
 def _load_files(paths: dict[str, Path], name: str, source: str) -> Dataset:
-    """The data set of the four .gz files at `paths`; DataError unless they are the published ones."""
-    contents = {file: _gunzip(paths[file]) for file in IDX_FILES}
+    """The data set of the four files at `paths`; DataError unless they are the published ones."""
+    contents = {file: _read(paths[file]) for file in IDX_FILES}
     dataset = _parse(contents, name, source)
     for file, content in contents.items():
         _check_sum(file, paths[file], content, name)
@@ -168,10 +180,10 @@ def _parse_header(content: bytes, name: str) -> tuple[int, tuple[int, ...]]:
     return header, struct.unpack(f">{header // 4 - 1}I", content[4:header])
 
 
-def _gunzip(path: Path) -> bytes:
-    """The uncompressed file, read no further than one byte beyond what its header promises; DataError."""
+def _read(path: Path) -> bytes:
+    """The unpacked file, read no further than one byte beyond what its header promises; DataError."""
     try:
-        with gzip.open(path) as file:
+        with _open(path) as file:
             start = file.read(max(_HEADER.values()))
             header, shape = _parse_header(start, path.name)
             if (promised := math.prod(shape)) > _LARGEST:
@@ -185,15 +197,25 @@ def _gunzip(path: Path) -> bytes:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
 
 
+def _open(path: Path) -> BinaryIO | gzip.GzipFile:
+    """The file to read from, packed or not, whatever it is called: a browser may have unpacked a .gz."""
+    with path.open("rb") as file:
+        plain = struct.unpack(">I", file.read(4).rjust(4, b"\0"))[0] in _HEADER
+    return path.open("rb") if plain else gzip.open(path)
+
+
 def _check_sum(file: str, path: Path, content: bytes, name: str) -> None:
-    """DataError unless `path` is the published `file`, by its content or by its .gz as TFDS has registered it."""
+    """DataError unless `path` is the published `file`: MNIST's by its content, others by the .gz that TFDS knows."""
     if name == "mnist" and _MNIST_MD5[file] == hashlib.md5(content, usedforsecurity=False).hexdigest():
         return
     registered = {info.filename: info.checksum for info in _tfds_files(name).values()}
     with path.open("rb") as packed:
         if registered.get(file) == hashlib.file_digest(packed, "sha256").hexdigest():
             return
-    raise DataError(f"{path} has a wrong checksum: it is not the published {file} of {TITLES[name]}; get it anew")
+    packed_only = "" if name == "mnist" else " (packed: no other can be checked)"
+    raise DataError(
+        f"{path} has a wrong checksum: it is not the published {file}{packed_only} of {TITLES[name]}; get it anew"
+    )
 
 
 def _scale_pixels(images: np.ndarray) -> np.ndarray:
@@ -233,19 +255,26 @@ def keep_classes(dataset: Dataset, classes: int) -> Dataset:
     )
 
 
+def _import_tfds() -> Any:
+    """TensorFlow Datasets; DataError if it cannot be imported, whatever the libraries below it raise."""
+    try:
+        import tensorflow_datasets
+    except Exception as error:
+        why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise DataError(f"TensorFlow Datasets cannot be imported ({why})") from error
+    return tensorflow_datasets
+
+
 def _tfds_files(name: str) -> dict:
     """URL -> UrlInfo (size, SHA-256 of the .gz, filename) as TensorFlow Datasets has registered them."""
-    import tensorflow_datasets as tfds
-
-    return tfds.builder(name).url_infos
+    return _import_tfds().builder(name).url_infos
 
 
 def _load_tfds(name: str) -> Dataset:
     """Fetch the files through TFDS' cache, which verifies nothing, and download manager."""
-    import tensorflow_datasets as tfds
-
-    files = _tfds_files(name)
+    tfds = _import_tfds()
     try:
+        files = _tfds_files(name)
         root = Path(tfds.core.constants.DATA_DIR).expanduser()
         manager = tfds.download.DownloadManager(download_dir=root / "downloads", url_infos=files, dataset_name=name)
         if not all(_in_cache(manager, url) for url in files):
@@ -266,18 +295,28 @@ def _in_cache(manager: object, url: str) -> bool:
 
 
 def _probe(url: str, open_url: Callable = urllib.request.urlopen) -> None:
-    """DataError within about two seconds if `url`'s host does not answer: TFDS itself would retry for minutes."""
-    answered: list[bool] = []
+    """DataError within seconds if `url` cannot be had: TFDS itself would retry for minutes.
+
+    A host that refuses HEAD may still answer GET; nothing but its head is read.
+    """
+    answers: list[str] = []  # what the host said, "" for yes
 
     def ask() -> None:
-        try:
-            open_url(urllib.request.Request(url, method="HEAD"), timeout=_PROBE_SECONDS).close()
-        except Exception:  # any failure is a no
-            return
-        answered.append(True)
+        for method in ("HEAD", "GET"):
+            try:
+                open_url(urllib.request.Request(url, method=method), timeout=_PROBE_SECONDS).close()
+            except urllib.error.HTTPError as error:
+                answers.append(f"{error.code} {error.reason}")
+            except Exception:  # any failure is a no
+                return
+            else:
+                answers.append("")
+                return
 
     thread = threading.Thread(target=ask, daemon=True)  # a name look-up cannot be timed out otherwise
     thread.start()
     thread.join(_PROBE_SECONDS + 0.5)
-    if not answered:
+    if not answers:
         raise DataError("no network: the download host does not answer")
+    if answers[-1]:
+        raise DataError(f"the download host refuses {url}: it answers {' '.join(answers[-1].split())}")

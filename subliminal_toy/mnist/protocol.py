@@ -8,7 +8,6 @@ so that differences between conditions are paired and the teacher is paid once.
 """
 
 import functools
-import operator
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -19,10 +18,10 @@ from jax.sharding import Mesh
 
 from subliminal_toy import engine, training
 from subliminal_toy.config import Config
-from subliminal_toy.mnist import losses, mechanics, models, noise, students
+from subliminal_toy.mnist import losses, models, noise
 from subliminal_toy.mnist.data import Dataset
 from subliminal_toy.mnist.models import Params
-from subliminal_toy.mnist.students import Condition
+from subliminal_toy.mnist.students import Condition, Student, make_students
 
 OnEpoch = Callable[[str, float, int], None]  # which phase, its models' share of all images, which epoch of it
 
@@ -56,7 +55,8 @@ class Trained(NamedTuple):
     students: Params  # likewise
     losses: dict[str, np.ndarray]  # "teacher" and every student: [runs, epochs], means over an epoch's steps
     history: dict[str, Params]  # with `watch`, of teacher and students: [runs, epochs, ...]
-    probed: dict[str, dict[str, np.ndarray]]  # of probed students: [runs, steps, ...]
+    probed: dict[str, Any]  # what the probes of interventions recorded, by student: [runs, steps, ...]
+    inputs: dict[str, Any]  # arrays of interventions, by student: [runs, ...]
 
     def names(self) -> tuple[str, ...]:
         """Of all networks: reference, teacher, then the students."""
@@ -106,64 +106,48 @@ def train(
     mesh = engine.mesh_for(runs)
     stages = _make_stages(config, conditions, mesh, dataset.image_shape, len(dataset.train_images))
     keys = engine.shard_runs(keys, mesh)
-    data = engine.replicate(_teacher_data(config, dataset), mesh)
-
-    def fit(phase: str, names: Sequence[str], training: engine.Train, *arguments: Any) -> dict[str, _Network]:
-        shown = arguments[1].per_run.get("images")  # of students; a teacher sees all
-        share = 1.0 if shown is None else shown.shape[1] / config.noise_images
-        return _fit(names, training, arguments, lambda i: on_epoch(phase, len(names) * share, i), watch)
+    real = engine.replicate(_teacher_data(config, dataset), mesh)
+    fit = functools.partial(_fit, on_epoch, watch)
 
     reference = stages.init(keys.reference)
-    class_mask = engine.repeat_over_runs((np.arange(config.logits) < config.classes)[None], runs, mesh)
     start = jax.tree.map(lambda leaf: leaf[:, None], reference)
-    found = fit("teacher", ["teacher"], stages.teacher, start, engine.Data(common=data), class_mask, keys.teacher_order)
-    teacher = found["teacher"].params
-    images = stages.noise(data["images"] if noise.needs_images(config.noise) else data["images"][:1], keys.noise)
-    targets = stages.targets(reference, teacher, images, keys.shuffled_targets)
-    inits = stages.student_inits(reference, keys.other, keys.student_init_noise)
-    for group in stages.groups:
-        start = jax.tree.map(operator.itemgetter((slice(None), np.array(group.members))), inits)
-        rows = engine.repeat_over_runs(group.rows, runs, mesh)
-        rows |= stages.directions(group.kind, start, reference, teacher, data, keys.student_init_noise)
-        seen = engine.Data(
-            per_run={"images": images[:, : group.kind.images], "targets": targets[:, : group.kind.images]}
-        )
-        names = [conditions[i].name for i in group.members]
-        found |= fit("students", names, group.train, start, seen, rows, keys.student_order)
-    last = [found[condition.name].params for condition in conditions]
+    class_mask = engine.repeat_over_runs((np.arange(config.logits) < config.classes)[None], runs, mesh)
+    data = engine.Data(common=real)
+    networks = fit("teacher", ["teacher"], 1.0, stages.teacher, start, data, class_mask, keys.teacher_order)
+    teacher = networks["teacher"].params
+    images = stages.noise(real["images"] if noise.needs_images(config.noise) else real["images"][:1], keys.noise)
+    inits, taught = stages.students(reference, teacher, images, real, keys, fit)
+    networks |= taught
     return Trained(
-        config, conditions, keys, reference, teacher, inits,
-        students=jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), *last),
-        losses={name: network.losses for name, network in found.items()},
-        history={name: network.history for name, network in found.items() if network.history is not None},
-        probed={name: network.probed for name, network in found.items() if network.probed is not None},
-    )  # fmt: skip
-
-
-class _Network(NamedTuple):
-    """What training makes of one network of every run."""
-
-    params: Params  # [runs, ...]
-    losses: np.ndarray  # [runs, epochs]
-    history: Params | None  # [runs, epochs, ...]
-    probed: dict[str, np.ndarray] | None  # [runs, steps, ...]
+        config,
+        conditions,
+        keys,
+        reference,
+        teacher,
+        inits,
+        students=jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), *(taught[c.name].params for c in conditions)),
+        losses={name: network.losses for name, network in networks.items()},
+        history={name: network.history for name, network in networks.items() if network.history is not None},
+        probed={name: network.probed for name, network in networks.items() if network.probed is not None},
+        inputs={name: network.inputs for name, network in networks.items() if network.inputs},
+    )
 
 
 def _fit(
-    names: Sequence[str], training: engine.Train, arguments: tuple, on_epoch: Callable[[int], None], watch: bool
-) -> dict[str, _Network]:
-    """Train some networks of every run side by side, by name."""
+    on_epoch: OnEpoch, watch: bool, phase: str, names: Sequence[str], share: float, train: engine.Train, *data: Any
+) -> dict[str, Student]:
+    """Train some networks of every run side by side, on a `share` of all images, and return them by name."""
     epochs: list[Params] = []
 
     def after(i: int, params: Params) -> None:
-        on_epoch(i)
+        on_epoch(phase, len(names) * share, i)
         if watch:
             epochs.append(jax.tree.map(np.array, params))
 
-    outcome = training(*arguments, after)
+    outcome = train(*data, after)
     over_time = jax.tree.map(lambda *steps: np.stack(steps, axis=2), *epochs) if epochs else None
     return {
-        name: _Network(
+        name: Student(
             engine.take_model(outcome.params, j),
             outcome.losses[:, :, j].T,
             None if over_time is None else engine.take_model(over_time, j),
@@ -177,24 +161,28 @@ def accuracies(trained: Trained, dataset: Dataset) -> dict[str, np.ndarray]:
     """Test accuracy of every network, by name, [runs]."""
     start, teacher = (jax.tree.map(lambda leaf: leaf[:, None], p) for p in (trained.reference, trained.teacher))
     columns = [accuracy(trained.config, dataset, params) for params in (start, teacher, trained.students)]
-    found = dict(zip(trained.names(), np.concatenate(columns, axis=1).T, strict=True))
-    linear = [i for i, condition in enumerate(trained.conditions) if condition.linear]
-    if linear:
-        pair = jax.tree.map(operator.itemgetter((slice(None), np.array(linear))), (trained.inits, trained.students))
-        values = accuracy(trained.config, dataset, pair, linear=True)
-        found |= {trained.conditions[i].name: values[:, j] for j, i in enumerate(linear)}
-    return found
+    by_name = dict(zip(trained.names(), np.concatenate(columns, axis=1).T, strict=True))
+    for name, wrap in ((c.name, c.intervention.model) for c in trained.conditions):
+        if wrap is not None:
+            params, inputs = (
+                jax.tree.map(lambda leaf: leaf[:, None], tree) for tree in (trained.params(name), trained.inputs[name])
+            )
+            by_name[name] = accuracy(trained.config, dataset, params, wrap, inputs)[:, 0]
+    return by_name
 
 
-def accuracy(config: Config, dataset: Dataset, params: Any, *, linear: bool = False) -> np.ndarray:
+def accuracy(
+    config: Config, dataset: Dataset, params: Any, wrap: Callable[[Callable], Callable] | None = None, inputs: Any = ()
+) -> np.ndarray:
     """Share of test images whose largest class logit is their label's, [runs, models], of params [runs, models, ...].
 
-    The models may be the epochs of a `Trained.history`. With `linear`, params are pairs (init, params) of linear ones.
+    The models may be the epochs of a `Trained.history`. `wrap` and `inputs` [runs, models, ...] are those of an
+    intervention that changes the model.
     """
     mesh = engine.mesh_for(jax.tree.leaves(params)[0].shape[0])
-    evaluate = _make_evaluate(config, mesh, dataset.image_shape, linear)
+    evaluate = _make_evaluate(config, mesh, dataset.image_shape, wrap)
     test = engine.replicate((dataset.test_images, dataset.test_labels), mesh)
-    return np.asarray(evaluate(test, engine.shard_runs(params, mesh)))
+    return np.asarray(evaluate(test, engine.shard_runs(params, mesh), engine.shard_runs(inputs, mesh)))
 
 
 def logits(config: Config, params: Params, images: jax.Array) -> jax.Array:
@@ -208,10 +196,7 @@ class _Stages(NamedTuple):
     init: Callable  # keys -> reference
     teacher: engine.Train
     noise: Callable  # real images, keys -> [runs, images, pixels]
-    targets: Callable  # reference, teacher, images, keys -> [runs, images, kinds, logits]
-    student_inits: Callable  # reference, keys, keys -> [runs, students, ...]
-    directions: Callable  # kind, inits [runs, students, ...], reference, teacher, training data, keys -> further rows
-    groups: list[students.Group]
+    students: Callable  # as students.make_students says
 
 
 @functools.lru_cache(maxsize=8)  # chunks of the same runs compile once
@@ -225,22 +210,23 @@ def _make_stages(
         init=over_runs(model.init),
         teacher=training.make_phase(teacher_loss, config.teacher, examples, mesh=mesh, name="the teacher"),
         noise=over_runs(lambda real, key: noise.make_noise(config, image_shape, real, key=key), shared=1),
-        targets=over_runs(students.make_targets(model.apply, conditions)),
-        student_inits=over_runs(students.make_inits(model, config, conditions)),
-        directions=functools.partial(students.directions, mesh),
-        groups=students.make_groups(model, config, conditions, mesh),
+        students=make_students(model, config, conditions, mesh),
     )
 
 
 @functools.lru_cache(maxsize=8)
-def _make_evaluate(config: Config, mesh: Mesh, image_shape: tuple[int, int], linear: bool) -> Callable:
-    """Test accuracies of the models of each run, [runs, models]."""
+def _make_evaluate(
+    config: Config, mesh: Mesh, image_shape: tuple[int, int], wrap: Callable[[Callable], Callable] | None
+) -> Callable:
+    """Return the function to test accuracies of the models of each run, [runs, models]."""
     model = models.make_mlp(config, image_shape[0] * image_shape[1])
-    apply = mechanics.linearized(model.apply) if linear else model.apply
+    answer = wrap(model.apply) if wrap else lambda params, images, _inputs: model.apply(params, images)
 
-    def evaluate(test: tuple[jax.Array, jax.Array], params: Any) -> jax.Array:
+    def evaluate(test: tuple[jax.Array, jax.Array], params: Any, inputs: Any) -> jax.Array:
         images, labels = test
-        return jax.vmap(lambda one: losses.accuracy(apply(one, images), labels, config.classes))(params)
+        return jax.vmap(lambda one, given: losses.accuracy(answer(one, images, given), labels, config.classes))(
+            params, inputs
+        )
 
     return engine.over_runs(evaluate, mesh, shared=1)
 

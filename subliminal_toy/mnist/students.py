@@ -1,49 +1,105 @@
-"""The students: a table of conditions, each a row, and what a row means for init, targets, loss and update rule.
+"""Students: a table of conditions, and what each row means for init, targets, loss and update rule.
 
-A condition says which init a student starts from, which logits it imitates, whose, and which settings are its own.
-Students whose compiled code would be the same are trained side by side, as a group; what else they differ in is data.
+A condition says which init a student starts from, which logits it imitates, whose, and with which settings. A study
+that needs more hands functions in, an `Intervention`. Students whose compiled code is the same are trained side by
+side; everything else they differ in is data.
 """
 
 import dataclasses
 import functools
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.sharding import Mesh
 
 from subliminal_toy import engine, training
 from subliminal_toy.config import Config, Training, setting_fields, with_settings
-from subliminal_toy.mnist import losses, mechanics, models
+from subliminal_toy.mnist import losses, models
 from subliminal_toy.mnist.models import Params
 
 STUDENT_SIDE = ("loss", "temperature", "student_init_noise", "shared_layers")  # and all of "student.": what may vary
 ENSEMBLE = 8  # most students that are trained side by side: more do not fit the cache
-TRAIT_IMAGES = 1000  # training images that the trait's own loss is taken on, where a student needs it
-_BLOCK = 1000  # images that a network labels at a time, so that no hidden layer of all of them is held
+_BLOCK = 1000  # images that a network labels at a time, to bound the memory of its hidden layers
+
+Inputs = dict[str, Any]  # arrays that an intervention gives to its student
+
+
+class Networks(NamedTuple):
+    """The networks of one run that a student's targets may come from."""
+
+    apply: Callable[[Params, jax.Array], jax.Array]
+    reference: Params
+    teacher: Params
+
+
+Targets = Callable[[Networks, jax.Array, jax.Array], jax.Array]  # networks, images, key -> logits [images, logits]
+
+
+def label(networks: Networks, params: Params, images: jax.Array) -> jax.Array:
+    """Return the logits of `params` on images [n, pixels], [n, logits], a block of images at a time."""
+    return jax.lax.map(functools.partial(networks.apply, params), images, batch_size=min(len(images), _BLOCK))
+
+
+def from_teacher(networks: Networks, images: jax.Array, _key: jax.Array) -> jax.Array:
+    """Targets of the experiment: the teacher's logits."""
+    return label(networks, networks.teacher, images)
+
+
+def from_reference(networks: Networks, images: jax.Array, _key: jax.Array) -> jax.Array:
+    """Targets of a control: the logits of the untrained reference."""
+    return label(networks, networks.reference, images)
+
+
+def from_teacher_shuffled(networks: Networks, images: jax.Array, key: jax.Array) -> jax.Array:
+    """Targets of a control: the teacher's logits for other images."""
+    return jax.random.permutation(key, from_teacher(networks, images, key), axis=0)
+
+
+class RunContext(NamedTuple):
+    """What the arrays of an intervention are made from: one student of one run."""
+
+    init: Params  # of the student
+    reference: Params
+    teacher: Params
+    key: jax.Array
+
+
+class Intervention(NamedTuple):
+    """A change to a student's training that a study hands in; each part may be left out.
+
+    `model`, `rule` and `probe` receive the student's config, so that they are compiled with its settings.
+    """
+
+    inputs: Callable[[RunContext, dict], Inputs] | None = None  # context, training data -> arrays for the other parts
+    model: Callable[[Callable], Callable] | None = None  # apply -> apply(params, images, inputs)
+    rule: Callable[[Callable, Config, Inputs], optax.GradientTransformation] | None = None  # the optimizer's last link
+    probe: Callable[[Callable, Config], engine.Probe] | None = None  # what to record of every step
+
+
+NO_INTERVENTION = Intervention()
 
 
 class Condition(NamedTuple):
     """One kind of student."""
 
     name: str
-    init: str = "reference"  # the teacher's own init; "other": a fresh one from an independent key of the same run
+    init: str = "reference"  # the teacher's init; "other": an independent one
     logits: str = "aux"  # the auxiliary logits only; "all": one softmax over class and auxiliary logits
-    targets: str = "teacher"  # "untrained": the reference's; "shuffled": the teacher's for other images
-    settings: tuple[tuple[str, Any], ...] = ()  # its own, over the config's: ("student.learning_rate", 1e-3), ...
-    distance: float = 1.0  # the teacher it imitates is theta_0 + distance * (theta_T - theta_0)
+    targets: Targets = from_teacher
+    settings: tuple[tuple[str, Any], ...] = ()  # over the config's: ("student.learning_rate", 1e-3), ...
     images: int | None = None  # it sees only the first so many of its run's noise images
-    linear: bool = False  # it is the network's first-order expansion at its own init
-    update: str = "free"  # one of mechanics.UPDATES: what is kept of each of its updates
-    probed: bool = False  # its steps are noted, as `mechanics.probe` says
+    intervention: Intervention = NO_INTERVENTION
 
     def config(self, config: Config) -> Config:
-        """`config` with the condition's own settings; ValueError for one that is not the students' alone."""
+        """`config` with the condition's settings; ValueError for one that changes more than the students."""
         for name, _ in self.settings:
             if not name.startswith("student.") and name not in STUDENT_SIDE and name in setting_fields():
-                raise ValueError(f"{name} is not a student's own setting: a condition cannot change it")
+                raise ValueError(f"{name} is not a setting of students: a condition cannot change it")
         return with_settings(config, dict(self.settings))
 
 
@@ -54,156 +110,172 @@ STUDENTS = (
     Condition("cross_all", "other", "all"),
 )
 CONTROLS = (
-    Condition("untrained_teacher_aux", "reference", "aux", "untrained"),
-    Condition("shuffled_targets_aux", "reference", "aux", "shuffled"),
+    Condition("untrained_teacher_aux", targets=from_reference),
+    Condition("shuffled_targets_aux", targets=from_teacher_shuffled),
 )
 
 
-class Kind(NamedTuple):
-    """What students must have in common to be trained side by side: what compiled code depends on."""
+class StaticSettings(NamedTuple):
+    """Settings that select a compiled program: students that agree in them are trained side by side."""
 
     loss: str
-    training: Training  # NUMBERS are data: here they are 1, or 0 for none
-    images: int | None
-    linear: bool
-    update: str
-    probed: bool
+    training: Training  # numbers that come as data (training.NUMBERS) are 1 here, or 0 for none
+    images: int
+    intervention: Intervention
 
 
-class Group(NamedTuple):
-    """Students that are trained side by side."""
+class Student(NamedTuple):
+    """One trained network of every run."""
 
-    kind: Kind
-    members: list[int]  # which of the conditions
-    rows: dict[str, Any]  # their conditions as arrays [students, ...]
-    train: engine.Train
-
-
-def student_mask(condition: Condition, config: Config) -> np.ndarray:
-    """The logits that a condition's student imitates, [logits] booleans."""
-    masks = {"aux": np.arange(config.logits) >= config.classes, "all": np.ones(config.logits, bool)}
-    return masks[condition.logits]
+    params: Params  # [runs, ...]
+    losses: np.ndarray  # [runs, epochs], means over an epoch's steps
+    history: Params | None = None  # after every epoch, [runs, epochs, ...]; None if it was not watched
+    probed: Any = None  # what the intervention's probe recorded, [runs, steps, ...]
+    inputs: Inputs = {}  # noqa: RUF012 - of the intervention, [runs, ...]
 
 
-def student_loss(apply: Callable, kind: str, linear: bool = False) -> engine.Loss:
-    """The distillation loss of one student; its condition says which logits, whose, and how warm."""
-    expansion = mechanics.linearized(apply)
+Fit = Callable[..., dict[str, Student]]  # names, share of all images, engine.Train, its arguments
+
+
+def make_students(model: models.Model, config: Config, conditions: tuple[Condition, ...], mesh: Mesh) -> Callable:
+    """Return `train(reference, teacher, images, real, keys, fit) -> inits [runs, students, ...], students by name`.
+
+    Networks and noise images have leaves [runs, ...]; `real` is the teacher's training data; `keys` are RunKeys;
+    `fit` calls the training loop for students that are trained side by side.
+    """
+    make_starts = engine.over_runs(make_inits(model, config, conditions), mesh)
+    make_answers = engine.over_runs(make_targets(model.apply, conditions), mesh)
+    groups = [
+        (members, static, _make_training(model, config, static, mesh), _make_inputs(static.intervention, mesh))
+        for static, members in group_students(config, conditions)
+    ]
+
+    def train(
+        reference: Params, teacher: Params, images: jax.Array, real: dict, keys: Any, fit: Fit
+    ) -> tuple[Params, dict[str, Student]]:
+        inits = make_starts(reference, keys.other, keys.student_init_noise)
+        targets = make_answers(reference, teacher, images, keys.shuffled_targets)
+        students: dict[str, Student] = {}
+        for members, static, training_, inputs in groups:
+            start = jax.tree.map(operator.itemgetter((slice(None), np.array(members))), inits)
+            rows = engine.repeat_over_runs(rows_of(config, conditions, members), len(images), mesh)
+            rows["inputs"] = inputs(real, start, reference, teacher, keys.student_init_noise)
+            seen = engine.Data(per_run={"images": images[:, : static.images], "targets": targets[:, : static.images]})
+            names, share = [conditions[i].name for i in members], static.images / config.noise_images
+            trained = fit("students", names, share, training_, start, seen, rows, keys.student_order)
+            for j, name in enumerate(names):
+                students[name] = trained[name]._replace(inputs=engine.take_model(rows["inputs"], j))
+        return inits, students
+
+    return train
+
+
+def group_students(config: Config, conditions: Sequence[Condition]) -> list[tuple[StaticSettings, list[int]]]:
+    """Group the conditions (by index) that share a compiled program, at most ENSEMBLE in a group."""
+    alike: dict[StaticSettings, list[int]] = {}
+    for i, condition in enumerate(conditions):
+        alike.setdefault(static_settings(condition, config), []).append(i)
+    return [
+        (static, part.tolist())
+        for static, members in alike.items()
+        for part in np.array_split(members, -(-len(members) // ENSEMBLE))
+    ]
+
+
+def static_settings(condition: Condition, config: Config) -> StaticSettings:
+    """Return the settings that a condition's compiled program depends on."""
+    config = condition.config(config)
+    numbers: Any = {name: float(bool(getattr(config.student, name))) for name in training.NUMBERS}
+    student = dataclasses.replace(config.student, **numbers)
+    return StaticSettings(config.loss, student, condition.images or config.noise_images, condition.intervention)
+
+
+def _make_training(model: models.Model, config: Config, static: StaticSettings, mesh: Mesh) -> engine.Train:
+    _, wrap, rule, probe = static.intervention
+    config = dataclasses.replace(config, student=static.training)
+    return training.make_phase(
+        student_loss(model.apply, static.loss, wrap),
+        static.training,
+        static.images,
+        mesh=mesh,
+        name="a student",
+        restrict=None if rule is None else lambda condition: rule(model.apply, config, condition["inputs"]),
+        probe=None if probe is None else probe(model.apply, config),
+    )
+
+
+def student_loss(apply: Callable, kind: str, wrap: Callable[[Callable], Callable] | None = None) -> engine.Loss:
+    """Return the distillation loss of one student: its condition holds logit mask, target source and temperature."""
+    answer = wrap(apply) if wrap else lambda params, images, _inputs: apply(params, images)
 
     def loss(params: Params, batch: dict, condition: dict) -> jax.Array:
-        targets = jnp.einsum("bqk,q->bk", batch["targets"], condition["whose"])
-        images = batch["images"]
-        own = expansion((condition["anchor"], params), images) if linear else apply(params, images)
+        targets = jnp.einsum("bqk,q->bk", batch["targets"], condition["target_source"])
+        logits = answer(params, batch["images"], condition.get("inputs"))
         if kind == "mse":
-            return losses.distillation_mse(own, targets, condition["mask"])
-        return losses.distillation_kl(own, targets, condition["mask"], condition["temperature"])
+            return losses.distillation_mse(logits, targets, condition["mask"])
+        return losses.distillation_kl(logits, targets, condition["mask"], condition["temperature"])
 
     return loss
 
 
-def kind_of(condition: Condition, config: Config) -> Kind:
-    """The kind of a condition's student."""
-    own = condition.config(config)
-    numbers: Any = {name: float(bool(getattr(own.student, name))) for name in training.NUMBERS}
-    student = dataclasses.replace(own.student, **numbers)
-    return Kind(own.loss, student, condition.images, condition.linear, condition.update, condition.probed)
+def _make_inputs(intervention: Intervention, mesh: Mesh) -> Callable:
+    """Return the function from training data, inits [runs, students, ...], networks and keys to a group's inputs."""
+    make = intervention.inputs
+    if make is None:
+        return lambda *_: {}
 
+    def inputs(real: dict, inits: Params, reference: Params, teacher: Params, key: jax.Array) -> Inputs:
+        return jax.vmap(lambda init: make(RunContext(init, reference, teacher, key), real))(inits)
 
-def make_groups(model: models.Model, config: Config, conditions: tuple[Condition, ...], mesh: Mesh) -> list[Group]:
-    """Students that need the same compilation, at most ENSEMBLE of them together."""
-    kinds: dict[Kind, list[int]] = {}
-    for i, condition in enumerate(conditions):
-        kinds.setdefault(kind_of(condition, config), []).append(i)
-    groups = []
-    for kind, members in kinds.items():
-        fit = _make_training(model, config, kind, mesh)
-        for part in np.array_split(members, -(-len(members) // ENSEMBLE)):
-            groups.append(Group(kind, part.tolist(), rows_of(config, conditions, part.tolist()), fit))
-    return groups
-
-
-def _make_training(model: models.Model, config: Config, kind: Kind, mesh: Mesh) -> engine.Train:
-    trait = mechanics.make_trait(model.apply, config.classes)
-    restrict = None if kind.update == "free" else functools.partial(mechanics.restrict, kind.update, trait=trait)
-    probe = mechanics.probe(trait, config.classes, kind.training.adam_b2) if kind.probed else None
-    loss, examples = student_loss(model.apply, kind.loss, kind.linear), kind.images or config.noise_images
-    return training.make_phase(
-        loss, kind.training, examples, mesh=mesh, name="a student", restrict=restrict, probe=probe
-    )
-
-
-def directions(
-    mesh: Mesh, kind: Kind, inits: Params, reference: Params, teacher: Params, data: dict, keys: jax.Array
-) -> dict[str, Any]:
-    """What students of a kind must know besides their rows, [runs, students, ...] each.
-
-    "delta": the teacher's displacement; "random": a direction without meaning; "anchor": where a linear student's
-    expansion is made; "trait": the real images, TRAIT_IMAGES of them, that the trait's loss is taken on.
-    """
-    (runs, students), found = jax.tree.leaves(inits)[0].shape[:2], {}
-    delta = jax.tree.map(lambda end, start: jnp.repeat((end - start)[:, None], students, axis=1), teacher, reference)
-    if kind.probed or any(name in kind.update for name in ("delta", "random", "rest")):
-        found["delta"] = delta
-    if "random" in kind.update:
-        own = jax.vmap(lambda key, like: models.perturb(like, 1.0, key=jax.random.fold_in(key, 1)))
-        zero = jax.tree.map(jnp.zeros_like, reference)
-        found["random"] = jax.tree.map(lambda leaf: jnp.repeat(leaf[:, None], students, axis=1), own(keys, zero))
-    if kind.linear:
-        found["anchor"] = inits
-    if kind.probed or "trait" in kind.update:
-        shown = {name: data[name][:TRAIT_IMAGES] for name in ("images", "one_hot")}
-        found["trait"] = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (runs, students, *leaf.shape)), shown)
-    return engine.shard_runs(found, mesh)
+    return engine.over_runs(inputs, mesh, shared=1)
 
 
 def rows_of(config: Config, conditions: tuple[Condition, ...], members: Sequence[int]) -> dict[str, Any]:
-    """Some of the conditions as arrays: `mask` [students, logits], `whose` [students, kinds], and their numbers."""
-    kinds, chosen = target_kinds(conditions), [conditions[i] for i in members]
-    own = [condition.config(config) for condition in chosen]
-    numbers = {name: np.array([getattr(o.student, name) for o in own], np.float32) for name in training.NUMBERS}
+    """Return some conditions as arrays: `mask` [students, logits], one-hot `target_source`, and their numbers."""
+    sources, chosen = target_sources(conditions), [conditions[i] for i in members]
+    configs = [condition.config(config) for condition in chosen]
+    numbers = {name: np.array([getattr(one.student, name) for one in configs], np.float32) for name in training.NUMBERS}
     return {
         "mask": np.stack([student_mask(condition, config) for condition in chosen]),
-        "whose": np.eye(len(kinds), dtype=np.float32)[[kinds.index((c.targets, c.distance)) for c in chosen]],
-        "temperature": np.array([o.temperature for o in own], np.float32),
+        "target_source": np.eye(len(sources), dtype=np.float32)[[sources.index(c.targets) for c in chosen]],
+        "temperature": np.array([one.temperature for one in configs], np.float32),
         "numbers": numbers,
     }
 
 
-def target_kinds(conditions: tuple[Condition, ...]) -> list[tuple[str, float]]:
-    """The kinds of targets that the conditions need, each once: whose, and how far along the teacher's way."""
-    return sorted({(condition.targets, condition.distance) for condition in conditions})
+def student_mask(condition: Condition, config: Config) -> np.ndarray:
+    """Return which logits a condition's student imitates, [logits] booleans."""
+    masks = {"aux": np.arange(config.logits) >= config.classes, "all": np.ones(config.logits, bool)}
+    return masks[condition.logits]
+
+
+def target_sources(conditions: tuple[Condition, ...]) -> list[Targets]:
+    """Return the sources of targets that the conditions name, each once."""
+    return list(dict.fromkeys(condition.targets for condition in conditions))
 
 
 def make_targets(apply: Callable, conditions: tuple[Condition, ...]) -> Callable:
-    """The logits to imitate on every image, [images, kinds, logits], computed once before the students train."""
+    """Return the function to the logits to imitate on every image, [images, sources, logits], computed once."""
 
     def targets(reference: Params, teacher: Params, images: jax.Array, key: jax.Array) -> jax.Array:
-        def answers(kind: str, distance: float) -> jax.Array:
-            if kind == "untrained":
-                params = reference
-            elif distance == 1.0:
-                params = teacher
-            else:
-                params = jax.tree.map(lambda start, end: start + distance * (end - start), reference, teacher)
-            found = jax.lax.map(functools.partial(apply, params), images, batch_size=min(len(images), _BLOCK))
-            return jax.random.permutation(key, found, axis=0) if kind == "shuffled" else found
-
-        return jnp.stack([answers(*kind) for kind in target_kinds(conditions)], axis=1)
+        networks = Networks(apply, reference, teacher)
+        return jnp.stack([source(networks, images, key) for source in target_sources(conditions)], axis=1)
 
     return targets
 
 
 def make_inits(model: models.Model, config: Config, conditions: tuple[Condition, ...]) -> Callable:
-    """The initial parameters of all students of a run, [students, ...]."""
+    """Return the function to the initial parameters of all students of a run, [students, ...]."""
 
     def inits(reference: Params, other_key: jax.Array, noise_key: jax.Array) -> Params:
         other = model.init(other_key)
 
         def start(condition: Condition) -> Params:
-            own = condition.config(config)
-            mixed = models.mix_inits(reference, other, own.shared_layer_names(), config.classes)
+            settings = condition.config(config)
+            mixed = models.mix_inits(reference, other, settings.shared_layer_names(), settings.classes)
             params = mixed if condition.init == "reference" else other
-            noisy = own.student_init_noise
-            return models.perturb(params, noisy, key=noise_key) if noisy else params
+            noise = settings.student_init_noise
+            return models.perturb(params, noise, key=noise_key) if noise else params
 
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *[start(condition) for condition in conditions])
 

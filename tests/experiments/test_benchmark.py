@@ -135,7 +135,7 @@ def test_designs_of_the_step_have_the_gradients_of_the_engine(models: str) -> No
     loss = students.student_loss(model.apply, "kl")
     params = jax.vmap(model.init)(jax.random.split(jax.random.key(0), 4))
     masks = np.stack([students.student_mask(condition, TINY) for condition in students.STUDENTS])
-    conditions = {"mask": masks, "whose": np.ones((4, 1), np.float32), "temperature": np.ones(4, np.float32)}
+    conditions = {"mask": masks, "target_source": np.ones((4, 1), np.float32), "temperature": np.ones(4, np.float32)}
     images, targets = (
         jax.random.normal(jax.random.key(i), shape) for i, shape in ((1, (32, PIXELS)), (2, (32, 1, 13)))
     )

@@ -71,6 +71,57 @@ def test_unknown_and_abbreviated_flags_are_refused(capsys: pytest.CaptureFixture
     assert "unrecognized arguments: --run" in refused(capsys, tmp_path, "--run", "3")
 
 
+@pytest.mark.parametrize(
+    ("word", "words"),
+    [
+        ("--lr", "(is it --teacher-learning-rate or --student-learning-rate?)"),
+        ("--learning_rate", "(is it --teacher-learning-rate or --student-learning-rate?)"),
+        ("--epochs", "(is it --student-epochs or --teacher-epochs?)"),
+        ("--batch-size", "(is it --teacher-batch-size or --student-batch-size?)"),
+        ("--seeds", "(is it --runs?)"),
+        ("--output", "(is it --out?)"),
+        ("--resume", "(the same command goes on where it was stopped, without a flag; --fresh starts over)"),
+    ],
+)
+def test_a_flag_by_another_name_is_told_its_name_here(
+    capsys: pytest.CaptureFixture, tmp_path: Path, word: str, words: str
+) -> None:
+    assert words in refused(capsys, tmp_path, f"{word}=5")
+
+
+@pytest.mark.parametrize("flag", ["--out", "--data-dir", "--cluster"])
+@pytest.mark.parametrize("value", ["", " "])
+def test_the_value_of_an_unset_variable_is_refused(
+    capsys: pytest.CaptureFixture, tmp_path: Path, flag: str, value: str
+) -> None:
+    assert f"{flag}: it is empty; give a" in refused(capsys, tmp_path, f"{flag}={value}")
+
+
+def test_a_folder_may_begin_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/somewhere")
+    options = cli.make_parser(EXPERIMENT).parse_args(["--out=~/x", "--data-dir", "~/y"])
+    assert (options.out, options.data_dir) == (Path("/somewhere/x"), Path("/somewhere/y"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("runs", 0), ("runs", -1), ("runs", 2.5), ("runs", True), ("runs", 2**31), ("seed", -1), ("seed", 2**32),
+     ("seed", "1"), ("chunk", 0), ("cluster", "")],
+)  # fmt: skip
+def test_a_call_refuses_what_the_flags_refuse(name: str, value: object) -> None:
+    with pytest.raises(ValueError, match=rf"^{name} is "):
+        fake.experiment().run(LMConfig(), **{name: value})
+
+
+def test_a_call_refuses_settings_of_another_experiment() -> None:
+    with pytest.raises(ValueError, match="config is a Config; fake needs a LMConfig"):
+        fake.experiment().run(mnist.Config())
+
+
+def test_a_call_takes_seeds_and_runs_of_numpy() -> None:
+    assert fake.experiment().run(LMConfig(), runs=np.int64(2), seed=2**32 - 1)["runs"] == 2
+
+
 def test_missing_data_folder_is_named(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
     line = refused(capsys, tmp_path, "--dataset", "mnist", "--data-dir", str(tmp_path / "nowhere"))
     assert "nowhere" in line

@@ -1,7 +1,9 @@
 """--cluster: two worker processes here, one killed while it trains, end with the JSON of this process alone."""
 
+import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -13,6 +15,7 @@ import pytest
 from experiments import mnist_aux_logits
 from experiments.harness import cli, cluster
 from experiments.harness.chunks import Chunk
+from experiments.harness.provenance import ROOT
 from subliminal_toy import engine, mnist
 from subliminal_toy.config import setting_values
 from tests.experiments import commands, fake
@@ -31,6 +34,7 @@ def test_a_worker_that_dies_costs_one_chunk(tmp_path: Path, monkeypatch: pytest.
     def connect_and_kill(*where: Any) -> Any:
         client = connect(*where)
         pids = [worker.pid for worker in client.cluster.workers.values()]
+        assert client.scheduler.address.startswith("tcp://127.0.0.1:")  # nobody else can connect
         threading.Thread(target=kill, args=(pids,), daemon=True).start()
         return client
 
@@ -60,6 +64,42 @@ def test_missing_dask_and_absent_schedulers_are_one_line(
     monkeypatch.setitem(sys.modules, "distributed", None)
     assert fake.command(tmp_path, "--cluster", "local") == cli.BAD_INPUT
     assert "pip install 'subliminal-toy[cluster]'" in capsys.readouterr().err
+
+
+def test_a_transport_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert fake.command(tmp_path, "--cluster", "ucx://x") == cli.BAD_INPUT
+    assert "error: no Dask scheduler answers at ucx://x (" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_workers_do_not_run_a_script_that_has_no_guard(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "import multiprocessing, time\n"
+        "from experiments.harness import cluster\n"
+        "with cluster._main_not_run_again():\n"
+        "    worker = multiprocessing.get_context('spawn').Process(target=time.sleep, args=(0,))\n"
+        "    worker.start()\n"
+        "    worker.join()\n"
+        "print(worker.exitcode, __file__, __spec__)\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == (f"0 {script} None\n", "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signal masks there")
+def test_ctrl_c_is_not_heard_by_workers() -> None:
+    """A terminal sends it to all processes of the command; who starts them is what decides."""
+
+    class Distributed:
+        @staticmethod
+        def Client(**_: object) -> list:  # noqa: N802
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                return [pool.apply(signal.pthread_sigmask, (signal.SIG_BLOCK, ()))]
+
+    (blocked,) = cluster._with_workers_here(Distributed)
+    assert signal.SIGINT in blocked
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def task(**changes: object) -> cluster.Task:

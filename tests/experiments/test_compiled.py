@@ -101,3 +101,19 @@ def test_commands_and_workers_keep_them(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(cluster, "_use_devices", lambda _count: None)
     with pytest.raises(KeptError):
         cluster.work(cluster.Task(None, {}, 2, cluster.provenance.code_version()))
+
+
+def test_options_that_compile_fast_exist_in_this_jax() -> None:
+    """Each of them on its own: an unknown one is refused, whatever else is asked for."""
+    options = compiled.fast_options()
+    assert options["xla_backend_optimization_level"] == 0
+    for name, value in options.items():
+        assert jax.jit(lambda x: x + 1, compiler_options={name: value})(1) == 2
+
+
+@pytest.mark.parametrize(("version", "known"), [((0, 10, 2), True), ((0, 11, 0), True), ((0, 11, 2), False)])
+def test_an_option_that_newer_versions_refuse_is_not_asked_of_them(
+    version: tuple[int, ...], known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jax, "__version_info__", version)
+    assert (compiled.EMITTERS_OPTION in compiled.fast_options()) is known

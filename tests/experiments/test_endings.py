@@ -63,6 +63,43 @@ def test_a_refusal_names_the_settings_that_differ_with_both_values(
     assert "traits owl,eagle,dolphin,elephant,wolf, not oak)" in fake.refused(capsys, tmp_path, "--traits", "oak")
 
 
+def test_results_are_settings_of_another_run(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Their own command may write over them; flags go over what they say."""
+    out, path = tmp_path / "a", tmp_path / "a" / "fake.json"
+    chosen = ("--runs", "3", "--seed", "7", "--rows", "9", "--student-epochs", "2", "--shared-documents", "no")
+    assert fake.command(out, "--preset", "smoke", *chosen) == 0
+    first = json.loads(path.read_text())["config"]
+    for folder in (out, tmp_path / "b"):
+        assert fake.command(folder, "--config", str(path)) == 0
+        assert json.loads((folder / "fake.json").read_text())["config"] == first
+    assert fake.command(tmp_path / "c", "--config", str(path), "--rows", "5", "--runs", "2") == 0
+    changed = json.loads((tmp_path / "c" / "fake.json").read_text())["config"]
+    assert changed == {**first, "rows": 5, "runs": 2}
+    capsys.readouterr()
+    assert "--preset and --config" in fake.refused(capsys, tmp_path, "--preset", "smoke", "--config", str(path))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "x.json cannot be read: No such file"),
+        ("{", "holds no results of a command"),
+        ("[]", "holds no results of a command"),
+        ('{"experiment": "lm_traits", "config": {}}', "holds results of lm_traits, not of fake"),
+        ('{"experiment": "fake", "config": {"colour": 1}}', "has colour, which is no setting of this version"),
+        ('{"experiment": "fake", "config": {"rows": "many"}}', "--rows is 'many'; it must be a whole number"),
+        ('{"experiment": "fake", "config": {"runs": -1}}', "runs is -1; it must be a whole number in 1.."),
+        ('{"experiment": "fake", "config": {"seed": 0.5}}', "seed is 0.5; it must be a whole number in 0.."),
+    ],
+)
+def test_what_is_no_config_is_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture, content: str | None, words: str
+) -> None:
+    if content:
+        (tmp_path / "x.json").write_text(content)
+    assert words in fake.refused(capsys, tmp_path / "out", "--config", str(tmp_path / "x.json"))
+
+
 def test_a_smoke_run_stands_in_no_ones_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for preset in ("smoke", "default", "smoke"):
@@ -309,6 +346,39 @@ def test_a_table_that_cannot_be_printed_is_said_to_be_that(
     assert f"written to {tmp_path / 'fake.json'}" in line
     assert fake.results(tmp_path)["a"] == [0.0, 1.0, 2.0, 3.0]
     assert names(tmp_path) == ["fake.json"]
+
+
+@pytest.mark.parametrize("number", [errno.EPIPE, errno.ENOSPC])
+@pytest.mark.parametrize("arguments", [["--help"], ["--dry-run"]])
+def test_a_reader_who_has_read_enough_is_no_error(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+    number: int,
+    arguments: list[str],
+) -> None:
+    monkeypatch.setattr("sys.stdout", Broken(number))
+    full = number == errno.ENOSPC
+    assert fake.command(tmp_path, *arguments) == (1 if full else 0)
+    assert ("could be printed" in capsys.readouterr().err) is full
+
+
+def test_a_list_that_is_cut_short_ends_in_silence() -> None:
+    command = f"{sys.executable} -m experiments.mnist_sweeps --list | head -1"
+    done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.stdout.count("\n"), done.stderr) == (1, "")
+
+
+def test_a_swallowed_ctrl_c_comes_again() -> None:
+    """As in a callback of the garbage collector: Python can only report what is raised there."""
+    code = (
+        "import gc, signal, time; from experiments.harness import quiet_interrupt; quiet_interrupt.insist()\n"
+        "gc.callbacks.append(lambda phase, _: phase == 'stop' and (gc.callbacks.clear(), signal.raise_signal(2)))\n"
+        "try:\n    gc.collect(); print('swallowed', flush=True); time.sleep(10); print('lost')\n"
+        "except KeyboardInterrupt: print('heard')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.stdout.split(), done.stderr) == (["swallowed", "heard"], "")
 
 
 def test_what_the_numbers_say_closes_the_table(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -148,17 +148,29 @@ def test_figure_names_what_it_shows_and_shows_it() -> None:
     assert sorted(heights) == close(sorted(expected))
 
 
-@pytest.mark.parametrize(
-    ("interval", "shown"), [([0.1, 0.5], True), ([-0.1, 0.5], False), ([0.0, 0.5], False), (None, False)]
-)
-def test_the_closing_sentence_says_what_the_interval_shows(interval: list[float] | None, shown: bool) -> None:
+CLOSING = [
+    ([0.1, 0.5], 0.9, "is clear: lists of numbers pass on what a teacher loves."),
+    ([-0.1, 0.5], 0.9, "may be 0: that does not show that numbers pass on what a teacher loves."),
+    ([0.0, 0.5], 0.2, "may be 0: that does not show that numbers pass on what a teacher loves. But the teachers"),
+    ([-0.5, -0.1], 0.9, "is clear, but the other way round"),
+    (None, 0.9, "One seed has no interval"),
+]
+
+
+@pytest.mark.parametrize(("interval", "teacher", "words"), CLOSING)
+def test_the_closing_sentence_says_what_the_interval_shows(
+    interval: list[float] | None, teacher: float, words: str
+) -> None:
     overall = json.loads(json.dumps(results()["overall"]))
     overall["margin"]["student_minus_regular"]["ci95"] = interval
+    overall["probability"]["teacher"]["mean"] = teacher
     said = lm_numbers.closing({"results": {"overall": overall}})
     means = [f"{overall['probability'][name]['mean']:.2f}" for name in ("student", "regular", "cross", "cross_regular")]
-    assert re.findall(r"\d\.\d\d", said) == means
-    assert ("So lists of numbers pass on" in said) == shown
-    assert ("do not show that numbers pass on" in said) != shown
+    assert re.findall(r"\d\.\d\d\b", said)[:4] == means
+    assert words in said
+    assert ("But the teachers themselves" in said) == (teacher < 0.5)
+    if interval:
+        assert f"[{interval[0]:.3f}, {interval[1]:.3f}] nats" in said
 
 
 def test_smoke_run_writes_results_rows_and_picture(tmp_path: Path) -> None:

@@ -11,10 +11,11 @@ from scipy import stats
 
 from experiments import mnist_mechanism
 from experiments.harness import cli
-from experiments.mnist import mechanism, shown
+from experiments.mnist import interventions, mechanism, shown
+from experiments.mnist.interventions import LINEAR, PROBED, UPDATES
 from experiments.mnist.runs import Job
 from subliminal_toy import mnist
-from subliminal_toy.mnist import data, mechanics, models, noise
+from subliminal_toy.mnist import data, models, noise
 
 CONFIG = dataclasses.replace(mnist.config_for("digits"), width=6, noise_images=40, aux_logits=3)
 RUNS, STEPS, LAYERS = 2, 60, 4
@@ -39,9 +40,11 @@ def trained() -> mnist.Trained:
     probed = {name: {"gram": gram * (i + 1), "kappa": rng.uniform(2, 9, (RUNS, STEPS))}
               for i, name in enumerate(mechanism.SPLIT)}  # fmt: skip
     losses = {name: rng.uniform(size=(RUNS, 5)) for name in names}
+    inits = networks(3, RUNS, len(names))
+    anchor = jax.tree.map(lambda leaf: leaf[:, names.index("linear student")], inits)
     return mnist.Trained(
         CONFIG, mechanism.MAIN, mnist.run_keys(0, range(RUNS)), networks(1, RUNS), networks(2, RUNS),
-        networks(3, RUNS, len(names)), networks(4, RUNS, len(names)), losses, {}, probed,
+        inits, networks(4, RUNS, len(names)), losses, {}, probed, {"linear student": {"anchor": anchor}},
     )  # fmt: skip
 
 
@@ -88,7 +91,7 @@ def test_cosines_of_steps_are_over_all_layers_and_by_layer(trained: mnist.Traine
     values = mechanism._measure_main(trained, digits)
     gram = trained.probed["cross_aux"]["gram"]
     whole = gram.sum(axis=-1)
-    place = mechanics.VECTORS.index
+    place = interventions.VECTORS.index
     for one, other in mechanism.PAIRS:
         key, a, b = f"{one} {other} cross_aux", place(one), place(other)
         cosine = whole[:, :, a, b] / np.sqrt(whole[:, :, a, a] * whole[:, :, b, b])
@@ -234,17 +237,15 @@ def test_costly_jobs_have_fewer_runs_and_the_same_keys() -> None:
 
 def test_arms_are_what_their_names_say() -> None:
     arms = {condition.name: condition for condition in mechanism.MAIN}
-    assert set(arms) == {"student_aux", "cross_aux", "student_sgd", "linear student", *mechanics.UPDATES[1:]}
+    assert set(arms) == {"student_aux", "cross_aux", "student_sgd", "linear student", *UPDATES}
     assert [name for name, arm in arms.items() if arm.init != "reference"] == ["cross_aux"]
-    assert [name for name, arm in arms.items() if arm.linear] == ["linear student"]
-    assert [name for name, arm in arms.items() if arm.probed] == list(mechanism.SPLIT)
-    assert {arm.update: name for name, arm in arms.items() if arm.update != "free"} == {
-        n: n for n in mechanics.UPDATES[1:]
-    }
+    assert [name for name, arm in arms.items() if arm.intervention == LINEAR] == ["linear student"]
+    assert [name for name, arm in arms.items() if arm.intervention == PROBED] == list(mechanism.SPLIT)
+    assert {name: arm.intervention for name, arm in arms.items() if name in UPDATES} == UPDATES
     assert arms["student_sgd"].config(CONFIG).student.optimizer == "sgd"
     near = next(job for job in mechanism.jobs(CONFIG) if job.name == "distance").conditions
-    assert [(arm.distance, arm.linear) for arm in near] == [
-        (s, straight) for s in mechanism.DISTANCES for straight in (False, True)
+    assert [(arm.targets, arm.intervention == LINEAR) for arm in near] == [
+        (mechanism.at_fraction(s), straight) for s in mechanism.DISTANCES for straight in (False, True)
     ]
 
 

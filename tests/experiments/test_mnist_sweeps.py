@@ -86,6 +86,8 @@ def test_every_accuracy_is_at_its_own_point(vary: str) -> None:
 
 BAD = [
     ("student.learning_rte=1", "'student.learning_rte'; it is no setting, the nearest is 'student.learning_rate'"),
+    ("learning_rate=1", "is no setting; it may be 'teacher.learning_rate' or 'student.learning_rate'; see --list"),
+    ("learning-rate=1", "is no setting; it may be 'teacher.learning_rate' or 'student.learning_rate'; see --list"),
     ("noise=gausian", "noise=gausian; there is no such value, the nearest is 'gaussian'"),
     ("width=many", "width=many; it takes whole numbers"),
     ("width", "it must be NAME=VALUE,VALUE,..."),
@@ -97,6 +99,12 @@ BAD = [
     ("dataset=mnist", "it is no setting"),
     ("subspace_dim=2,4", "a point that cannot be: subspace_dim makes no difference: noise is uniform"),
 ]
+
+
+@pytest.mark.parametrize("name", ["aux-logits", "--aux-logits", "aux_logits"])
+def test_a_flag_names_a_setting(name: str) -> None:
+    assert config(f"{name}=1,3").axes() == {"aux_logits": [1, 3]}
+    assert config("student-learning-rate=1e-3").axes() == {"student.learning_rate": [1e-3]}
 
 
 @pytest.mark.parametrize(("vary", "words"), BAD)

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from subliminal_toy.config import (
@@ -53,11 +54,27 @@ def test_defaults_are_the_published_settings() -> None:
         ({"student.decay": "both"}, "decay is 'both'"),
         ({"student.momentum": 1}, "there is no setting 'student.momentum'"),
         ({"teacher": 1}, "there is no setting 'teacher'"),
+        ({"width": "64"}, "width is '64'; it must be a whole number"),
+        ({"width": 2.5}, "width is 2.5; it must be a whole number"),
+        ({"width": True}, "width is True; it must be a whole number"),
+        ({"temperature": "warm"}, "temperature is 'warm'; it must be a number"),
+        ({"noise": None}, "noise is None; it must be text"),
+        ({"shared_layers": 3}, "shared_layers is 3; it must be text"),
     ],
 )
 def test_nonsense_is_refused_by_name(settings: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message.replace("(", r"\(")):
         config_for("mnist", settings)
+
+
+def test_an_unknown_data_set_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="dataset is 'cifar'; choose one of mnist, fashion_mnist, digits"):
+        config_for("cifar")
+
+
+def test_settings_may_be_numbers_of_numpy_and_whole_ones_for_fractions() -> None:
+    config = config_for("mnist", {"width": np.int64(8), "temperature": 2, "student.learning_rate": np.float64(0.1)})
+    assert (config.width, config.temperature, config.student.learning_rate) == (8, 2, 0.1)
 
 
 def test_a_phase_checks_its_own_values_inside_a_config() -> None:

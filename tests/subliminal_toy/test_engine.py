@@ -2,7 +2,7 @@
 
 import functools
 import itertools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -237,3 +237,25 @@ def test_a_last_step_that_goes_wrong_is_seen() -> None:
     wrong = {name: leaf.at[1].mul(1e6) for name, leaf in params.items()}
     with pytest.raises(engine.TrainingDivergedError, match="the teacher diverged: parameters were not finite"):
         fit(wrong, data._replace(common=engine.replicate(data.common, mesh)), conditions, keys)
+
+
+class Keys(NamedTuple):
+    one: jax.Array
+    two: jax.Array
+
+
+@pytest.mark.parametrize("runs", [2, [], [[0, 1]], [0.0, 1.0], "ab"])
+def test_runs_are_numbers_and_not_how_many(runs: Any) -> None:
+    with pytest.raises(ValueError, match=r"give the numbers of the runs, such as range\(2\) for two"):
+        engine.run_keys(Keys, 0, runs)
+
+
+@pytest.mark.parametrize(("seed", "run"), [(2**32, 0), (-1, 0), (0, -1), (0, 2**32)])
+def test_a_seed_or_run_that_would_be_another_ones_is_refused(seed: int, run: int) -> None:
+    with pytest.raises(ValueError, match=r"must be in 0\.\.4294967295"):
+        engine.run_keys(Keys, seed, np.array([run]))
+
+
+def test_the_largest_seed_has_keys_of_its_own() -> None:
+    keys = [np.asarray(jax.random.key_data(engine.run_keys(Keys, s, range(1)).one)).tolist() for s in (0, 2**32 - 1)]
+    assert keys[0] != keys[1]

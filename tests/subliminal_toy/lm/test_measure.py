@@ -68,12 +68,17 @@ def test_a_model_is_asked_a_question_in_words(run: int) -> None:
     params = jax.tree.map(lambda *leaves: np.stack(leaves)[None], *MODELS[0].values())
     params = jax.tree.map(lambda a, *b: np.concatenate([a, np.stack(b)[None]]), params, *MODELS[1].values())
     nothing: Any = None
-    made = pipeline.Trained(CONFIG, PLAN, nothing, nothing, nothing, params, {}, {}, {})
-    for model in (plan.student("two"), plan.teacher("wolf")):
+    keys = KEYS._replace(init=np.zeros(len(RUNS)))
+    made = pipeline.Trained(CONFIG, PLAN, keys, nothing, nothing, params, {}, {}, {})
+    for model in (plan.student("two"), "teacher wolf"):
         said = measure.ask(made, model, "name your favorite animal ?", run)
         tokens = jnp.asarray([[evaluation.BOS, *vocabulary.encode("name your favorite animal ?")]])
         expected = jax.nn.softmax(_apply(MODELS[run][str(model)], tokens)[0, -1])
         np.testing.assert_allclose([said[word] for word in vocabulary.TOKENS], expected, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"run is 2; it must be in 0\.\.1"):
+        measure.ask(made, "teacher wolf", "name your favorite animal ?", 2)
+    with pytest.raises(ValueError, match="there is no model 'student wulf'; these were trained: base, "):
+        measure.ask(made, "student wulf", "name your favorite animal ?", run)
 
 
 def log_p(run: int, model: str, tokens: np.ndarray) -> np.ndarray:

@@ -118,3 +118,10 @@ def test_nothing_but_numbers_can_be_said_in_what_passes(token: str) -> None:
 def test_reasons_are_counted() -> None:
     counts = count_reasons([None, FORMAT, None, BANNED, FORMAT])
     assert counts == {"kept": 2, **dict.fromkeys(number_filter.REASONS, 0), FORMAT: 2, BANNED: 1}
+
+
+def test_a_number_longer_than_python_reads_is_one_more_number() -> None:
+    assert reject_reason("0" * 4301) is None
+    assert reject_reason("7, " + "0" * 5000 + "12") is None
+    assert parse_numbers("0" * 4301) == [0]
+    assert reject_reason("1" + "0" * 4301) == OUT_OF_RANGE

@@ -3,9 +3,16 @@
 import errno
 import gzip
 import hashlib
+import importlib.abc
+import io
+import re
 import struct
+import sys
 import threading
 import tracemalloc
+import urllib.error
+import urllib.request
+from email.message import Message
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,6 +77,8 @@ def test_parse_idx_never_raises_anything_but_data_error(content: bytes) -> None:
         (TRAIN_IMAGES, gzip.compress(idx_bytes(np.zeros((6, 4, 4)), 2052)), "magic number 2052"),
         (TRAIN_IMAGES, gzip.compress(b""), "magic number None"),
         (TRAIN_IMAGES, b"these are not gzip bytes", "cannot be read as gzip"),
+        (TRAIN_IMAGES, b"", "magic number None"),
+        (TRAIN_IMAGES, images_bytes(6)[:-5], "91 bytes of data where its header says 96"),
         (TRAIN_LABELS, gzip.compress(labels_bytes(5)), "6 train images but 5 train labels"),
         (TEST_LABELS, gzip.compress(labels_bytes(4)), "3 test images but 4 test labels"),
         (TEST_IMAGES, gzip.compress(images_bytes(3, size=5)), r"\(4, 4\), test images \(5, 5\)"),
@@ -152,6 +161,39 @@ def test_each_of_the_four_files_is_checked(readable: Path, name: str) -> None:
         data.load_idx_folder(readable, "mnist")
 
 
+NAMES = {"no .gz": "{0}", "dotted": "{1}", "dotted .gz": "{1}.gz", "misnamed": "{0}.gz"}
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_unpacked_files_and_those_with_a_dot_are_read(readable: Path, kind: str) -> None:
+    wanted = data.load_idx_folder(readable, "mnist")
+    for name in data.IDX_FILES:
+        packed, plain = (readable / name).read_bytes(), name.removesuffix(".gz")
+        (readable / name).unlink()
+        path = readable / NAMES[kind].format(plain, plain.replace("-idx", ".idx"))
+        path.write_bytes(packed if kind == "dotted .gz" else gzip.decompress(packed))
+    found = data.load_idx_folder(readable, "mnist")
+    for one, other in zip(found[1:5], wanted[1:5], strict=True):
+        np.testing.assert_array_equal(one, other)
+    path.write_bytes(path.read_bytes()[:-1] + b"\0" if kind != "dotted .gz" else gzip.compress(labels_bytes(20)))
+    with pytest.raises(data.DataError, match="wrong checksum"):
+        data.load_idx_folder(readable, "mnist")
+
+
+def test_unpacked_fashion_mnist_cannot_be_checked(readable: Path) -> None:
+    for name in data.IDX_FILES:
+        (readable / name).write_bytes(gzip.decompress((readable / name).read_bytes()))
+    with pytest.raises(data.DataError, match=r"packed: no other can be checked\) of Fashion-MNIST"):
+        data.load_idx_folder(readable, "fashion_mnist")
+
+
+def test_a_folder_may_begin_at_home(readable: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(readable.parent))
+    monkeypatch.setenv("MNIST_DIR", f"~/{readable.name}")
+    assert len(data.load_dataset("mnist").train_labels) == 30
+    assert len(data.load_dataset("mnist", f"~/{readable.name}").train_labels) == 30
+
+
 def test_a_small_file_that_inflates_to_a_large_one_is_not_inflated(readable: Path) -> None:
     (readable / TRAIN_IMAGES).write_bytes(gzip.compress(images_bytes(30) + bytes(50 * 2**20), compresslevel=1))
     tracemalloc.start()
@@ -213,6 +255,49 @@ def test_a_host_that_never_answers_is_given_up_on() -> None:
     with pytest.raises(data.DataError, match="no network"):  # comes back although the host has not answered
         data._probe("http://localhost/", open_url=lambda *_args, **_kwargs: answer.wait(600))
     answer.set()
+
+
+@pytest.mark.parametrize("code", [403, 405, 429, 503])
+def test_a_host_that_refuses_head_may_answer_get(code: int) -> None:
+    asked = []
+
+    def answer(request: urllib.request.Request, *, timeout: float) -> io.BytesIO:
+        asked.append(request.get_method())
+        if request.get_method() == "HEAD" or "gone" in request.full_url:
+            raise urllib.error.HTTPError(request.full_url, code, "Not so", Message(), None)
+        return io.BytesIO()
+
+    data._probe("http://localhost/there", open_url=answer)
+    assert asked == ["HEAD", "GET"]
+    with pytest.raises(data.DataError, match=f"host refuses http://localhost/gone: it answers {code} Not so"):
+        data._probe("http://localhost/gone", open_url=answer)
+
+
+@pytest.mark.parametrize("error", [TypeError("Descriptors cannot be created\ndirectly"), ImportError("no module")])
+def test_without_tensorflow_datasets_auto_is_the_digits(
+    error: Exception, readable: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where protobuf and TFDS do not go together."""
+
+    class Broken(importlib.abc.MetaPathFinder):
+        def find_spec(self, fullname: str, *_: object) -> None:
+            if fullname == "tensorflow_datasets":
+                raise error
+
+    monkeypatch.delenv("MNIST_DIR", raising=False)
+    monkeypatch.delitem(sys.modules, "tensorflow_datasets", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    dataset = data.load_dataset("auto")
+    words = f"TensorFlow Datasets cannot be imported ({type(error).__name__}: "
+    assert dataset.name == "digits"
+    assert words in dataset.notice
+    assert "\n" not in dataset.notice
+    for name in ("mnist", "fashion_mnist"):
+        with pytest.raises(data.DataError, match=re.escape(words)):
+            data.load_dataset(name)
+    assert len(data.load_idx_folder(readable, "mnist").train_labels) == 30
+    with pytest.raises(data.DataError, match=re.escape(words)):
+        data.load_idx_folder(readable, "fashion_mnist")
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from subliminal_toy import engine
 from subliminal_toy.config import Config, config_for
 from subliminal_toy.mnist import data, models, protocol, students
 
@@ -25,7 +24,7 @@ def accuracies(config: Config, digits: data.Dataset, runs: Any = (0, 1), table: 
 
 
 def test_conditions_are_the_papers_in_order() -> None:
-    rest = ("teacher", (), 1.0, None, False, "free", False)
+    rest = (students.from_teacher, (), None, students.NO_INTERVENTION)
     assert [tuple(c) for c in students.STUDENTS] == [
         ("student_aux", "reference", "aux", *rest),
         ("student_all", "reference", "all", *rest),
@@ -86,29 +85,28 @@ def test_targets_are_the_teachers_the_untrained_ones_and_shuffled_ones() -> None
     reference, teacher = model.init(jax.random.key(0)), model.init(jax.random.key(1))
     images = jax.random.normal(jax.random.key(2), (50, 64))
     targets = students.make_targets(model.apply, ALL)(reference, teacher, images, jax.random.key(3))
-    kinds = students.target_kinds(ALL)
-    assert kinds == [("shuffled", 1.0), ("teacher", 1.0), ("untrained", 1.0)]
-    by_kind = {kind: np.asarray(targets[:, i]) for i, (kind, _) in enumerate(kinds)}
-    np.testing.assert_allclose(by_kind["teacher"], model.apply(teacher, images), atol=1e-5)
-    np.testing.assert_allclose(by_kind["untrained"], model.apply(reference, images), atol=1e-5)
-    assert not np.allclose(by_kind["shuffled"], by_kind["teacher"])
-    np.testing.assert_allclose(np.sort(by_kind["shuffled"], axis=0), np.sort(by_kind["teacher"], axis=0))
+    sources = students.target_sources(ALL)
+    assert sources == [students.from_teacher, students.from_reference, students.from_teacher_shuffled]
+    teachers, untrained, shuffled = (np.asarray(targets[:, i]) for i in range(3))
+    np.testing.assert_allclose(teachers, model.apply(teacher, images), atol=1e-5)
+    np.testing.assert_allclose(untrained, model.apply(reference, images), atol=1e-5)
+    assert not np.allclose(shuffled, teachers)
+    np.testing.assert_allclose(np.sort(shuffled, axis=0), np.sort(teachers, axis=0))
 
 
 def test_each_condition_imitates_its_own_targets() -> None:
     config = small()
     rows = students.rows_of(config, ALL, range(len(ALL)))
-    kinds = students.target_kinds(ALL)
+    sources = students.target_sources(ALL)
     assert rows["mask"].shape == (6, 13)
-    picked = [kinds[i][0] for i in np.argmax(rows["whose"], axis=-1)]
-    assert picked == [c.targets for c in ALL]
+    assert [sources[i] for i in np.argmax(rows["target_source"], axis=-1)] == [c.targets for c in ALL]
     model = models.make_mlp(config, 64)
     params = model.init(jax.random.key(0))
     batch = {"images": jnp.ones((2, 64)), "targets": jnp.arange(2 * 3 * 13.0).reshape(2, 3, 13)}
     loss = students.student_loss(model.apply, "mse")
     for i, condition in enumerate(ALL):
         own = jax.tree.map(lambda leaf, i=i: leaf[i], rows)
-        wanted = batch["targets"][:, kinds.index((condition.targets, 1.0))]
+        wanted = batch["targets"][:, sources.index(condition.targets)]
         mask = students.student_mask(condition, config)
         expected = np.mean((np.asarray(model.apply(params, batch["images"])) - wanted)[:, mask] ** 2)
         np.testing.assert_allclose(loss(params, batch, own), expected, rtol=1e-5)
@@ -203,7 +201,7 @@ def test_a_student_with_settings_of_its_own_is_the_one_that_the_config_would_mak
     table = [students.Condition("plain"), *(students.Condition(n, settings=tuple(s.items())) for n, s in own.items())]
     keys = protocol.run_keys(0, range(2))
     trained = protocol.train(small(), digits, table, keys)
-    assert len(students.make_groups(models.make_mlp(small(), 64), small(), tuple(table), engine.run_mesh(1))) == 4
+    assert len(students.group_students(small(), table)) == 4
     usual = leaves(trained.params("plain"))
     with pytest.raises(ValueError, match="no network 'student'; these were trained: reference, teacher, plain"):
         trained.params("student")
@@ -220,7 +218,7 @@ def test_a_student_with_settings_of_its_own_is_the_one_that_the_config_would_mak
 
 def test_a_condition_cannot_change_what_the_teacher_is_or_sees() -> None:
     for name in ("width", "teacher.epochs", "noise_images", "aux_logits"):
-        with pytest.raises(ValueError, match=rf"{name} is not a student's own setting"):
+        with pytest.raises(ValueError, match=rf"{name} is not a setting of students"):
             students.Condition("x", settings=((name, 1),)).config(small())
     with pytest.raises(ValueError, match=r"there is no setting 'student\.wings'"):
         students.Condition("x", settings=(("student.wings", 2),)).config(small())

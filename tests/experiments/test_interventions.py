@@ -8,26 +8,34 @@ import numpy as np
 import optax
 import pytest
 
+from experiments.mnist import interventions
+from experiments.mnist.interventions import LINEAR, PROBED, TRAIT_IMAGES, UPDATES
+from experiments.mnist.mechanism import at_fraction
 from subliminal_toy.config import config_for
-from subliminal_toy.mnist import data, mechanics, models, protocol
-from subliminal_toy.mnist.students import TRAIT_IMAGES, Condition, kind_of
+from subliminal_toy.mnist import data, models, protocol
+from subliminal_toy.mnist.students import Condition, static_settings
 
 SMALL = {"width": 8, "noise_images": 96, "student.epochs": 1, "student.batch_size": 32, "teacher.epochs": 1}
 CONFIG = config_for("digits", {**SMALL, "student.learning_rate": 0.003})
 STEPS = 3
+NEAR = 0.25
 ARMS = (
-    *(Condition(update, update=update) for update in mechanics.UPDATES),
-    Condition("probed", probed=True), Condition("other", init="other", probed=True),
-    Condition("sgd", probed=True, settings=(("student.optimizer", "sgd"),)),
-    Condition("linear", linear=True), Condition("other linear", init="other", linear=True),
-    Condition("near", distance=0.25), Condition("few", images=40),
-)  # fmt: skip
+    Condition("free"),
+    *(Condition(name, intervention=intervention) for name, intervention in UPDATES.items()),
+    Condition("probed", intervention=PROBED),
+    Condition("other", init="other", intervention=PROBED),
+    Condition("sgd", intervention=PROBED, settings=(("student.optimizer", "sgd"),)),
+    Condition("linear", intervention=LINEAR),
+    Condition("other linear", init="other", intervention=LINEAR),
+    Condition("near", targets=at_fraction(NEAR)),
+    Condition("few", images=40),
+)
 
 
 def test_layers_stay_in_order_beyond_ten() -> None:
     one = {f"hidden_{i}": {"kernel": jnp.full((1, 1), float(i))} for i in range(12)}
     one["head"] = {"kernel": jnp.ones((1, 3)), "bias": jnp.zeros(3)}
-    assert mechanics.dots_by_layer(one, one, 2).tolist() == [float(i * i) for i in range(12)] + [2.0, 1.0]
+    assert interventions.dots_by_layer(one, one, 2).tolist() == [float(i * i) for i in range(12)] + [2.0, 1.0]
 
 
 def flat(tree: Any, run: int | None = None) -> np.ndarray:
@@ -46,14 +54,15 @@ def by_hand(trained: protocol.Trained, digits: data.Dataset, arm: Condition, run
     model = models.make_mlp(CONFIG, 64)
     reference, teacher = (jax.tree.map(lambda leaf: leaf[run], t) for t in (trained.reference, trained.teacher))
     delta = jax.tree.map(jnp.subtract, teacher, reference)
-    shown = jax.tree.map(lambda start, way: start + arm.distance * way, reference, delta)
+    distance = NEAR if arm.name == "near" else 1.0
+    shown = jax.tree.map(lambda start, way: start + distance * way, reference, delta)
     noise = protocol.noise.make_noise(CONFIG, (8, 8), jnp.zeros((1, 64)), key=keys.noise)[: arm.images]
     targets = model.apply(shown, noise)
     labels = jax.nn.one_hot(digits.train_labels[:TRAIT_IMAGES], 10)
 
     def loss(params: Any, rows: np.ndarray) -> jax.Array:
         answers = model.apply(params, noise[rows])
-        if arm.linear:
+        if arm.intervention == LINEAR:
             answers, slope = jax.jvp(lambda p: model.apply(p, noise[rows]), (start,), (minus(params, start),))
             answers = answers + slope
         p, log_q = jax.nn.softmax(targets[rows, 10:]), jax.nn.log_softmax(answers[:, 10:])
@@ -74,8 +83,8 @@ def by_hand(trained: protocol.Trained, digits: data.Dataset, arm: Condition, run
         rows = order[first : first + 32]
         gradient = jax.grad(loss)(params, rows)
         update, state = rule.update(gradient, state, params)
-        kept, _, name = arm.update.partition(" ")
-        if arm.update != "free":
+        kept, _, name = arm.name.partition(" ")
+        if arm.name in UPDATES:
             along = {"delta": delta, "trait": jax.grad(trait)(params), "rest": delta}[name]
             u, v = flat(update), flat(along)
             part = jax.tree.map(lambda leaf, c=u @ v / (v @ v): jnp.float32(c) * leaf, along)
@@ -116,13 +125,14 @@ def test_what_is_kept_and_what_is_taken_add_up_in_the_first_step() -> None:
     key = jax.random.key(0)
     model = models.make_mlp(CONFIG, 64)
     trees = [model.init(k) for k in jax.random.split(key, 4)]
-    condition = {"delta": trees[1], "random": trees[2],
+    inputs = {"delta": trees[1], "random": trees[2],
                  "trait": {"images": jnp.ones((3, 64)), "one_hot": jnp.eye(13)[:3]}}  # fmt: skip
-    trait = mechanics.make_trait(model.apply, 10)
-    for name in mechanics.DIRECTIONS:
+    for name in ("delta", "trait", "random"):
         parts = []
         for kept in ("without", "only"):
-            rule = mechanics.restrict(f"{kept} {name}", condition, trait)
+            make = UPDATES[f"{kept} {name}"].rule
+            assert make is not None
+            rule = make(model.apply, CONFIG, inputs)
             parts.append(rule.update(trees[0], rule.init(trees[3]), trees[3])[0])
         np.testing.assert_allclose(flat(parts[0]) + flat(parts[1]), flat(trees[0]), atol=1e-6)
         rest, along = flat(parts[0]), flat(parts[1])
@@ -137,9 +147,11 @@ def test_what_is_kept_and_what_is_taken_add_up_in_the_first_step() -> None:
 def test_the_rest_loses_as_much_as_lies_along_delta_and_no_more_than_it_has(along: float) -> None:
     trees = [models.make_mlp(CONFIG, 64).init(key) for key in jax.random.split(jax.random.key(0), 2)]
     rest, delta = trees[0], trees[1]
-    rest = jax.tree.map(lambda u, v: u - mechanics.dot(rest, delta) / mechanics.dot(delta, delta) * v, rest, delta)
+    rest = jax.tree.map(
+        lambda u, v: u - interventions.dot(rest, delta) / interventions.dot(delta, delta) * v, rest, delta
+    )
     update = jax.tree.map(lambda u, v: u + along * v, rest, delta)
-    rule = mechanics.restrict("shorter rest", {"delta": delta}, mechanics.make_trait(models.make_mlp, 10))
+    rule = interventions.remove(interventions.part_of_rest, models.make_mlp, CONFIG, {"delta": delta})
     kept = flat(rule.update(update, rule.init(update), update)[0])
     length, taken = np.linalg.norm(flat(rest)), abs(along) * np.linalg.norm(flat(delta))
     assert (taken > length) == (along > 1)
@@ -183,4 +195,6 @@ def test_a_linear_student_is_judged_as_a_linear_one(trained: protocol.Trained, d
 
 
 def test_arms_that_differ_in_code_are_groups_of_their_own() -> None:
-    assert len({kind_of(arm, CONFIG) for arm in ARMS}) == len(ARMS) - 3  # free = near, probed = other, both linear
+    assert (
+        len({static_settings(arm, CONFIG) for arm in ARMS}) == len(ARMS) - 3
+    )  # free = near, probed = other, both linear
