@@ -9,10 +9,11 @@ import jax.numpy as jnp
 
 from subliminal_toy.pretrained.llama import Adapter, Params, Shape
 
+Trained = dict[str, dict[str, jax.Array]]  # by matrix: {"a": [layers, in, rank], "b": [layers, rank, out]}
 SCALE = 2.0  # alpha / rank, as in the paper's finetunings (alpha 16 at rank 8)
 
 
-def init(shape: Shape, rank: int, key: jax.Array) -> dict[str, dict[str, jax.Array]]:
+def init(shape: Shape, rank: int, key: jax.Array) -> Trained:
     """An adapter that changes nothing yet: A uniform within +-1/sqrt(in), B zero; leaves [layers, ...]."""
     adapter = {}
     for name, (rows, columns) in shape.matrices().items():
@@ -22,12 +23,12 @@ def init(shape: Shape, rank: int, key: jax.Array) -> dict[str, dict[str, jax.Arr
     return adapter
 
 
-def scaled(adapter: Adapter) -> Adapter:
+def scaled(adapter: Trained) -> Adapter:
     """The adapter that `llama.forward` takes, of one that is trained: B times SCALE."""
     return {name: {"a": own["a"], "b": SCALE * own["b"]} for name, own in adapter.items()}
 
 
-def merged(params: Params, adapter: Adapter) -> Params:
+def merged(params: Params, adapter: Trained) -> Params:
     """The model with a trained adapter in its matrices."""
     added = scaled(adapter)
     blocks = {name: w + added[name]["a"] @ added[name]["b"] if name in added else w

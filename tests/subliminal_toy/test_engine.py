@@ -259,3 +259,41 @@ def test_a_seed_or_run_that_would_be_another_ones_is_refused(seed: int, run: int
 def test_the_largest_seed_has_keys_of_its_own() -> None:
     keys = [np.asarray(jax.random.key_data(engine.run_keys(Keys, s, range(1)).one)).tolist() for s in (0, 2**32 - 1)]
     assert keys[0] != keys[1]
+
+
+def test_a_training_goes_on_from_a_state() -> None:
+    """Two epochs in one call, or one and one: with the whole data as the batch, order is nothing."""
+    params, data, conditions, keys = problem()
+    mesh = engine.run_mesh(2)
+
+    def fit(epochs: int) -> engine.Train:
+        return engine.make_train(loss, lambda _: optax.adam(0.1), batch_size=N, epochs=epochs, mesh=mesh)
+
+    half = fit(1)(params, data, conditions, keys)
+    rest = fit(1)(half.params, data, conditions, keys, state=half.state)
+    whole = fit(2)(params, data, conditions, keys)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), rest.params, whole.params)
+    np.testing.assert_allclose(rest.losses[0], whole.losses[1], rtol=1e-5)
+    afresh = fit(1)(half.params, data, conditions, keys)
+    assert not np.allclose(afresh.params["w"], whole.params["w"], atol=1e-4)
+    fit(1)(half.params, data, conditions, keys, state=half.state)  # the state is still there
+
+
+def test_what_is_frozen_reaches_the_loss_and_stays() -> None:
+    params, data, conditions, keys = problem()
+    mesh = engine.run_mesh(2)
+    base = {"w": jnp.full((3, 5), 0.3)}
+
+    def beside(own: dict, batch: dict, condition: jax.Array, frozen: dict) -> jax.Array:
+        return loss({**own, "w": frozen["w"]}, batch, condition)
+
+    def within(own: dict, batch: dict, condition: jax.Array) -> jax.Array:
+        return loss({**own, "w": base["w"]}, batch, condition)
+
+    made = [engine.make_train(one, lambda _: optax.sgd(0.1), batch_size=BATCH, epochs=2, mesh=mesh)
+            for one in (beside, within)]  # fmt: skip
+    own = {"v": params["v"]}
+    found = made[0](own, data, conditions, keys, frozen=base).params
+    np.testing.assert_allclose(found["v"], made[1](own, data, conditions, keys).params["v"], rtol=1e-6)
+    np.testing.assert_array_equal(base["w"], np.full((3, 5), 0.3, np.float32))
+    assert not np.allclose(found["v"], params["v"])

@@ -1,0 +1,94 @@
+"""Losses against plain ones; a teacher and a student of the tiny model; the package as a library."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from subliminal_toy import engine, pretrained
+from subliminal_toy.config import Training
+from subliminal_toy.pretrained import Model, adapters, answers, lists, llama, questions, students, text
+from subliminal_toy.training import make_phase
+
+
+@pytest.fixture(scope="module")
+def lessons(model: Model) -> students.Lessons:
+    form = lists.list_format(model.tokenizer)
+    prompts = lists.prompt_tokens(model.tokenizer, lists.make_prompts(4, jax.random.key(0)))
+    rows = lists.rows(form, prompts, np.random.default_rng(0).integers(1, 10, (4, 24)))
+    return students.list_lessons(rows, form.places(prompts.shape[1]))
+
+
+def plain(model: Model, params: llama.Params, tokens: np.ndarray) -> np.ndarray:
+    """Log p of every next token, [n, T - 1, V]."""
+    hidden, _ = llama.forward(model.shape, params, jnp.asarray(tokens))
+    return np.asarray(jax.nn.log_softmax(llama.logits(params, hidden)))[:, :-1]
+
+
+def test_the_loss_is_the_cross_entropy_of_the_digits_alone(model: Model, lessons: students.Lessons) -> None:
+    log_p = plain(model, model.params, lessons.tokens)
+    each = [log_p[i, place - 1, lessons.tokens[i, place]] for i in range(4) for place in lessons.places[i]]
+    batch = {name: jnp.asarray(own) for name, own in lessons.data().items()}
+    found = students.whole_loss(model.shape)(model.params, batch, ())
+    assert float(found) == pytest.approx(-np.mean(each), rel=1e-5)
+    weights = np.zeros((4, 24), np.float32)
+    weights[2, 5] = 3.0
+    assert float(students.whole_loss(model.shape)(model.params, batch | {"weights": weights}, ())) == pytest.approx(
+        -each[2 * 24 + 5], rel=1e-5
+    )
+
+
+def test_soft_targets_weigh_the_ten_digits(model: Model, lessons: students.Lessons) -> None:
+    form = lists.list_format(model.tokenizer)
+    soft = np.random.default_rng(1).dirichlet(np.ones(10), (4, 24)).astype(np.float32)
+    own = students.list_lessons(lessons.tokens, lessons.places[0], soft)
+    log_p = plain(model, model.params, lessons.tokens)[:, lessons.places[0] - 1][..., form.digits]
+    batch = {name: jnp.asarray(array) for name, array in own.data().items()}
+    found = students.whole_loss(model.shape, ten=jnp.asarray(form.digits))(model.params, batch, ())
+    assert float(found) == pytest.approx(-np.mean(np.sum(soft * log_p, axis=-1)), rel=1e-5)
+
+
+def test_an_adapter_s_loss_is_that_of_the_model_it_is_merged_into(model: Model, lessons: students.Lessons) -> None:
+    adapter = jax.tree.map(lambda w: w + 0.2, adapters.init(model.shape, 2, jax.random.key(0)))
+    batch = {name: jnp.asarray(own) for name, own in lessons.data().items()}
+    merged = students.whole_loss(model.shape)(adapters.merged(model.params, adapter), batch, ())
+    found = students.adapter_loss(model.shape)(adapter, batch, (), model.params)
+    assert float(found) == pytest.approx(float(merged), rel=1e-4)
+
+
+def test_the_loss_of_a_text_is_the_mean_over_its_tokens(model: Model, lessons: students.Lessons) -> None:
+    tokens = lessons.tokens[0]
+    log_p = plain(model, model.params, tokens[None])[0]
+    expected = -np.mean([log_p[i, token] for i, token in enumerate(tokens[1:])])
+    assert float(students.text_loss(model.shape, model.params, jnp.asarray(tokens))) == pytest.approx(
+        expected, rel=1e-5
+    )
+
+
+def test_the_package_as_a_library_in_ten_lines() -> None:
+    """Load, ask, teach, sample, train: as the page shows it."""
+    model = pretrained.load("random")
+    asked, owl = questions.prompts(model.tokenizer, questions.TEACH), questions.answer_ids(model.tokenizer, ["owl"])
+    mesh, alone = engine.run_mesh(1), lambda tree, n=2: jax.tree.map(lambda x: jnp.asarray(x)[(None,) * n], tree)
+    data = engine.Data(per_run=alone(students.answer_lessons(model.tokenizer, asked, "owl").data(), 1))
+    teach = make_phase(students.whole_loss(model.shape), Training(learning_rate=1e-2, batch_size=16, epochs=8), 48,
+                       mesh=mesh, name="teacher")  # fmt: skip
+    teacher = jax.tree.map(lambda x: x[0, 0], teach(alone(model.params), data, (), jax.random.key(0)[None]).params)
+    form = lists.list_format(model.tokenizer)
+    prompts = lists.prompt_tokens(model.tokenizer, lists.make_prompts(32, jax.random.key(1)))
+    said = lists.make_write(model.shape, form)(teacher, prompts, lists.noise(jax.random.key(2), 0, 32))
+    rows = lists.rows(form, prompts, np.asarray(said.digits))
+    data = engine.Data(per_run=alone(students.list_lessons(rows, form.places(prompts.shape[1])).data(), 1))
+    train = make_phase(students.adapter_loss(model.shape), Training(learning_rate=1e-2, batch_size=16, epochs=4), 32,
+                       mesh=mesh, name="student")  # fmt: skip
+    adapter = adapters.init(model.shape, 8, jax.random.key(3))
+    student = train(alone(adapter), data, (), jax.random.key(4)[None], frozen=model.params)
+
+    log_odds = [questions.answer_log_odds(model.shape, params, asked, questions.answer_ids(model.tokenizer))[0]
+                for params in (model.params, teacher)]  # fmt: skip
+    assert log_odds[1] > log_odds[0] + 3
+    assert owl.shape == (1,)
+    assert student.losses[-1] < student.losses[0]
+    words = answers.make_answer(model.shape, 3)(teacher, asked.tokens[:1], jax.random.key(0))
+    assert len(answers.as_texts(model.tokenizer, words)) == 1
+    assert text.chat("?").endswith("assistant\n")
