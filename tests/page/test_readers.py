@@ -161,8 +161,10 @@ def test_an_untaught_model_is_called_so_on_phones_too(page: Any) -> None:
 
 
 def test_columns_and_bars_stay_in_forced_colors_and_in_print(browser: Any, site: Path) -> None:
-    seen = """() => ["#draw .column.best i", "#draw .track i"].map((part) => getComputedStyle(document.querySelector(part)))
-      .map((style) => [style.backgroundColor, style.forcedColorAdjust])"""
+    seen = """() => ["#draw .column.best i", "#draw .track i"].map((part) => {
+      const style = getComputedStyle(document.querySelector(part));
+      return [style.backgroundColor, style.forcedColorAdjust];
+    })"""
     with browser.new_context(forced_colors="active", reduced_motion="reduce") as context:
         page = context.new_page()
         page.goto(site.as_uri())
