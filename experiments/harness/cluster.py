@@ -67,7 +67,9 @@ def compute(address: str, chunks: Sequence[Chunk]) -> Iterator[Done]:
     try:
         import distributed
     except ImportError as error:
-        raise ClusterError("--cluster needs Dask: pip install 'subliminal-toy[cluster]'") from error
+        raise ClusterError(
+            "--cluster needs Dask: in the project's folder, python -m pip install -e '.[cluster]'"
+        ) from error
     devices, version = len(jax.local_devices()), provenance.code_version()
     plain = [dataclasses.replace(chunk, config=None) for chunk in chunks]
     tasks = [Task(a, settings.setting_values(b.config), devices, version) for a, b in zip(plain, chunks, strict=True)]

@@ -50,6 +50,11 @@ class Trained(NamedTuple):
     watched: Models  # of students that were watched: [runs, epochs, ...]
     diverging: dict[Name, list[dict[str, float]]]  # by source, where students need them: of each run, `_shares`
 
+    def __repr__(self) -> str:
+        """What was trained, without the arrays."""
+        names = ", ".join(str(model) for model in self.plan.models())
+        return f"<lm.Trained: {self.keys.init.shape[0]} runs of {names}>"
+
     def params(self, name: Name | str) -> Params:
         """The parameters of one of the plan's models, by its name or the text of it, [runs, ...].
 

@@ -64,7 +64,7 @@ def test_missing_dask_and_absent_schedulers_are_one_line(
         assert line.startswith(f"error: no Dask scheduler answers at {address} (")
     monkeypatch.setitem(sys.modules, "distributed", None)
     assert fake.command(tmp_path, "--cluster", "local") == cli.BAD_INPUT
-    assert "pip install 'subliminal-toy[cluster]'" in capsys.readouterr().err
+    assert "pip install -e '.[cluster]'" in capsys.readouterr().err
 
 
 def test_a_transport_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -75,6 +75,8 @@ def test_a_model_is_asked_a_question_in_words(run: int) -> None:
         tokens = jnp.asarray([[evaluation.BOS, *vocabulary.encode("name your favorite animal ?")]])
         expected = jax.nn.softmax(_apply(MODELS[run][str(model)], tokens)[0, -1])
         np.testing.assert_allclose([said[word] for word in vocabulary.TOKENS], expected, rtol=1e-5)
+    assert repr(made).startswith("<lm.Trained: 2 runs of base, ")
+    assert "array" not in repr(made).lower()
     with pytest.raises(ValueError, match=r"run is 2; it must be in 0\.\.1"):
         measure.ask(made, "teacher wolf", "name your favorite animal ?", 2)
     with pytest.raises(ValueError, match="there is no model 'student wulf'; these were trained: base, "):

@@ -204,6 +204,8 @@ def test_a_student_with_settings_of_its_own_is_the_one_that_the_config_would_mak
     trained = protocol.train(small(), digits, table, keys)
     assert len(students.group_students(small(), table)) == 4
     usual = leaves(trained.params("plain"))
+    assert repr(trained).startswith("<mnist.Trained: 2 runs on digits of reference, teacher, plain, ")
+    assert "array" not in repr(trained).lower()
     with pytest.raises(ValueError, match="no network 'student'; these were trained: reference, teacher, plain"):
         trained.params("student")
     for name, settings in own.items():
