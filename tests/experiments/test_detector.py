@@ -4,7 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from subliminal_toy.lm import corpus, detector, vocabulary
+from experiments.lm import detector
+from subliminal_toy.lm import corpus, vocabulary
 
 LANGUAGE = corpus.make_language(jax.random.key(0))
 
