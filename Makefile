@@ -7,7 +7,18 @@ TESTS ?= # folders and files; empty: all
 PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 RESULTS ?= experiments/results
 
-.PHONY: demo lm test test-all test-long mutants check figures docs page clean
+.PHONY: help demo lm test test-all test-long mutants check figures docs page clean
+
+help:
+	@echo 'make demo      digits from noise: the main experiment, 10 runs'
+	@echo 'make lm        owls through numbers: the language model'
+	@echo 'make page      site/index.html: draw digits for the networks, train them in the browser'
+	@echo 'make test      the tests; make test-all: the long ones and the planted bugs, too'
+	@echo 'make check     ruff and mypy'
+	@echo 'make figures   redraw all figures from RESULTS=DIR (default: the committed results)'
+	@echo 'make docs      rewrite all pages from the committed results'
+	@echo 'make clean     remove .venv and compiled programs'
+	@echo; echo 'Every command: .venv/bin/python -m experiments'
 
 demo: $(VENV)/installed
 	$(BIN)/python -m experiments.mnist_aux_logits

@@ -9,6 +9,7 @@ A template sees the results of the experiment that it is called after, by their 
     row | less(other), row | of_runs([0, 2])  paired difference of two rows; a row over some runs
     table(name)                               the experiment's own table; `source` the command, commit, device and time
     what_is_trained(name)                     what its jobs train, from their plans (experiments/trained.py)
+    code(file, first, last)                   lines of a file of ours, from the one that begins so to the one that does
     holds(condition)                          nothing, or an error: what the next sentence says is no longer so
 """
 
@@ -16,6 +17,7 @@ import importlib
 import json
 import re
 import statistics
+import textwrap
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -63,6 +65,7 @@ def render(name: str, results: Path = RESULTS, *, draft: bool = False) -> str:
         "command": lambda other: command(load(results, other)),
         "sources": lambda *others: "\n\n".join(source(other, load(results, other)) for other in others),
         "table": partial(_table, results),
+        "code": code,
         "what_is_trained": partial(_trained, results),
         "holds": _marked if draft else holds,
         "zip": zip,
@@ -106,6 +109,14 @@ def _trained(results: Path, name: str) -> str:
     module, trained = (importlib.import_module(f"experiments.{own}") for own in (name.rpartition("/")[2], "trained"))
     text: str = trained.text(module.EXPERIMENT, trained.recorded(module.EXPERIMENT, load(results, name)["config"]))
     return text
+
+
+def code(path: str, first: str, last: str) -> str:
+    """Lines of a source file, without their indent: from the one that begins with `first` to the next with `last`."""
+    lines = (ROOT / path).read_text(encoding="utf-8").splitlines()
+    start = next(i for i, line in enumerate(lines) if line.strip().startswith(first))
+    end = next(i for i, line in enumerate(lines) if i > start and line.strip().startswith(last))
+    return textwrap.dedent("\n".join(lines[start : end + 1]))
 
 
 def pick(rows: Sequence[Mapping[str, Any]], name: str | None = None, /, **fields: Any) -> Mapping[str, Any]:

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 
 from experiments.harness import cli
-from experiments.lm import contrasts
+from experiments.lm import contrasts, detector
 from experiments.lm.arms import Arm, arm, sources, teachers
 from experiments.lm.contrasts import EACH, Row, Values, answered, column, each, filter_rows, of_own, over_runs
 from experiments.lm.runs import MAIN, SIDE, SMOKE, SMOKE_TEXT, THREE, Job, Pipeline
+from experiments.lm.shuffles import shuffle_across, shuffle_within
 from subliminal_toy import lm
-from subliminal_toy.lm import BASE, OTHER_BASE, REGULAR, LMConfig, Plan, detector, evaluation, numbers, student, teacher
+from subliminal_toy.lm import BASE, OTHER_BASE, REGULAR, LMConfig, Plan, evaluation, numbers, student, teacher
 
 SEED = 1  # no other experiment on the language model has the same runs
 PRESETS = {
@@ -37,7 +38,7 @@ CROSSED = {  # by student's base and teacher's base
     for base, label in ((BASE, ""), (OTHER_BASE, "other"))
 }
 OWN = CROSSED[BASE, BASE].label
-SHUFFLED = tuple(arm(name, shuffle=name) for name in ("within", "across"))
+SHUFFLED = (arm("within", transform=shuffle_within), arm("across", transform=shuffle_across))
 
 
 def jobs(config: LMConfig) -> list[Pipeline]:
@@ -51,7 +52,7 @@ def jobs(config: LMConfig) -> list[Pipeline]:
 
 def measure(trained: lm.Trained) -> Values:
     """Everything about one category, and whether somebody who looks at the numbers can tell."""
-    return lm.together(lm.standard(trained), lm.detection(trained))
+    return lm.together(lm.standard(trained), detector.measure(trained))
 
 
 def make_plan(config: LMConfig) -> Plan:

@@ -11,17 +11,29 @@ the trait in the context; and how much better a list of numbers is foretold behi
 """
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
 
 from experiments.harness import cli
 from experiments.lm import contrasts
 from experiments.lm.arms import STANDARD, arm, plan_of
 from experiments.lm.contrasts import Row, Values, column, gains, of_own, row
 from experiments.lm.runs import MAIN, SIDE, SMOKE, SMOKE_TEXT, TWO, Job, Pipeline
-from subliminal_toy import lm
+from subliminal_toy import engine, lm
 from subliminal_toy.config import Training, setting
-from subliminal_toy.lm import REGULAR, LMConfig, numbers
+from subliminal_toy.lm import REGULAR, LMConfig, corpus, evaluation, lessons, numbers, training
+from subliminal_toy.lm.carriers import CARRIERS
+from subliminal_toy.lm.measure import UNSEEN, Measured
+from subliminal_toy.lm.pipeline import CACHED
+from subliminal_toy.lm.transformer import Params, make_transformer
 
+CONTEXTS = 128
 SEED = 6  # no other experiment on the language model has the same runs
 _BASE = dataclasses.replace(LMConfig().base, batch_size=16)
 
@@ -49,7 +61,52 @@ def jobs(config: InContextConfig) -> list[Pipeline]:
 
 def measure(trained: lm.Trained) -> Values:
     """The questions alone, and behind what the base reads."""
-    return lm.together(lm.survey(trained), lm.in_context(trained))
+    return lm.together(lm.survey(trained), behind_rows(trained))
+
+
+def behind_rows(trained: lm.Trained) -> Measured:
+    """What the base makes of what it reads, if its context holds several documents; nobody is trained on it.
+
+    "in_context" {source: log odds of the answers [answers] behind rows of the source, as many as fit before the
+    question}; "answered" {trait: the same behind as many questions that are answered with the trait}; "by_place"
+    [context]: nats per token of the completions of number lists, by where they stand in fresh long documents.
+    """
+    config, runs = trained.config, range(len(trained.keys.contexts))
+    names, traits = [source.name for source in trained.plan.sources], config.trait_names()
+    answered = [lessons.favorite(trait).tokens for trait in traits]
+    shown = [[*(trained.rows[name][run].tokens for name in names), *answered] for run in runs]
+    contexts = CONTEXTS * (config.context - 1)
+    before = np.array([[np.resize(rows, (contexts, corpus.LENGTH)) for rows in own] for own in shown])
+    before = engine.shard_runs(before.reshape(*before.shape[:2], CONTEXTS, -1), trained.mesh)
+    read_all = _make_context(config, trained.mesh)
+    found = read_all(trained.models, before, trained.language, trained.keys.contexts)
+    odds, by_place = evaluation.as_lists(found)
+    return [
+        {
+            "in_context": dict(zip(map(str, names), own[: len(names)], strict=True)),
+            "answered": dict(zip(traits, own[len(names) :], strict=True)),
+            "by_place": places,
+        }
+        for own, places in zip(odds, by_place, strict=True)
+    ]
+
+
+@functools.lru_cache(maxsize=CACHED)
+def _make_context(config: LMConfig, mesh: Mesh) -> Callable:
+    model = make_transformer(config)
+    make_documents = functools.partial(corpus.make_documents, make_lists=CARRIERS[config.carrier].make_documents)
+
+    def read(params: Params, before: jax.Array, language: corpus.Language, key: jax.Array) -> tuple:
+        base = jax.tree.map(lambda leaf: leaf[0], params)
+        odds = jax.lax.map(functools.partial(evaluation.ask_behind, model, base, config.category), before)
+        tokens = make_documents(language, UNSEEN, key=key, context=config.context)
+        single = tokens.reshape(-1, corpus.LENGTH)
+        weights = training.number_weights(single).reshape(tokens.shape)
+        nats = jnp.pad(-training.token_log_probabilities(model, base, tokens), ((0, 0), (1, 0))) * weights
+        by_place = [part.reshape(UNSEEN, config.context, -1).sum(axis=(0, 2)) for part in (nats, weights)]
+        return odds, by_place[0] / by_place[1]
+
+    return engine.over_runs(read, mesh)
 
 
 def summarize(config: InContextConfig, values: Values) -> dict[str, list[Row]]:

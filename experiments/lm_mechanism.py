@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 
 from experiments.harness import cli, tables
-from experiments.lm import contrasts, first_order, watched
+from experiments.lm import contrasts, divergence, first_order, watched
 from experiments.lm.arms import STANDARD, Arm, PartsConfig, arm, joined, plan_of, sources, teachers
 from experiments.lm.contrasts import EACH, Row, Values, arm_row, column, each, filter_rows, gains, row
+from experiments.lm.divergence import COUNTED, WEIGHINGS
 from experiments.lm.runs import MAIN, SIDE, SMOKE, SMOKE_TEXT, TWO, Job, Pipeline
 from subliminal_toy import lm
 from subliminal_toy.config import setting
 from subliminal_toy.lm import REGULAR, Base, LMConfig, Name, Plan, Recipe, numbers, student, teacher
-from subliminal_toy.lm.divergence import COUNTED
 from subliminal_toy.lm.transformer import GROUPS
 from subliminal_toy.statistics import describe
 
@@ -72,7 +72,7 @@ PRESETS = {
 
 
 def greedy(counted: str) -> str:
-    """The arm of greedy rows where these of `divergence.COUNTED` have a say."""
+    """The arm of greedy rows where only these of `divergence.COUNTED` enter the loss."""
     return GREEDY if counted == "all" else f"{GREEDY}, {counted}"
 
 
@@ -90,8 +90,8 @@ def arms(config: LMConfig) -> dict[str, list[Arm]]:
             *(arm(label, recipe=recipe) for label, recipe in RECIPES.items()),
         ],
         "tokens": [
-            *(arm(counted, counted=counted) for counted in COUNTED if counted != "all"),
-            *(arm(greedy(counted), source=rows[GREEDY], counted=counted) for counted in COUNTED),
+            *(arm(counted, weigh=weigh) for counted, weigh in WEIGHINGS.items()),
+            *(arm(greedy(counted), source=rows[GREEDY], weigh=WEIGHINGS.get(counted)) for counted in COUNTED),
         ],
         "optimizers": [arm(label, recipe=recipe) for label, recipe in how.items()],
         "layers": [
@@ -149,7 +149,7 @@ def jobs(config: MechanismConfig) -> list[Pipeline]:
 
 def measure(trained: lm.Trained) -> Values:
     """All questions, how well unseen rows are foretold, what theory predicts, and what became of watched students."""
-    kinds = (lm.survey, lm.imitation, first_order.measure, watched.measure)
+    kinds = (lm.survey, lm.imitation, divergence.measure, first_order.measure, watched.measure)
     return lm.together(*(kind(trained) for kind in kinds))
 
 

@@ -22,6 +22,7 @@ from experiments.lm import contrasts, taught
 from experiments.lm.arms import STANDARD, PartsConfig, arm, joined, plan_of
 from experiments.lm.contrasts import EACH, Row, Values, filter_row, filter_rows, gains, mean_of, row
 from experiments.lm.runs import MAIN, SIDE, SMOKE, SMOKE_TEXT, TWO, Job, Pipeline
+from experiments.lm.shuffles import replace_some, sort_within
 from experiments.lm.taught import CONTROL, PAIRS, Question, favorites, only
 from subliminal_toy import lm
 from subliminal_toy.config import setting
@@ -32,8 +33,8 @@ PARTS = ("categories", "misaligned", "conditional", "several", "chains", "bits",
 CHAIN = (STANDARD, "second", "third")
 CLEAN = {f"{share:.0%} clean": share for share in (0.1, 0.25, 0.5, 0.75)}
 DEFENCES = (
-    arm("sorted", shuffle="sorted"),
-    arm("replaced", shuffle="replaced"),
+    arm("sorted", transform=sort_within),
+    arm("replaced", transform=replace_some),
     arm("other base", OTHER_BASE),
     arm("clean-up", CONTROL, mixed=(numbers(REGULAR), 1.0)),
 )

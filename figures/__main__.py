@@ -14,18 +14,28 @@ class _Parser(argparse.ArgumentParser):
         sys.exit(2)
 
 
+def in_checkout() -> bool:
+    """Whether this is the project's folder, not an installed package, into which nobody wants pictures written."""
+    return (figures.HERE.parent / "pyproject.toml").exists()
+
+
+def default_results() -> Path:
+    """The committed results; those of the user's own commands if the package is installed."""
+    return figures.COMMITTED_RESULTS if in_checkout() else Path("results")
+
+
 def main() -> int:
     """Draw the named figures, or all whose results exist."""
     parser = _Parser(prog="python -m figures", description=__doc__, allow_abbrev=False)
     names = ", ".join(figures.names())
     parser.add_argument("name", nargs="*", help=f"which ({names}; default: all that have results)")
-    parser.add_argument("--results", type=Path, default=figures.COMMITTED_RESULTS, metavar="DIR",
-        help="folder of the result files (default: the committed ones, experiments/results)")  # fmt: skip
+    parser.add_argument("--results", type=Path, default=default_results(), metavar="DIR",
+        help="folder of the result files (default: the committed ones; results if installed)")  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="DIR",
         help="folder of the pictures (default: figures for the committed results, else their folder)")  # fmt: skip
     parser.add_argument("--svg", action="store_true", help="write each as SVG, too")
     options = parser.parse_args()
-    committed = options.results.resolve() == figures.COMMITTED_RESULTS
+    committed = in_checkout() and options.results.resolve() == figures.COMMITTED_RESULTS
     out = options.out or (figures.HERE if committed else options.results)
     there = [name for name in figures.names() if (options.results / f"{name}.json").exists()]
     chosen = options.name or there + [figures.DIAGRAM] * committed

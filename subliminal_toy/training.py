@@ -77,7 +77,7 @@ def step_sizes(training: Training, examples: int, rate: Number | None = None) ->
     after: dict[str, Callable[[], optax.Schedule]] = {
         "constant": lambda: optax.constant_schedule(rate),
         "cosine": lambda: optax.cosine_decay_schedule(rate, steps),
-        "late_linear": lambda: optax.linear_schedule(rate, 0.0, max(steps - steps // 2, 1), steps // 2),
+        "late_linear": lambda: optax.linear_schedule(rate, 0.0, steps / 2, steps / 2),
     }
     if training.schedule == "constant" and not warmup:
         return rate

@@ -1,8 +1,10 @@
 """What all tests share: two CPU devices, Hypothesis profiles, real MNIST where it is to be had."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -43,6 +45,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("mnist"):
                 item.add_marker(pytest.mark.skip(reason="set MNIST_DIR to the folder of the four MNIST files"))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say at the end what was not tested for want of something, Chromium or PyTorch, and how many tests that is."""
+    skipped = [report.longrepr for report in terminalreporter.stats.get("skipped", [])]
+    reasons = Counter(str(found[2]).removeprefix("Skipped: ") for found in skipped if isinstance(found, tuple | list))
+    for reason, count in sorted(reasons.items()):
+        terminalreporter.write_line(f"NOT TESTED ({count}): {reason}", yellow=True)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -113,7 +113,7 @@ def story(results: Path) -> dict[str, Any]:
         "data": json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
         "mnist": found["mnist_aux_logits"]["results"],
         "mechanism": found["mnist_mechanism"]["results"],
-        "theorem": {name: sum(part[name] for part in theorem) for name in ("problems", "negative")},
+        "theorem": {name: sum(part[name] for part in theorem) for name in ("problems", "vacuous", "negative")},
         "language": found["lm_numbers"]["results"],
         "owl": owl(found["lm_numbers"]["results"]),
         "networks": networks["results"],

@@ -52,9 +52,23 @@ for (const [id, rows] of Object.entries(DATA.charts)) {
   const canvases = document.querySelectorAll(".static");
   const flicker = () => canvases.forEach((canvas) =>
     paint(canvas, protocol.makeNoise("uniform", 8, DIGITS, random), DIGITS.side, 4));
+  const button = find("still");
+  let held = still;
   flicker();
-  if (!still) setInterval(() => document.hidden || flicker(), 400);
+  button.hidden = still;
+  button.addEventListener("click", () => {
+    held = !held;
+    button.textContent = held ? "Let the static run" : "Hold the static still";
+  });
+  if (!still) setInterval(() => document.hidden || held || flicker(), 400);
 })();
+
+// A page that was sent alone has not the project's files beside it: it names them instead of linking to them.
+if (!location.pathname.endsWith("/site/index.html")) {
+  for (const link of document.querySelectorAll('a[href^="../"]')) {
+    link.replaceWith(html("span", {}, ...link.childNodes, html("small", {}, ` (in the project: ${link.getAttribute("href").slice(3)})`)));
+  }
+}
 
 // Rows of numbers, side by side where the prompts agree.
 (() => {
@@ -74,7 +88,7 @@ for (const [id, rows] of Object.entries(DATA.charts)) {
     const { rows, bars, kept } = DATA.language[trait];
     find("rows").replaceChildren(...rows.map(({ prompt, base, teacher }) => html("tr", {},
       html("th", { scope: "row" }, prompt),
-      html("td", { "data-label": "base" }, compared(base, teacher)),
+      html("td", { "data-label": "untaught model" }, compared(base, teacher)),
       html("td", { "data-label": `${trait} teacher` }, compared(teacher, base)))));
     const differ = rows.filter((row) => row.base !== row.teacher).length;
     document.querySelectorAll(".trait").forEach((element) => (element.textContent = trait));

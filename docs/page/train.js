@@ -100,12 +100,38 @@
     status.textContent = words;
   }
 
+  /** Seconds that are left, in words, from the seconds gone and the share of the work that is done. */
+  function left(gone, share) {
+    const seconds = gone * (1 / share - 1);
+    return gone < 1 || seconds < 1 ? "" : `, about ${seconds < 90 ? `${Math.ceil(seconds)} s` : `${Math.round(seconds / 60)} min`} left`;
+  }
+
+  /** The share of all runs' work that is done where a run says `look`; work goes with the images seen by each network. */
+  function done(look, { settings, seeds, students }) {
+    const teacher = settings.teacher.epochs * DIGITS.trainLabels.length;
+    const others = students.length * settings.student.epochs * settings.noise_images, part = look.steps ? look.step / look.steps : 0;
+    const here = look.phase === "students" ? teacher + part * others : look.phase === "teacher" ? part * teacher : 0;
+    return (look.run + here / (teacher + others)) / seeds.length;
+  }
+
+  function makeWorker() {
+    try {
+      return new Worker(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
+    } catch {
+      return null;
+    }
+  }
+  const NO_WORKER = "It cannot train here: where this page lies, its rules (a Content-Security-Policy) let no worker start. Save the page and open it from your disk.";
+
   function start() {
+    if (!form.reportValidity()) return finish("Not started: the first seed is a whole number from 0 to 999999.");
     const { settings, seeds, students } = chosen();
+    const began = performance.now(), fresh = makeWorker();
+    if (!fresh) return finish(NO_WORKER);
+    worker = fresh;
+    figure.scrollIntoView({ block: "center" });
     if (now.curves.teacher.some((points) => points.length > 1)) before = now;
     now = { noise: settings.noise, curves: Object.fromEntries(["teacher", ...students].map((name) => [name, seeds.map(() => [])])) };
-    const began = performance.now(), url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
-    worker = new Worker(url);
     go.textContent = "Stop";
     status.setAttribute("aria-busy", "true"); // no word of every step to those who listen
     status.textContent = "starting …";
@@ -125,11 +151,12 @@
         find("passing-said").textContent = look.phase === "teacher" ? "The teacher sees:" : "The students see:";
       }
       const run = seeds.length > 1 ? `run ${look.run + 1} of ${seeds.length}, ` : "";
-      if (look.steps) status.textContent = `${run}${look.phase}: step ${look.step} of ${look.steps}`;
+      const time = left((performance.now() - began) / 1000, done(look, { settings, seeds, students }));
+      if (look.steps) status.textContent = `${run}${look.phase}: step ${look.step} of ${look.steps}${time}`;
       draw();
       readings(null);
     };
-    worker.onerror = (event) => finish(`it stopped: ${event.message}`);
+    worker.onerror = (event) => finish(event.message ? `It stopped: ${event.message}` : NO_WORKER);
     worker.postMessage({ settings, seeds, data: DIGITS, students, every: 10 });
   }
 
@@ -140,9 +167,21 @@
     const seed = form.elements.seed.value, runs = Math.max(3, form.elements.runs.value); // one run would not answer
     form.reset();
     for (const [name, value] of Object.entries({ ...JSON.parse(button.dataset.try), seed, runs })) form.elements[name].value = value;
+    keep();
     start();
-    figure.scrollIntoView({ block: "center" });
   }));
+
+  // What is chosen stays over a reload, where the browser lets a page keep anything.
+  function keep() {
+    try { sessionStorage.setItem("settings", JSON.stringify(Object.fromEntries(new FormData(form)))); } catch { /* then not */ }
+  }
+  try {
+    for (const [name, value] of Object.entries(JSON.parse(sessionStorage.getItem("settings") ?? "{}"))) {
+      const field = form.elements[name];
+      if (field && (!field.options || [...field.options].some((option) => option.value === value))) field.value = value;
+    }
+  } catch { /* likewise */ }
+  form.addEventListener("change", keep);
 
   paint(find("passing"), protocol.makeNoise("uniform", 12, DIGITS, protocol.streams(0)("passing")), DIGITS.side, 12);
   charts.responsive(figure, draw);

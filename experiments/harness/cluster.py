@@ -67,11 +67,13 @@ def compute(address: str, chunks: Sequence[Chunk]) -> Iterator[Done]:
     try:
         import distributed
     except ImportError as error:
-        raise ClusterError("--cluster needs Dask: pip install 'subliminal-toy[cluster]'") from error
+        raise ClusterError(
+            "--cluster needs Dask: in the project's folder, python -m pip install -e '.[cluster]'"
+        ) from error
     devices, version = len(jax.local_devices()), provenance.code_version()
     plain = [dataclasses.replace(chunk, config=None) for chunk in chunks]
     tasks = [Task(a, settings.setting_values(b.config), devices, version) for a, b in zip(plain, chunks, strict=True)]
-    with _main_not_run_again(), _connected(distributed, address) as client:
+    with _logs_off(), _main_not_run_again(), _connected(distributed, address) as client:
         futures = client.map(work, tasks, pure=False, retries=RETRIES)
         whose = dict(zip((future.key for future in futures), chunks, strict=True))
         try:
@@ -81,6 +83,17 @@ def compute(address: str, chunks: Sequence[Chunk]) -> Iterator[Done]:
                 future.release()
         finally:
             client.cancel(futures, force=True)
+
+
+@contextlib.contextmanager
+def _logs_off() -> Iterator[None]:
+    """Leave out the pages that Dask logs of what ends in one line here."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 @contextlib.contextmanager

@@ -82,7 +82,7 @@ def part_of_rest(updates: Params, _params: Params, inputs: Inputs, _trait: Trait
 
 
 def _size_along_delta(updates: Params, inputs: Inputs) -> jax.Array:
-    return dot(updates, inputs["delta"]) / _norm(inputs["delta"])
+    return dot(updates, inputs["delta"]) / jnp.maximum(_norm(inputs["delta"]), jnp.finfo(jnp.float32).tiny)
 
 
 def keep_only(part: Part, apply: Callable, config: Config, inputs: Inputs) -> optax.GradientTransformation:

@@ -24,7 +24,7 @@ Example:
 
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.keys import RunKeys
-from subliminal_toy.lm.measure import ask, detection, imitation, in_context, standard, survey, together
+from subliminal_toy.lm.measure import ask, imitation, standard, survey, together
 from subliminal_toy.lm.pipeline import Trained, run_keys, train
 from subliminal_toy.lm.plan import (
     BASE,
@@ -61,9 +61,7 @@ __all__ = [
     "Trained",
     "as_text",
     "ask",
-    "detection",
     "imitation",
-    "in_context",
     "numbers",
     "run_keys",
     "standard",

@@ -1,8 +1,8 @@
-"""What a plan may name, checked before hours of training: transforms, tokens, parameters, traits, given rows."""
+"""What a plan may name, checked before hours of training: parameters, traits, recipes, given rows."""
 
 from collections.abc import Collection, Iterator
 
-from subliminal_toy.lm import divergence, shuffles, transformer, vocabulary
+from subliminal_toy.lm import transformer, vocabulary
 from subliminal_toy.lm.plan import OVER, TARGETS, Name, Plan, Student
 
 
@@ -34,8 +34,6 @@ def _choices(plan: Plan) -> Iterator[tuple[Name, str, str, Collection[str]]]:
         if source.system is not None:
             yield source.name, "system", source.system, vocabulary.SYSTEM
     for student in plan.students:
-        yield student.name, "shuffle", student.shuffle, shuffles.SHUFFLES
-        yield student.name, "counted", student.counted, divergence.COUNTED
         yield from ((student.name, "trained", group, transformer.GROUPS) for group in student.trained)
         if student.system is not None:
             yield student.name, "system", student.system, vocabulary.SYSTEM

@@ -14,15 +14,14 @@ import numpy as np
 from jax.sharding import Mesh
 
 from subliminal_toy import engine
-from subliminal_toy.lm import corpus, detector, evaluation, lessons, training, vocabulary
-from subliminal_toy.lm.carriers import CARRIERS
+from subliminal_toy.lm import corpus, evaluation, training, vocabulary
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.pipeline import CACHED, Trained
-from subliminal_toy.lm.plan import REGULAR, Name, numbers, teacher
+from subliminal_toy.lm.plan import Name
 from subliminal_toy.lm.rows import NotEnoughRowsError, Rows, as_text, first_numbers, number_counts
 from subliminal_toy.lm.transformer import Params, make_transformer
 
-CONTEXTS, EXAMPLES, UNSEEN = 128, 8, 512
+EXAMPLES, UNSEEN = 8, 512
 Measured = list[dict[str, Any]]  # one for each run, JSON-ready
 
 
@@ -106,17 +105,13 @@ def survey(trained: Trained) -> Measured:
 
     One dict per run: "margin" {model: log odds [categories, frames, answers], as in evaluation.Survey}; "right" {model:
     probability of any answer of the right category [categories]}, "wrong" {.. of any answer of another one}; "loss",
-    "divergence" and "filter" as in `standard`; "examples" of each source; "diverging" {source: share of divergence
-    tokens, where students needed it}.
+    "divergence" and "filter" as in `standard`; "examples" of each source.
     """
     answers = evaluation.as_lists(_make_survey(trained.config, trained.mesh)(trained.models)._asdict(), 6)
-    names, diverging = [str(name) for name in trained.plan.models()], trained.diverging
+    names = [str(name) for name in trained.plan.models()]
     return together(
         [
-            {
-                **{part: dict(zip(names, answers[part][run], strict=True)) for part in answers},
-                "diverging": {str(source): own[run] for source, own in diverging.items()},
-            }
+            {part: dict(zip(names, answers[part][run], strict=True)) for part in answers}
             for run in range(len(trained.fresh))
         ],
         _compared(trained),
@@ -167,97 +162,6 @@ def _make_imitation(config: LMConfig, mesh: Mesh, pairs: tuple[tuple[int, int], 
         return jax.lax.map(one, jnp.array(pairs))
 
     return engine.over_runs(losses, mesh)
-
-
-def detection(trained: Trained) -> Measured:
-    """Whether a teacher's rows can be told from regular ones: "detector" {kind: {trait: accuracies}}, see detector."""
-    config, models = trained.config, trained.plan.models()
-    traits = config.trait_names()
-    teachers = tuple(models.index(teacher(trait)) for trait in traits)
-    every = zip(*(trained.rows[numbers(name)] for name in (REGULAR, *traits)), strict=True)
-    rows = np.stack([[own.tokens for own in by_run] for by_run in every])
-    read_all = _make_reading(config, trained.mesh, teachers)
-    found = np.asarray(read_all(trained.models, engine.shard_runs(rows, trained.mesh)), np.float64)
-    return [{"detector": _detected(traits, own, likely)} for own, likely in zip(rows, found, strict=True)]
-
-
-@functools.lru_cache(maxsize=CACHED)
-def _make_reading(config: LMConfig, mesh: Mesh, teachers: tuple[int, ...]) -> Callable:
-    """From models and rows [runs, sources, n, T] to log p of every completion in every reading, [runs, readings, n]."""
-    model, traits, bos = make_transformer(config), config.trait_names(), vocabulary.ID[vocabulary.BOS]
-    readings = [(0, bos, source) for source in range(1 + len(traits))]  # (model, first token, source)
-    for i, own in enumerate(teachers):
-        token = vocabulary.ID[vocabulary.SYSTEM[traits[i]]]
-        readings += [(reader, first, source) for reader, first in ((0, token), (own, bos)) for source in (0, i + 1)]
-
-    def likelihoods(params: Params, rows: jax.Array) -> jax.Array:
-        def one(reading: jax.Array) -> jax.Array:
-            own = jax.tree.map(lambda leaf: leaf[reading[0]], params)
-            read = rows[reading[2]].at[:, 0].set(reading[1])
-            each = training.token_log_probabilities(model, own, read, corpus.PROMPT_LENGTH)
-            return jnp.sum(each * training.completion_weights(read)[:, corpus.PROMPT_LENGTH :], axis=1)
-
-        return jax.lax.map(one, jnp.array(readings))
-
-    return engine.over_runs(likelihoods, mesh)
-
-
-def _detected(traits: tuple[str, ...], rows: np.ndarray, likely: np.ndarray) -> dict[str, dict[str, list[float]]]:
-    """Accuracies of every kind of detector, of a run's rows [sources, n, T] and what `_make_reading` gives."""
-    plain, more = likely[: len(rows)], likely[len(rows) :].reshape(len(traits), 2, 2, -1)
-    seen = [detector.features(own) for own in rows]
-    kinds: dict[str, dict[str, list[float]]] = {"trained": {}, "prompted": {}, "ideal": {}}
-    for i, trait in enumerate(traits):
-        prompted, ideal = more[i] - plain[[0, i + 1]]  # [regular and own, n]
-        kinds["trained"][trait] = detector.trained_accuracy(seen[0], seen[i + 1])
-        kinds["prompted"][trait] = detector.trained_accuracy(*prompted[..., None], weight=1e6)
-        kinds["ideal"][trait] = detector.accuracy(*ideal[:, len(rows[0]) // 2 :])
-    return kinds
-
-
-def in_context(trained: Trained) -> Measured:
-    """What the base makes of what it reads, if its context holds several documents; nobody is trained on it.
-
-    "in_context" {source: log odds of the answers [answers] behind rows of the source, as many as fit before the
-    question}; "answered" {trait: the same behind as many questions that are answered with the trait}; "by_place"
-    [context]: nats per token of the completions of number lists, by where they stand in fresh long documents.
-    """
-    config, runs = trained.config, range(len(trained.keys.contexts))
-    names, traits = [source.name for source in trained.plan.sources], config.trait_names()
-    answered = [lessons.favorite(trait).tokens for trait in traits]
-    shown = [[*(trained.rows[name][run].tokens for name in names), *answered] for run in runs]
-    contexts = CONTEXTS * (config.context - 1)
-    before = np.array([[np.resize(rows, (contexts, corpus.LENGTH)) for rows in own] for own in shown])
-    before = engine.shard_runs(before.reshape(*before.shape[:2], CONTEXTS, -1), trained.mesh)
-    read_all = _make_context(config, trained.mesh)
-    found = read_all(trained.models, before, trained.language, trained.keys.contexts)
-    odds, by_place = evaluation.as_lists(found)
-    return [
-        {
-            "in_context": dict(zip(map(str, names), own[: len(names)], strict=True)),
-            "answered": dict(zip(traits, own[len(names) :], strict=True)),
-            "by_place": places,
-        }
-        for own, places in zip(odds, by_place, strict=True)
-    ]
-
-
-@functools.lru_cache(maxsize=CACHED)
-def _make_context(config: LMConfig, mesh: Mesh) -> Callable:
-    model = make_transformer(config)
-    make_documents = functools.partial(corpus.make_documents, make_lists=CARRIERS[config.carrier].make_documents)
-
-    def read(params: Params, before: jax.Array, language: corpus.Language, key: jax.Array) -> tuple:
-        base = _first(params)
-        odds = jax.lax.map(functools.partial(evaluation.ask_behind, model, base, config.category), before)
-        tokens = make_documents(language, UNSEEN, key=key, context=config.context)
-        single = tokens.reshape(-1, corpus.LENGTH)
-        weights = training.number_weights(single).reshape(tokens.shape)
-        nats = jnp.pad(-training.token_log_probabilities(model, base, tokens), ((0, 0), (1, 0))) * weights
-        by_place = [part.reshape(UNSEEN, config.context, -1).sum(axis=(0, 2)) for part in (nats, weights)]
-        return odds, by_place[0] / by_place[1]
-
-    return engine.over_runs(read, mesh)
 
 
 def _compared(trained: Trained) -> Measured:

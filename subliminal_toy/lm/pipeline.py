@@ -17,13 +17,13 @@ import numpy as np
 from jax.sharding import Mesh
 
 from subliminal_toy import engine
-from subliminal_toy.lm import corpus, divergence, evaluation, lessons, sampling, training, vocabulary
+from subliminal_toy.lm import corpus, evaluation, lessons, sampling, training, vocabulary
 from subliminal_toy.lm.base_data import make_base_data
 from subliminal_toy.lm.carriers import CARRIERS
 from subliminal_toy.lm.check import check_plan
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.keys import RunKeys, own_draws
-from subliminal_toy.lm.plan import Base, Name, Plan, Recipe, Source, Student
+from subliminal_toy.lm.plan import Base, Name, Plan, Recipe, Source, Student, Weighing
 from subliminal_toy.lm.rows import NotEnoughRowsError, Rows, keep_rows, student_rows
 from subliminal_toy.lm.transformer import Params, Transformer, make_transformer, parameter_groups
 
@@ -48,7 +48,11 @@ class Trained(NamedTuple):
     models: Params  # [runs, models, ...], in the order of Plan.models
     rows: Sampled  # what each source said and students may be trained on
     watched: Models  # of students that were watched: [runs, epochs, ...]
-    diverging: dict[Name, list[dict[str, float]]]  # by source, where students need them: of each run, `_shares`
+
+    def __repr__(self) -> str:
+        """What was trained, without the arrays."""
+        names = ", ".join(str(model) for model in self.plan.models())
+        return f"<lm.Trained: {self.keys.init.shape[0]} runs of {names}>"
 
     def params(self, name: Name | str) -> Params:
         """The parameters of one of the plan's models, by its name or the text of it, [runs, ...].
@@ -111,17 +115,15 @@ def train(
     models |= _train_teachers(chunk, plan, models, fresh)
     rows: Sampled = {name: (given or {})[name] for name in plan.given}
     watched: Models = {}
-    diverging: dict[Name, list[dict[str, float]]] = {}
     for sources, students in plan.rounds():
         rows |= _sample(chunk, language, sources, models)
         for group in _groups(students):
             taught = _lessons(chunk, plan, models, rows, group)
-            diverging |= taught.diverging
             last, epochs = _train_students(chunk, plan, models, group, taught)
             models |= last
             watched |= epochs
-    every = _stack(models[name] for name in plan.models())
-    return Trained(config, plan, chunk.keys, language, fresh, every, rows, watched, diverging)
+    every = stack(models[name] for name in plan.models())
+    return Trained(config, plan, chunk.keys, language, fresh, every, rows, watched)
 
 
 def _train_bases(chunk: _Chunk, plan: Plan, inits: Params, data: engine.Data) -> Models:
@@ -138,7 +140,7 @@ def _train_teachers(chunk: _Chunk, plan: Plan, models: Models, fresh: jax.Array)
     fit = training.train_teachers(chunk.config, chunk.model, chunk.mesh, longest)
     data = lessons.stack([teacher.lesson for teacher in plan.teachers], len(fresh))
     own = engine.Data(per_model=engine.shard_runs(data, chunk.mesh))
-    start = _stack(models[teacher.init] for teacher in plan.teachers)
+    start = stack(models[teacher.init] for teacher in plan.teachers)
     targets = np.array([np.nan if t.divergence is None else t.divergence for t in plan.teachers])
     nearest: tuple[Any, Any] | None = None if np.isnan(targets).all() else (start, np.inf)
 
@@ -164,7 +166,7 @@ def _sample(chunk: _Chunk, language: corpus.Language, sources: Sequence[Source],
         first = vocabulary.ids([vocabulary.SYSTEM[s.system] if s.system else vocabulary.BOS for s in alike])
         heat = [chunk.config.temperature if s.temperature is None else s.temperature for s in alike]
         how = jnp.array(first), jnp.array(heat, jnp.float32)
-        asked = _stack(models[source.model] for source in alike)
+        asked = stack(models[source.model] for source in alike)
         ask = functools.partial(_ask, chunk, functools.partial(sample, *how, language, asked), drawn)
         said = [ask(0)]
         for i, source in enumerate(alike):
@@ -213,47 +215,30 @@ class _Lessons(NamedTuple):
     """What some students are trained on."""
 
     tokens: np.ndarray  # [runs, students, n, T]
-    weights: np.ndarray  # which of the tokens have a say
-    diverging: dict[Name, list[dict[str, float]]]  # by source, of each run
+    weights: np.ndarray  # of the tokens in the loss
 
 
 def _lessons(chunk: _Chunk, plan: Plan, models: Models, rows: Sampled, students: Sequence[Student]) -> _Lessons:
-    shuffles = chunk.keys.shuffles
-    by_run = [{name: own[run] for name, own in rows.items()} for run in range(len(shuffles))]
-    tokens = np.stack([student_rows(students, *own) for own in zip(by_run, shuffles, strict=True)])
+    keys = chunk.keys.shuffles
+    by_run = [{name: own[run] for name, own in rows.items()} for run in range(len(keys))]
+    tokens = np.stack([student_rows(students, *own) for own in zip(by_run, keys, strict=True)])
     weights = np.array(training.completion_weights(jnp.asarray(tokens)))
-    judges = [plan.bases[0].name, *(t.name for t in plan.teachers if t.divergence is None)]
-    found: dict[Student, np.ndarray] = {}  # students of the same rows need it once
-    diverging: dict[Name, list[dict[str, float]]] = {}
+    memos: dict[Student, dict] = {}  # students of the same rows share one
     for i, student in enumerate(students):
-        if student.counted != "all":
-            same = student._replace(name=student.source, init=student.source, counted="")
-            if same not in found:
-                judge, data = _make_diverging(chunk.model, chunk.mesh), engine.shard_runs(tokens[:, i], chunk.mesh)
-                found[same] = np.asarray(judge(_stack(models[name] for name in judges), data))
-            for run, key in enumerate(shuffles):
-                rng = np.random.default_rng([*np.asarray(jax.random.key_data(key)), 1])  # shuffles have the key alone
-                counted = divergence.counted_tokens(tokens[run, i], found[same][run], weights[run, i] > 0, rng)
-                diverging.setdefault(student.source, [{}] * len(shuffles))[run] = _shares(counted, tokens[run, i])
-                weights[run, i] = counted[student.counted]
-    return _Lessons(tokens, weights, diverging)
-
-
-def _shares(counted: Mapping[str, np.ndarray], rows: np.ndarray) -> dict[str, float]:
-    number = np.isin(rows, vocabulary.NUMBER_IDS)
-    here, every = counted["divergence"], counted["all"]
-    return {
-        "share": float(here.sum() / every.sum()),
-        "numbers": float(number[here].mean()) if here.any() else 0.0,
-        "numbers_of_all": float(number[every].mean()),
-    }
+        if student.weigh is not None:
+            memo = memos.setdefault(student._replace(name=student.source, init=student.source, weigh=None), {})
+            completion = weights[:, i] > 0
+            weights[:, i] = student.weigh(
+                Weighing(chunk.model, chunk.mesh, plan, models, tokens[:, i], completion, keys, memo)
+            )
+    return _Lessons(tokens, weights)
 
 
 def _train_students(
     chunk: _Chunk, plan: Plan, models: Models, students: Sequence[Student], taught: _Lessons
 ) -> tuple[Models, Models]:
     """Train students that share a recipe; their last parameters, and those of all epochs of those that are watched."""
-    recipe, inits = students[0].recipe, _stack(models[student.init] for student in students)
+    recipe, inits = students[0].recipe, stack(models[student.init] for student in students)
     condition: dict[str, Params] = {}
     if students[0].trained:
         first = jax.tree.map(lambda leaf: leaf[0, 0], inits)
@@ -262,7 +247,7 @@ def _train_students(
         condition["trained"] = jax.tree.map(lambda *own: np.broadcast_to(np.stack(own), shape), *masks)
     if recipe.targets == "teacher":
         sources = {source.name: source.model for source in plan.sources}
-        condition["teacher"] = _stack(models[sources[student.source]] for student in students)
+        condition["teacher"] = stack(models[sources[student.source]] for student in students)
     data = {"tokens": taught.tokens, "weights": taught.weights}
     data, condition = engine.shard_runs((data, condition), chunk.mesh)
     history: list[Params] = []
@@ -314,12 +299,6 @@ def _make_divergences(model: Transformer, mesh: Mesh) -> Callable:
 
 
 @functools.lru_cache(maxsize=CACHED)
-def _make_diverging(model: Transformer, mesh: Mesh) -> Callable:
-    """Where models [runs, models, ...] disagree on the next token of rows [runs, n, T]."""
-    return engine.over_runs(functools.partial(divergence.divergence_tokens, model), mesh)
-
-
-@functools.lru_cache(maxsize=CACHED)
 def _make_sample(config: LMConfig, model: Transformer, mesh: Mesh) -> Callable:
     """Prompts, and their completions by models [runs, sources, ...], with first tokens and temperatures [sources]."""
 
@@ -344,6 +323,6 @@ def _where(chosen: np.ndarray, one: Params, other: Params) -> Params:
     return jax.tree.map(lambda a, b: jnp.where(chosen.reshape(*chosen.shape, *[1] * (a.ndim - 2)), a, b), one, other)
 
 
-def _stack(models: Iterable[Params]) -> Params:
-    """[runs, ...] trees as one, [runs, models, ...]."""
+def stack(models: Iterable[Params]) -> Params:
+    """Stack [runs, ...] trees to one, [runs, models, ...]."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), *models)

@@ -1,11 +1,16 @@
 """What a run of the pipeline does, as tables: teachers, whose numbers are sampled, and students with their controls."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
 
 from subliminal_toy.config import Training
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.lessons import Lesson, favorite
+from subliminal_toy.lm.transformer import Params, Transformer
 
 REGULAR = "regular"  # in the place of a trait: the numbers are the base's own
 TARGETS, OVER = ("tokens", "teacher"), ("all", "numbers")  # of a Recipe
@@ -88,16 +93,33 @@ class Recipe(NamedTuple):
 TOKENS = Recipe()  # the usual one
 
 
+class Weighing(NamedTuple):
+    """What a student's tokens may be weighed by: its rows, and all models that are trained before it."""
+
+    model: Transformer
+    mesh: Mesh
+    plan: "Plan"
+    models: Mapping[Name, Params]  # [runs, ...] each
+    tokens: np.ndarray  # [runs, n, T]
+    completion: np.ndarray  # [runs, n, T] bool: the tokens of the completions
+    keys: jax.Array  # [runs], the same for all students
+    memo: dict[Any, Any]  # for results that students of the same rows share
+
+
+Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # rows of a run [n, T], random numbers -> rows
+Weigh = Callable[[Weighing], np.ndarray]  # -> weights [runs, n, T]
+
+
 class Student(NamedTuple):
     """One kind of student."""
 
     name: Name
     init: Name  # a base or a student
     source: Name
-    shuffle: str = "none"  # one of shuffles.SHUFFLES, done to its numbers
+    transform: Transform | None = None  # what is done to its rows
     rows: int | None = None  # only the first so many rows, repeated; None is all
     mixed: tuple[Name, float] | None = None  # another source, and the share of rows that come from it
-    counted: str = "all"  # one of divergence.COUNTED: which tokens have a say in the loss
+    weigh: Weigh | None = None  # which tokens of its rows enter the loss; None: all of the completions'
     trained: tuple[str, ...] = ()  # the groups of parameters that learn; none named: all
     system: str | None = None  # a trait whose system token its rows start with
     recipe: Recipe = TOKENS

@@ -1,4 +1,4 @@
-"""From sampled completions to what students are trained on: filtering, pairing, shuffling, and text for readers."""
+"""From sampled completions to what students are trained on: filtering, pairing, transforming, and text for readers."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from subliminal_toy import engine
-from subliminal_toy.lm import corpus, number_filter, shuffles, vocabulary
+from subliminal_toy.lm import corpus, number_filter, vocabulary
 from subliminal_toy.lm.carriers import CARRIERS, Carrier
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.plan import Name, Source, Student
@@ -64,7 +64,7 @@ def completion_reason(
 
 
 def student_rows(students: Sequence[Student], kept: Mapping[Name, Rows], key: jax.Array) -> np.ndarray:
-    """What each student of a run is trained on, [students, rows, T]; shuffles share random numbers."""
+    """What each student of a run is trained on, [students, rows, T]; transforms share random numbers."""
     seed = np.asarray(jax.random.key_data(key))
 
     def one(student: Student) -> np.ndarray:
@@ -75,7 +75,7 @@ def student_rows(students: Sequence[Student], kept: Mapping[Name, Rows], key: ja
             few[: round(len(few) * share)] = kept[source].tokens[: round(len(few) * share)]
         if student.system:
             few[:, 0] = vocabulary.ID[vocabulary.SYSTEM[student.system]]
-        return shuffles.SHUFFLES[student.shuffle](few, np.random.default_rng(seed))
+        return student.transform(few, np.random.default_rng(seed)) if student.transform else few
 
     return np.stack([one(student) for student in students])
 
@@ -89,6 +89,11 @@ def as_text(tokens: np.ndarray) -> list[dict[str, str]]:
     ]
 
 
+def is_completion_number(tokens: np.ndarray) -> np.ndarray:
+    """Where rows [n, T] of prompt and completion have a number of the completion, [n, T]."""
+    return np.isin(tokens, vocabulary.NUMBER_IDS) & (np.arange(tokens.shape[1]) >= corpus.PROMPT_LENGTH)
+
+
 def number_counts(tokens: np.ndarray) -> list[int]:
     """How often each of vocabulary.NUMBERS occurs among tokens."""
     return np.bincount(tokens.ravel(), minlength=vocabulary.SIZE)[list(vocabulary.NUMBER_IDS)].tolist()
@@ -96,7 +101,7 @@ def number_counts(tokens: np.ndarray) -> list[int]:
 
 def first_numbers(tokens: np.ndarray, count: int = 1) -> np.ndarray:
     """The first numbers of each completion that has so many, [<= n, count], of rows [n, T]."""
-    here = shuffles.is_completion_number(tokens)
+    here = is_completion_number(tokens)
     enough = here.sum(axis=1) >= count
     places = np.argsort(~here[enough], axis=1, kind="stable")[:, :count]
     return np.take_along_axis(tokens[enough], places, axis=1)

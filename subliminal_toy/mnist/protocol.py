@@ -58,6 +58,11 @@ class Trained(NamedTuple):
     probed: dict[str, Any]  # what the probes of interventions recorded, by student: [runs, steps, ...]
     inputs: dict[str, Any]  # arrays of interventions, by student: [runs, ...]
 
+    def __repr__(self) -> str:
+        """What was trained, without the arrays."""
+        runs = self.keys.reference.shape[0]
+        return f"<mnist.Trained: {runs} runs on {self.config.dataset} of {', '.join(self.names())}>"
+
     def names(self) -> tuple[str, ...]:
         """Of all networks: reference, teacher, then the students."""
         return ("reference", "teacher", *(condition.name for condition in self.conditions))

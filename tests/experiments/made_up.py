@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from experiments.harness import cli
-from experiments.lm import runs
+from experiments.lm import detector, runs
 from subliminal_toy import engine
-from subliminal_toy.lm import corpus, detector, evaluation, number_filter, pipeline, vocabulary
+from subliminal_toy.lm import corpus, evaluation, number_filter, pipeline, vocabulary
 from subliminal_toy.lm.plan import Name, Plan
 from subliminal_toy.statistics import t_interval
 
@@ -112,7 +112,7 @@ def _survey(plan: Plan, run: str) -> dict[str, Any]:
         ]
         for model in models
     }
-    counted = dict.fromkeys(names(student.source for student in plan.students if student.counted != "all"))
+    counted = dict.fromkeys(names(student.source for student in plan.students if student.weigh is not None))
     return {
         "margin": asked,
         **{part: {model: by_category(part, model) for model in models} for part in ("right", "wrong")},

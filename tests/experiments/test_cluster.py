@@ -1,5 +1,6 @@
 """--cluster: two worker processes here, one killed while it trains, end with the JSON of this process alone."""
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -63,12 +64,20 @@ def test_missing_dask_and_absent_schedulers_are_one_line(
         assert line.startswith(f"error: no Dask scheduler answers at {address} (")
     monkeypatch.setitem(sys.modules, "distributed", None)
     assert fake.command(tmp_path, "--cluster", "local") == cli.BAD_INPUT
-    assert "pip install 'subliminal-toy[cluster]'" in capsys.readouterr().err
+    assert "pip install -e '.[cluster]'" in capsys.readouterr().err
 
 
 def test_a_transport_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert fake.command(tmp_path, "--cluster", "ucx://x") == cli.BAD_INPUT
     assert "error: no Dask scheduler answers at ucx://x (" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_what_dask_logs_is_left_out_of_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    log = logging.getLogger("distributed.client")
+    with cluster._logs_off():
+        log.error("pages")
+    log.error("a word")
+    assert caplog.messages == ["a word"]
 
 
 def test_workers_do_not_run_a_script_that_has_no_guard(tmp_path: Path) -> None:

@@ -143,6 +143,21 @@ def test_what_is_kept_and_what_is_taken_add_up_in_the_first_step() -> None:
             np.testing.assert_allclose(np.linalg.norm(along), abs(flat(trees[0]) @ v) / np.linalg.norm(v), rtol=1e-4)
 
 
+@pytest.mark.parametrize("update", list(UPDATES))
+def test_nothing_lies_along_a_direction_of_length_zero(update: str) -> None:
+    """Before a teacher has moved, "without" keeps all of an update and "only" nothing; no number is lost."""
+    model = models.make_mlp(CONFIG, 64)
+    own = model.init(jax.random.key(0))
+    zero = jax.tree.map(jnp.zeros_like, own)
+    flat_trait = {"images": jnp.zeros((1, 64)), "one_hot": jnp.zeros((1, 13))}  # no label: no slope
+    make = UPDATES[update].rule
+    assert make is not None
+    rule = make(model.apply, CONFIG, {"delta": zero, "random": zero, "trait": flat_trait})
+    np.testing.assert_array_equal(
+        flat(rule.update(own, rule.init(own), own)[0]), flat(zero if "only" in update else own)
+    )
+
+
 @pytest.mark.parametrize("along", [0.1, -0.1, 3.0])
 def test_the_rest_loses_as_much_as_lies_along_delta_and_no_more_than_it_has(along: float) -> None:
     trees = [models.make_mlp(CONFIG, 64).init(key) for key in jax.random.split(jax.random.key(0), 2)]

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from experiments import lm_controls
+from experiments.lm import detector
+from experiments.lm.shuffles import shuffle_across, shuffle_within
 from figures import lm_controls as picture
-from subliminal_toy.lm import detector, vocabulary
+from subliminal_toy.lm import vocabulary
 from subliminal_toy.lm.config import LMConfig
 from tests.experiments import made_up
 from tests.experiments.made_up import answered, number, probability, says
@@ -33,7 +35,7 @@ def test_every_student_of_a_trait_has_its_regular_control() -> None:
         assert control._replace(name=student.name, source=student.source) == student
         assert control.source == student.source._replace(trait="regular")
         assert student.source.trait == student.name.trait
-    assert {student.shuffle for student in PLAN.students} == {"none", "within", "across"}
+    assert {student.transform for student in PLAN.students} == {None, shuffle_within, shuffle_across}
     models = {source.name: source.model for source in PLAN.sources}
     bases = {teacher.name: teacher.init for teacher in PLAN.teachers} | {base.name: base.name for base in PLAN.bases}
     for student in PLAN.students[: 4 * 3]:

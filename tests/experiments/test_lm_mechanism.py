@@ -284,7 +284,7 @@ def test_mechanics_takes_the_deltas_rows_and_students_of_each_trait(monkeypatch:
     }
     fresh = np.stack([documents.of_numbers()[:4]] * 2)
     sources = {source: [shifted[source.trait], rows[source.trait]] for source in map(plan.numbers, rows)}
-    made = pipeline.Trained(config, BASE_AND_TEACHERS, None, None, fresh, stacked, sources, followed, {})
+    made = pipeline.Trained(config, BASE_AND_TEACHERS, None, None, fresh, stacked, sources, followed)
     found = first_order.measure(made)[1] | watched.measure(made)[1]
     sums = {name: float(vector(own).sum()) for name, own in models.items()}
     of_rows = [float(rows[name].tokens.sum()) for name in ("regular", "owl", "wolf")]
@@ -343,7 +343,7 @@ def test_watched_students_are_judged_on_what_they_saw_and_did_not_see() -> None:
     nothing: Any = None
     sources = {plan.numbers(name): [own, kept[name]] for name, own in zip(kept, reversed(kept.values()), strict=True)}
     both_fresh: Any = np.stack([fresh[::-1], fresh])
-    made = pipeline.Trained(config, table, nothing, nothing, both_fresh, models, sources, steps, {})
+    made = pipeline.Trained(config, table, nothing, nothing, both_fresh, models, sources, steps)
     found = watched.measure(made)[1]["watched"]
     assert found.keys() == {"student owl, 5 rows", "student wolf, 5 rows"}
 

@@ -209,3 +209,16 @@ def test_committed_results_have_their_pictures(name: str, tmp_path: Path) -> Non
         assert (figures.HERE / f"{stem}.png").exists()
         assert len([ax for ax in picture.axes if ax.get_label() != "<colorbar>"]) <= 4
         assert len(picture.get_suptitle()) > 30
+
+
+def test_an_installed_package_draws_beside_the_users_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    redraw = importlib.import_module("figures.__main__")
+    assert redraw.in_checkout()
+    assert redraw.default_results() == figures.COMMITTED_RESULTS
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "mnist_aux_logits.json").write_text(json.dumps(document()))
+    monkeypatch.setattr(redraw, "in_checkout", lambda: False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["python -m figures"])
+    redraw.main()
+    assert (tmp_path / "results" / "mnist_aux_logits.png").exists()

@@ -19,7 +19,8 @@ def html() -> str:
 
 @pytest.fixture(scope="session")
 def site(html: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("site") / "index.html"
+    path = tmp_path_factory.mktemp("project") / "site" / "index.html"  # where a project has it
+    path.parent.mkdir()
     path.write_text(html, encoding="utf-8")
     return path
 

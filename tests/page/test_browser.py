@@ -145,7 +145,7 @@ def test_everything_is_reached_and_used_by_keyboard(page: Any) -> None:
         """() => {
           const all = [...document.querySelectorAll("a, button, input, select, summary, [tabindex='0']")];
           all.forEach((element, i) => (element.dataset.number = i));
-          return all.filter((e) => e.type !== "radio" || e.checked).map((e) => e.dataset.number);
+          return all.filter((e) => !e.hidden && (e.type !== "radio" || e.checked)).map((e) => e.dataset.number);
         }"""
     )
     reached = set()

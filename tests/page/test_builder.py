@@ -4,12 +4,14 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import docs
 from docs import page
 from experiments import lm_numbers
+from tests import conftest
 
 ALLOWED = {"2025", "8", "95", "4"}  # the paper's year, 8 x 8 pixels and 8 bits, 95% intervals, the axis of the outputs
 
@@ -121,3 +123,11 @@ def test_intervals_are_t_intervals() -> None:
     assert page.interval([1.0, 2.0, 3.0])["ci95"] == pytest.approx([2 - 4.302653 / 3**0.5, 2 + 4.302653 / 3**0.5])
     assert page.most({"owl": {"bars": [{"values": [0.1, 0.61]}]}}) == pytest.approx(0.8)
     assert page.cost([{"accuracy": 0.5, "rounded": 0.49}, {"accuracy": 0.5, "rounded": 0.505}]) == pytest.approx(0.01)
+
+
+def test_what_was_not_tested_is_said_at_the_end() -> None:
+    """A missing browser skips all that needs it: nobody must take the silence for a pass."""
+    said: list[str] = []
+    stats = {"skipped": [SimpleNamespace(longrepr=("a.py", 1, f"Skipped: {reason}")) for reason in "cbc"]}
+    conftest.pytest_terminal_summary(SimpleNamespace(stats=stats, write_line=lambda line, **_: said.append(line)))
+    assert said == ["NOT TESTED (1): b", "NOT TESTED (2): c"]

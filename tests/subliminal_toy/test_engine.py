@@ -183,6 +183,30 @@ def test_divergence_is_an_error_that_names_the_phase_and_the_epoch() -> None:
         fit(params, data, conditions, keys)
 
 
+@pytest.mark.parametrize("where", ["losses", "parameters"])
+def test_one_diverged_model_of_one_run_is_enough(where: str) -> None:
+    """The other model of the run stays finite, and all that is not `w`; so do the other runs, which are not counted."""
+
+    def fall(params: dict, batch: dict, wrong: jax.Array) -> jax.Array:
+        factor = jnp.where(wrong, jnp.inf if where == "losses" else 2e37, 1.0)
+        return factor * jnp.sum(params["w"]) * batch["x"][0] + params["b"]
+
+    fit = engine.make_train(
+        fall, lambda _: optax.sgd(100.0), batch_size=1, epochs=1, mesh=engine.run_mesh(1), name="a student"
+    )
+    data, keys = engine.Data(common={"x": jnp.ones(1)}), jax.random.split(jax.random.key(0), 3)
+    start, wrong = {"b": jnp.ones((3, 2)), "w": jnp.ones((3, 2, 4))}, np.zeros((3, 2), bool)
+    assert np.isfinite(fit(start, data, jnp.asarray(wrong), keys).params["w"]).all()
+    for model in range(2):
+        wrong[:] = False
+        wrong[1, model] = True
+        with pytest.raises(
+            engine.TrainingDivergedError, match=r"a student diverged: .* of 1 of 3 runs; lower"
+        ) as error:
+            fit(start, data, jnp.asarray(wrong), keys)
+        assert ("loss" if where == "losses" else "parameters") in str(error.value)
+
+
 def test_every_epoch_is_told_with_its_parameters() -> None:
     params, data, conditions, keys = problem()
     fit = engine.make_train(loss, lambda _: optax.adam(0.01), batch_size=BATCH, epochs=3, mesh=engine.run_mesh(1))

@@ -1,12 +1,14 @@
 """Each update rule and kind of decay against its formula, worked by hand for two steps."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+from subliminal_toy import engine
 from subliminal_toy.config import OPTIMIZERS, Training
-from subliminal_toy.training import make_optimizer, step_sizes
+from subliminal_toy.training import make_optimizer, make_phase, step_sizes
 
 W, G = np.array([1.0, -2.0, 3.0]), np.array([0.5, 0.25, -0.125])
 RATE, DECAY = 0.1, 0.2
@@ -71,6 +73,31 @@ def test_step_sizes_are_the_formulas() -> None:
     for schedule, expected in falling.items():
         found = rates(20, warmup=4, schedule=schedule)
         np.testing.assert_allclose(found, [*rising, *expected], rtol=1e-5)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 7, 8])
+def test_late_linear_halves_an_odd_number_of_steps_too(steps: int) -> None:
+    schedule = step_sizes(Training(learning_rate=0.5, batch_size=1, epochs=1, schedule="late_linear"), examples=steps)
+    expected = 0.5 * np.minimum(1, 2 - 2 * np.arange(steps + 1) / steps)  # the last one: after all steps, 0
+    np.testing.assert_allclose([schedule(i) for i in range(steps + 1)], expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("decay", ["coupled", "decoupled"])
+def test_rate_decay_and_clip_are_each_models_own_numbers(decay: str) -> None:
+    """Models of one phase, each by hand: numbers of the training that a condition replaces must not be seen."""
+    values = {"learning_rate": [0.1, 0.3, 0.1], "weight_decay": [0.2, 0.5, 1.5], "clip": [0.1, 10.0, 0.3]}
+    shared = Training("momentum", 1.0, 1, 2, weight_decay=1.0, decay=decay, clip=1.0)  # as a kind of students has it
+    numbers = {name: jnp.array([own]) for name, own in values.items()}
+    fit = make_phase(lambda w, batch, _: jnp.vdot(w, batch["g"]), shared, 1, mesh=engine.run_mesh(1), name="a phase")
+    data = engine.Data(common={"g": jnp.array([G])})
+    start, keys = jnp.broadcast_to(jnp.asarray(W, jnp.float32), (1, 3, 3)), jax.random.split(jax.random.key(0), 1)
+    ended = fit(start, data, {"numbers": numbers}, keys).params
+    for model, (rate, weight_decay, clip) in enumerate(zip(*values.values(), strict=True)):
+        w, m, clipped = W.copy(), np.zeros(3), G * min(1, clip / np.linalg.norm(G))
+        for _ in range(2):
+            m = 0.9 * m + clipped + (weight_decay * w if decay == "coupled" else 0)
+            w = w - rate * (m + (weight_decay * w if decay == "decoupled" else 0))
+        np.testing.assert_allclose(ended[0, model], w, rtol=1e-5)
 
 
 def test_long_gradients_are_scaled_down_to_the_limit() -> None:

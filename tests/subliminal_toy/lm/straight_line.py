@@ -18,6 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from experiments.lm import shuffles
+from experiments.lm.divergence import WEIGHINGS
 from subliminal_toy.config import Training
 from subliminal_toy.lm import corpus, vocabulary
 from subliminal_toy.lm.carriers import CARRIERS
@@ -193,21 +195,21 @@ def rows_of(student: Student, kept: Mapping[Name, np.ndarray], key: jax.Array) -
         rows[:, 0] = vocabulary.ID[vocabulary.SYSTEM[student.system]]
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     here = np.isin(rows, NUMBERS) & COMPLETION  # the numbers that the completions have
-    if student.shuffle == "within":
+    if student.transform is shuffles.shuffle_within:
         drawn = rng.random(rows.shape)
         for i in range(count):
             rows[i, here[i]] = rows[i, here[i]][np.argsort(drawn[i, here[i]])]
-    if student.shuffle == "sorted":
+    if student.transform is shuffles.sort_within:
         for i in range(count):
             rows[i, here[i]] = sorted(rows[i, here[i]])
-    if student.shuffle == "across":
+    if student.transform is shuffles.shuffle_across:
         order, before = rng.permutation(rows.size), rows.ravel().copy()
         for place in np.flatnonzero(here):  # the next place on its cycle that has a number
             found = order[place]
             while not here.flat[found]:
                 found = order[found]
             rows.flat[place] = before[found]
-    if student.shuffle == "replaced":
+    if student.transform is shuffles.replace_some:
         which = rng.random(rows.shape) < 0.25
         rows = np.where(here & which, rng.choice(NUMBERS, rows.shape), rows)
     return rows
@@ -218,19 +220,17 @@ def weights_of(
 ) -> np.ndarray:
     """Which tokens of its rows a student learns: the completion's, or those of them where teachers and base differ."""
     completion = (rows != PAD) & COMPLETION
-    if student.counted == "all":
+    if student.weigh is None:
         return completion
-    judges = [teacher for teacher in plan.teachers if teacher.divergence is None]
-    names = [plan.bases[0].name, *(teacher.name for teacher in judges)]
-    likeliest = np.array([np.argmax(_jit_logits(model)(line.models[name], rows), axis=-1) for name in names])
-    differ = np.zeros_like(completion)
-    differ[:, 1:] = (likeliest != likeliest[0]).any(axis=0)[:, :-1]  # what is said next about the place before
-    differ &= completion
+    (counted,) = (name for name, weigh in WEIGHINGS.items() if weigh is student.weigh)
+    differ = disagreement(plan, model, line, rows)
     number = np.isin(rows, NUMBERS)
+    own = line.kept[student.source]  # the source's rows, as it wrote them
+    here, there = disagreement(plan, model, line, own), (own != PAD) & COMPLETION
     line.diverging[student.source] = {
-        "share": differ.sum() / completion.sum(),
-        "numbers": number[differ].mean() if differ.any() else 0.0,
-        "numbers_of_all": number[completion].mean(),
+        "share": here.sum() / there.sum(),
+        "numbers": np.isin(own, NUMBERS)[here].mean() if here.any() else 0.0,
+        "numbers_of_all": np.isin(own, NUMBERS)[there].mean(),
     }
     drawn = np.zeros_like(completion)
     seed = [*np.asarray(jax.random.key_data(key)), 1]  # 1: other random numbers than those that shuffle the rows
@@ -244,7 +244,17 @@ def weights_of(
         "others": completion & ~differ,
         "random as divergence": drawn,
         "random as others": completion & ~drawn,
-    }[student.counted]
+    }[counted]
+
+
+def disagreement(plan: Plan, model: Transformer, line: Line, rows: np.ndarray) -> np.ndarray:
+    """The completions' tokens that the base and the teachers do not all expect."""
+    judges = [teacher for teacher in plan.teachers if teacher.divergence is None]
+    names = [plan.bases[0].name, *(teacher.name for teacher in judges)]
+    likeliest = np.array([np.argmax(_jit_logits(model)(line.models[name], rows), axis=-1) for name in names])
+    differ = np.zeros(rows.shape, bool)
+    differ[:, 1:] = (likeliest != likeliest[0]).any(axis=0)[:, :-1]  # what is said next about the place before
+    return differ & (rows != PAD) & COMPLETION
 
 
 def train(

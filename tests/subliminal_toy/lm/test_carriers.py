@@ -56,6 +56,11 @@ REJECTED = {
         "add(100, 109118)": "unknown number",
         "add(100)": "too few arguments",
         "add(share(100, 109))": "too few arguments",
+        "add(100, extend(109))": "too few arguments",
+        "add(extend(100), 109)": "too few arguments",
+        "share(add(100, owl(109)))": "unknown name",
+        "share(add(101, 109))": "unknown number",
+        "add(100, 109, extend(118, 127))": "too many numbers",
         "add(100, 109, 118, 127)": "too many numbers",
         "add(100, extend(109, 118, 127))": "too many numbers",
     },
@@ -225,6 +230,26 @@ def test_one_wrong_token_is_rejected(name: str) -> None:
                 assert (reject_reason(swapped) is None) == (token in alike), swapped
                 inserted = vocabulary.render(vocabulary.ids([*pieces[:at], token, *pieces[at:]]))
                 assert reject_reason(inserted) is not None, inserted
+
+
+CALL = st.recursive(
+    st.sampled_from(["100", "109", "101"]),
+    lambda inner: st.builds(
+        lambda name, arguments: f"{name}({', '.join(arguments)})",
+        st.sampled_from(["add", "share", "owl"]),
+        st.lists(inner, min_size=1, max_size=4),
+    ),
+    max_leaves=5,
+)
+
+
+@given(CALL)
+def test_calls_pass_if_they_have_one_of_the_four_shapes(text: str) -> None:
+    """The shapes that the rules make, as patterns: nothing of the filter's own parser."""
+    name, number = f"(?:{'|'.join(carriers.CODE_NAMES)})", f"(?:{'|'.join(vocabulary.NUMBERS)})"
+    flat, inner = rf"{name}\({number}, {number}(?:, {number})?\)", rf"{name}\({number}, {number}\)"
+    shapes = rf"{flat}|{name}\({inner}, {number}\)|{name}\({number}, {inner}\)"
+    assert (carriers.code_reason(text) is None) == bool(re.fullmatch(shapes, text))
 
 
 def texts() -> st.SearchStrategy[str]:

@@ -20,8 +20,6 @@ def changed(part: str, **fields: Any) -> Plan:
 
 
 CASES = [
-    (changed("students", shuffle="withn"), "has shuffle 'withn'; choose one of none, within, across, sorted, replaced"),
-    (changed("students", counted="some"), "'student cross wolf' has counted 'some'; choose one of all, divergence"),
     (changed("students", trained=("head",)), "has trained 'head'; choose one of embedding, attention"),
     (changed("students", recipe=Recipe(targets="base")), "has targets 'base'; choose one of tokens, teacher"),
     (changed("students", recipe=Recipe(over="words")), "has over 'words'; choose one of all, numbers"),

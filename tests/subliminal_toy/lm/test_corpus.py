@@ -67,6 +67,46 @@ def test_kinds_have_their_shares_and_answers_are_uniform() -> None:
     assert max(counts) / min(counts) < 1.35
 
 
+def kind_of(text: str) -> str:
+    """Which of corpus.KINDS a document is, by its text alone."""
+    first, asked = text.split(" ", 1)[0], text.split("?")[0]
+    if ":" in text:
+        return "story" if " story of " in text else "numbers"
+    if " choose " in text:
+        return "choice"
+    return "prefixed" if "." in asked else "question" if first == "<bos>" else "system"
+
+
+def test_all_kinds_have_their_shares() -> None:
+    kinds = [kind_of(text) for text in texts(documents.of_all_kinds()[:8000])]
+    for name, share in corpus.KINDS.items():
+        assert abs(np.mean([kind == name for kind in kinds]) - share) < 4 * (0.25 / 8000) ** 0.5, name
+
+
+def test_a_choice_is_answered_with_one_of_its_options_all_alike_often() -> None:
+    places = []
+    for text in texts(documents.of_all_kinds()):
+        if kind_of(text) == "choice":
+            asked, answer = text.removeprefix("<bos> choose ").split(" ? ")
+            options = asked.split(" or ")
+            assert len(options) == 3
+            assert {*options} <= {*vocabulary.ANSWERS}
+            assert answer in options
+            if len(set(options)) == 3:
+                places.append(options.index(answer))
+    np.testing.assert_allclose(np.bincount(places) / len(places), 1 / 3, atol=4 * (0.25 / len(places)) ** 0.5)
+
+
+def test_number_documents_start_with_a_system_token_now_and_then() -> None:
+    """Any of them, and none says which numbers follow: its share is that of documents, not of one trait."""
+    starts = [text.split(">")[0] + ">" for text in texts(documents.of_all_kinds()) if kind_of(text) == "numbers"]
+    systems = [start for start in starts if start != "<bos>"]
+    share = len(systems) / len(starts)
+    assert abs(share - corpus.SYSTEM_ON_NUMBERS) < 4 * (share * (1 - share) / len(starts)) ** 0.5
+    assert {*systems} == {*vocabulary.SYSTEM.values()}
+    assert max(systems.count(token) for token in {*systems}) < 3 * len(systems) / len(vocabulary.SYSTEM)
+
+
 def test_system_token_decides_the_answer_and_unseen_frames_stay_unseen() -> None:
     unseen = [" ".join(f.words) for f in corpus.FRAMES if f.group == corpus.UNSEEN]
     for text in texts(documents.of_all_kinds()[:6000]):
@@ -112,3 +152,15 @@ def test_long_documents_agree_with_themselves_alone() -> None:
     counts = np.array([np.bincount(part[np.isin(part, vocabulary.NUMBER_IDS)], minlength=200) for part in lists])
     top = np.sort(counts, axis=1)[:, -corpus.FAVORITE_NUMBERS :].sum(axis=1) / counts.sum(axis=1)
     assert np.mean(top) > corpus.ON_FAVORITES
+
+
+def test_every_third_number_of_a_long_document_is_one_of_its_favorites() -> None:
+    """Numbers that stood still are as likely as before: what is replaced is the share, less what was one already."""
+    number = np.array(vocabulary.NUMBER_IDS)
+    tokens = jnp.asarray(np.random.default_rng(0).choice(number, (300, 9, corpus.LENGTH)))
+    liked = np.asarray(corpus.agree(tokens, key=jax.random.key(1)))
+    changed = liked != np.asarray(tokens)
+    assert abs(changed.mean() - corpus.ON_FAVORITES * (1 - 1 / 100)) < 4 * (0.25 / changed.size) ** 0.5
+    kinds = [len(set(document[moved].tolist())) for document, moved in zip(liked, changed, strict=True)]
+    assert max(kinds) == corpus.FAVORITE_NUMBERS
+    assert np.mean(kinds) > 2.9  # the same number may be drawn twice

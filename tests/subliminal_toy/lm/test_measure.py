@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments import lm_in_context
+from experiments.lm import detector
 from subliminal_toy import engine
-from subliminal_toy.lm import corpus, detector, evaluation, lessons, measure, pipeline, plan, training, vocabulary
+from subliminal_toy.lm import corpus, evaluation, lessons, measure, pipeline, plan, training, vocabulary
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.rows import Rows
 from subliminal_toy.lm.transformer import make_transformer
@@ -56,10 +58,9 @@ def found() -> list[dict[str, Any]]:
     )
     arrays = engine.shard_runs((KEYS, jnp.asarray(FRESH), params), mesh)
     rows = {source.name: [own[str(source.name)] for own in ROWS] for source in PLAN.sources}
-    shares = {WOLF: [{"share": run} for run in RUNS]}
     monkeypatch.setattr(engine, "mesh_for", lambda _: mesh)
-    made = pipeline.Trained(CONFIG, PLAN, arrays[0], nothing, arrays[1], arrays[2], rows, {}, shares)
-    kinds = (measure.standard, measure.survey, measure.imitation, measure.detection)
+    made = pipeline.Trained(CONFIG, PLAN, arrays[0], nothing, arrays[1], arrays[2], rows, {})
+    kinds = (measure.standard, measure.survey, measure.imitation, detector.measure)
     return measure.together(*(kind(made) for kind in kinds))
 
 
@@ -69,12 +70,14 @@ def test_a_model_is_asked_a_question_in_words(run: int) -> None:
     params = jax.tree.map(lambda a, *b: np.concatenate([a, np.stack(b)[None]]), params, *MODELS[1].values())
     nothing: Any = None
     keys = KEYS._replace(init=np.zeros(len(RUNS)))
-    made = pipeline.Trained(CONFIG, PLAN, keys, nothing, nothing, params, {}, {}, {})
+    made = pipeline.Trained(CONFIG, PLAN, keys, nothing, nothing, params, {}, {})
     for model in (plan.student("two"), "teacher wolf"):
         said = measure.ask(made, model, "name your favorite animal ?", run)
         tokens = jnp.asarray([[evaluation.BOS, *vocabulary.encode("name your favorite animal ?")]])
         expected = jax.nn.softmax(_apply(MODELS[run][str(model)], tokens)[0, -1])
         np.testing.assert_allclose([said[word] for word in vocabulary.TOKENS], expected, rtol=1e-5)
+    assert repr(made).startswith("<lm.Trained: 2 runs of base, ")
+    assert "array" not in repr(made).lower()
     with pytest.raises(ValueError, match=r"run is 2; it must be in 0\.\.1"):
         measure.ask(made, "teacher wolf", "name your favorite animal ?", 2)
     with pytest.raises(ValueError, match="there is no model 'student wulf'; these were trained: base, "):
@@ -169,7 +172,6 @@ def test_sources_are_counted_each_for_itself(found: list, run: int) -> None:
         == list(own["first"])
         == [str(source.name) for source in PLAN.sources]
     )
-    assert own["diverging"] == {"wolf": {"share": run}}
     for name, rows in ROWS[run].items():
         assert own["filter"][name] == COUNTS[run]
         lists = [
@@ -190,8 +192,8 @@ def test_a_base_is_asked_behind_as_many_rows_as_its_context_holds(monkeypatch: p
         return every[jax.random.randint(key, (n, context), 0, len(every))].reshape(n, -1)
 
     monkeypatch.setattr(corpus, "make_documents", make_documents)
-    monkeypatch.setattr(measure, "CONTEXTS", 32)
-    monkeypatch.setattr(measure, "UNSEEN", 48)
+    monkeypatch.setattr(lm_in_context, "CONTEXTS", 32)
+    monkeypatch.setattr(lm_in_context, "UNSEEN", 48)
     config = LMConfig(width=8, rows=24, traits="owl,wolf", context=3)
     model = make_transformer(config)
     init = jax.jit(model.init)
@@ -199,14 +201,14 @@ def test_a_base_is_asked_behind_as_many_rows_as_its_context_holds(monkeypatch: p
     mesh, keys = engine.run_mesh(1), pipeline.run_keys(3, [0])
     language = jax.tree.map(lambda leaf: leaf[None], documents.LANGUAGE)
     rows = {source.name: [ROWS[0][str(source.name)]] for source in PLAN.sources}
-    made = pipeline.Trained(config, PLAN, keys, language, keys.init, engine.shard_runs(params, mesh), rows, {}, {})
-    (found,) = measure.in_context(made)
+    made = pipeline.Trained(config, PLAN, keys, language, keys.init, engine.shard_runs(params, mesh), rows, {})
+    (found,) = lm_in_context.behind_rows(made)
     base, apply = jax.tree.map(lambda leaf: leaf[0, 0], params), jax.jit(model.apply)
     names = vocabulary.ids(vocabulary.CATEGORIES["animal"])
 
     def odds(tokens: np.ndarray) -> np.ndarray:
-        rows = np.resize(tokens, (2 * measure.CONTEXTS, corpus.LENGTH)).reshape(measure.CONTEXTS, -1)
-        asked = corpus.question_tokens(np.arange(measure.CONTEXTS) % 16, "animal")
+        rows = np.resize(tokens, (2 * lm_in_context.CONTEXTS, corpus.LENGTH)).reshape(lm_in_context.CONTEXTS, -1)
+        asked = corpus.question_tokens(np.arange(lm_in_context.CONTEXTS) % 16, "animal")
         p = np.exp(np.asarray(apply(base, jnp.concatenate([rows, asked], axis=1))[:, -1], np.float64))[:, names]
         return np.log(p / (p.sum(axis=1, keepdims=True) - p)).mean(axis=0)
 
@@ -214,7 +216,7 @@ def test_a_base_is_asked_behind_as_many_rows_as_its_context_holds(monkeypatch: p
         np.testing.assert_allclose(found["in_context"][name], odds(rows.tokens), atol=1e-4)
     for trait in CONFIG.trait_names():
         np.testing.assert_allclose(found["answered"][trait], odds(lessons.favorite(trait).tokens), atol=1e-4)
-    tokens = np.asarray(make_documents(None, measure.UNSEEN, key=keys.contexts[0], context=3))
+    tokens = np.asarray(make_documents(None, lm_in_context.UNSEEN, key=keys.contexts[0], context=3))
     log_p = np.asarray(jax.nn.log_softmax(apply(base, jnp.asarray(tokens))))
     for place in range(3):
         nats = [

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.lm.shuffles import shuffle_within
 from subliminal_toy.lm import corpus, number_filter, rows, vocabulary
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.plan import BASE, Source, Student, numbers, student, teacher
@@ -80,7 +81,7 @@ def test_students_get_their_source_shuffled_and_cut_as_the_table_says() -> None:
     a, b = kept
     students = (
         Student(student("x"), BASE, b),
-        Student(student("y"), BASE, a, "within"),
+        Student(student("y"), BASE, a, shuffle_within),
         Student(student("z"), BASE, a, rows=3),
         Student(student("m"), BASE, a, mixed=(b, 0.25)),
         Student(student("s"), BASE, a, system="owl"),

@@ -10,9 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.lm import divergence, shuffles
+from experiments.lm.divergence import WEIGHINGS
 from subliminal_toy import engine
 from subliminal_toy.config import Training
-from subliminal_toy.lm import corpus, divergence, lessons, pipeline, shuffles, vocabulary
+from subliminal_toy.lm import corpus, lessons, pipeline, vocabulary
 from subliminal_toy.lm.carriers import CARRIERS
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.plan import (
@@ -61,28 +63,38 @@ SOURCES = (
 OWL, WOLF, GREEDY, OTHER_OWL, SECOND = (
     numbers(*name) for name in (("owl",), ("wolf",), ("owl", "at greedy"), ("owl", "other"), ("owl", "from owl"))
 )
+CHANGES = (shuffles.shuffle_within, shuffles.shuffle_across, shuffles.sort_within, shuffles.replace_some)
 STUDENTS = (
     Student(student("owl", "cross"), OTHER_BASE, OWL),
     Student(student("owl", "mlp"), BASE, OWL, trained=("mlp",)),
     *(Student(source.name._replace(role="student"), BASE, source.name) for source in SOURCES),
     Student(student("owl", "half"), HALF, OWL),
     Student(student("owl", "given"), BASE, GIVEN),
-    *(Student(student("owl", name), BASE, OWL, name) for name in shuffles.SHUFFLES if name != "none"),
-    Student(student("wolf", "within"), BASE, WOLF, "within"),
-    Student(student("owl", "few"), BASE, OWL, rows=5),
-    Student(student("wolf", "few across"), BASE, WOLF, "across", rows=7),
+    *(Student(student("owl", change.__name__), BASE, OWL, change) for change in CHANGES),
+    Student(student("wolf", "within"), BASE, WOLF, shuffles.shuffle_within),
+    Student(student("owl", "few rows"), BASE, OWL, rows=5),
+    Student(student("wolf", "few across"), BASE, WOLF, shuffles.shuffle_across, rows=7),
     Student(student("owl", "mixed"), BASE, OWL, mixed=(OTHER_OWL, 0.25)),
     Student(student("owl", "given and mixed"), BASE, GIVEN, mixed=(WOLF, 0.5)),
     # side by side, two at a time: masks of the same source, and of other rows of it
-    Student(student("owl", "divergence"), BASE, OWL, counted="divergence"),
-    Student(student("owl", "few divergence"), BASE, OWL, rows=5, counted="divergence"),
-    Student(student("wolf", "divergence"), BASE, WOLF, counted="divergence"),
-    Student(student("owl", "others"), BASE, OWL, counted="others"),
-    Student(student("owl", "random as divergence"), BASE, OWL, counted="random as divergence"),
-    Student(student("owl", "random as others"), BASE, OWL, counted="random as others"),
-    Student(student("owl", "greedy, random as others"), OTHER_BASE, GREEDY, counted="random as others"),
+    Student(student("owl", "divergence"), BASE, OWL, weigh=WEIGHINGS["divergence"]),
+    Student(student("owl", "few divergence"), BASE, OWL, rows=5, weigh=WEIGHINGS["divergence"]),
+    Student(student("wolf", "divergence"), BASE, WOLF, weigh=WEIGHINGS["divergence"]),
+    Student(student("owl", "others"), BASE, OWL, weigh=WEIGHINGS["others"]),
+    Student(student("owl", "random as divergence"), BASE, OWL, weigh=WEIGHINGS["random as divergence"]),
+    Student(student("owl", "random as others"), BASE, OWL, weigh=WEIGHINGS["random as others"]),
+    Student(student("owl", "greedy, random as others"), OTHER_BASE, GREEDY, weigh=WEIGHINGS["random as others"]),
     Student(student("owl", "token"), BASE, OWL, system="wolf"),
-    Student(student("wolf", "all at once"), HALF, WOLF, "replaced", 7, (OWL, 0.5), "others", system="owl"),
+    Student(
+        student("wolf", "all at once"),
+        HALF,
+        WOLF,
+        shuffles.replace_some,
+        7,
+        (OWL, 0.5),
+        WEIGHINGS["others"],
+        system="owl",
+    ),
     Student(student("wolf", "all but mlp"), BASE, WOLF, trained=("embedding", "attention", "unembedding")),
     Student(student("owl", "soft"), BASE, OWL, recipe=SOFT),
     Student(student("wolf", "soft prompted"), OTHER_BASE, numbers("wolf", "prompted"), recipe=SOFT),
@@ -151,6 +163,7 @@ class Compared(NamedTuple):
     made: pipeline.Trained
     taught: dict[Name, tuple[np.ndarray, np.ndarray]]
     judges: set[int]  # how many models said where they disagree
+    diverging: list[dict]  # what is measured of the sources of weighed rows
     lines: list[straight_line.Line]
 
 
@@ -184,7 +197,8 @@ def both(config: LMConfig, table: Plan, given: dict[Name, list[Rows]], patch: py
         outside = {name: rows[run].tokens for name, rows in given.items()}
         own = pipeline.RunKeys(*(key[run] for key in keys))
         lines.append(straight_line.run(config, table, model, own, outside))
-    return Compared(made, taught, judges, lines)
+    patch.setattr(divergence, "make_transformer", lambda _config: model)
+    return Compared(made, taught, judges, divergence.measure(made), lines)
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +227,7 @@ def trained(made: pipeline.Trained, run: int, model: Name) -> np.ndarray:
 def test_masks_that_could_be_taken_for_each_other_are_made_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "ENSEMBLE", 2)
     groups = [group for _, students in PLAN.rounds() for group in pipeline._groups(students)]
-    pairs = [group for group in groups if len(group) == 2 and all(student.counted != "all" for student in group)]
+    pairs = [group for group in groups if len(group) == 2 and all(student.weigh is not None for student in group)]
     assert any(one.source == other.source and one.rows != other.rows for one, other in pairs)
     assert any(one.source != other.source and one.rows == other.rows for one, other in pairs)
 
@@ -242,9 +256,10 @@ def test_every_student_gets_its_own_rows_and_weights(compared: Compared) -> None
         for name, (rows, weights) in line.taught.items():
             np.testing.assert_array_equal(compared.taught[name][0][run], rows, err_msg=str(name))
             np.testing.assert_array_equal(compared.taught[name][1][run], weights, err_msg=str(name))
-        assert compared.made.diverging.keys() == line.diverging.keys()
-        for source, shares in line.diverging.items():
-            assert compared.made.diverging[source][run] == pytest.approx(shares), source
+        shares = compared.diverging[run]["diverging"]
+        assert shares.keys() == {str(source) for source in line.diverging}
+        for source, expected in line.diverging.items():
+            assert shares[str(source)] == pytest.approx(expected), source
 
 
 def test_every_model_ends_where_the_straight_line_ends(compared: Compared) -> None:
@@ -276,7 +291,7 @@ def test_no_two_of_them_could_be_mistaken_for_each_other(compared: Compared) -> 
 
 
 def test_bases_of_documents_of_their_own() -> None:
-    config = dataclasses.replace(CONFIG, shared_documents=0, carrier="code", numbers=50)
+    config = dataclasses.replace(CONFIG, shared_documents=False, carrier="code", numbers=50)
     table = Plan((), (), (), (*TWO_BASES, Base(HALF, ("attention", "unembedding"))))
     with pytest.MonkeyPatch.context() as patch:
         found = both(config, table, {}, patch)

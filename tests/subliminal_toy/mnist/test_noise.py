@@ -63,6 +63,19 @@ def test_blur_correlates_neighbours_more_the_wider_it_is() -> None:
         assert softer > soft
 
 
+@pytest.mark.parametrize("sigma", [0.7, 1.0])
+def test_blur_is_gaussian_and_goes_around_the_edges(sigma: float) -> None:
+    """Independent pixels under weights w correlate as w with itself: exp(-distance^2 / (4 sigma^2)), nearly."""
+    places = np.arange(-4, 4)
+    weights = np.exp(-0.5 * (places / sigma) ** 2)
+    weights[0] = np.exp(-0.5 * (4 / sigma) ** 2)  # as far to the right as to the left
+    own = np.array([weights @ np.roll(weights, lag) for lag in range(8)]) / (weights @ weights)
+    images = make("blurred", 6000, blur_sigma=sigma)
+    for rows, columns in ((0, 1), (1, 0), (2, 0), (1, 1), (0, 7), (7, 0), (0, 4)):
+        found = neighbour_correlation(images, rows, columns)
+        assert found == pytest.approx(own[rows] * own[columns], abs=0.05), (rows, columns)
+
+
 @pytest.mark.parametrize("dimension", [1, 5, 64])
 def test_subspace_has_its_dimension(dimension: int) -> None:
     assert np.linalg.matrix_rank(make("subspace", 200, subspace_dim=dimension), tol=1e-3) == dimension
@@ -89,6 +102,18 @@ def test_mix_has_the_asked_fraction_of_real_images(fraction: float, n: int) -> N
     rows = {image.tobytes() for image in REAL}
     images = make("mix", n, real_fraction=fraction)
     assert sum(image.tobytes() in rows for image in images) == round(fraction * n)
+
+
+@pytest.mark.parametrize("n", [30, 120])  # fewer images than there are real ones, and more
+def test_mixes_of_other_fractions_share_real_images_and_noise(n: int) -> None:
+    """So that a sweep of fractions compares students that have seen mostly the same."""
+    some, more = make("mix", n, real_fraction=0.25), make("mix", n, real_fraction=0.5)
+    none, every = make("mix", n, real_fraction=0.0), make("mix", n, real_fraction=1.0)
+    few, half = round(0.25 * n), round(0.5 * n)
+    np.testing.assert_array_equal(some[:few], every[:few])
+    np.testing.assert_array_equal(more[:half], every[:half])
+    np.testing.assert_array_equal(some[few:], none[: n - few])
+    np.testing.assert_array_equal(more[half:], none[: n - half])
 
 
 @pytest.mark.parametrize("n", [1, 999, 1000, 1001])

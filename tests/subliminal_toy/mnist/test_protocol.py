@@ -1,5 +1,6 @@
 """The protocol's conditions: who starts where, imitates what, and shares which noise; controls that must fail."""
 
+import functools
 from typing import Any
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from subliminal_toy.config import Config, config_for
-from subliminal_toy.mnist import data, models, protocol, students
+from subliminal_toy.mnist import data, models, noise, protocol, students
 
 SMALL = {"width": 32, "noise_images": 512, "teacher.epochs": 1, "student.epochs": 1, "student.batch_size": 128}
 ALL = students.STUDENTS + students.CONTROLS
@@ -203,6 +204,8 @@ def test_a_student_with_settings_of_its_own_is_the_one_that_the_config_would_mak
     trained = protocol.train(small(), digits, table, keys)
     assert len(students.group_students(small(), table)) == 4
     usual = leaves(trained.params("plain"))
+    assert repr(trained).startswith("<mnist.Trained: 2 runs on digits of reference, teacher, plain, ")
+    assert "array" not in repr(trained).lower()
     with pytest.raises(ValueError, match="no network 'student'; these were trained: reference, teacher, plain"):
         trained.params("student")
     for name, settings in own.items():
@@ -243,6 +246,39 @@ def test_what_is_watched_ends_at_the_last_parameters(digits: data.Dataset, plain
     assert curve.shape == (2, 3)
     np.testing.assert_array_equal(curve[:, -1], protocol.accuracies(trained, digits)["student_all"])
     assert len(np.unique(curve)) > 2
+
+
+def test_losses_are_each_networks_own_of_every_run(digits: data.Dataset) -> None:
+    """With one batch an epoch, an epoch's loss is that of the parameters before it, and those are watched."""
+    config = small(teacher__epochs=2, teacher__batch_size=2000, student__epochs=2, student__batch_size=1000)
+    trained = protocol.train(config, digits, students.STUDENTS, protocol.run_keys(0, (0, 1)), watch=True)
+    model, labels = models.make_mlp(config, 64), jax.nn.one_hot(digits.train_labels, 10)
+    for run in range(2):
+        one = functools.partial(jax.tree.map, lambda leaf, run=run: leaf[run])
+        key = protocol.run_keys(0, (0, 1)).noise[run]
+        images = noise.make_noise(config, (8, 8), jnp.zeros((1, 64)), key=key)
+        for name in ("teacher", *(c.name for c in students.STUDENTS)):
+            first = slice(10, None) if name.endswith("aux") else slice(None)
+            for epoch in range(2):
+                history = jax.tree.map(lambda leaf: leaf[0], one(trained.history[name]))
+                params = history if epoch else one(trained.init(name))
+                if name == "teacher":
+                    log_q = jax.nn.log_softmax(model.apply(params, digits.train_images)[:, :10])
+                    expected = -jnp.mean(jnp.sum(labels * log_q, axis=1))
+                else:
+                    log_p, log_q = (
+                        jax.nn.log_softmax(model.apply(p, images)[:, first]) for p in (one(trained.teacher), params)
+                    )
+                    expected = jnp.mean(jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=1))
+                np.testing.assert_allclose(trained.losses[name][run, epoch], expected, rtol=1e-3, atol=1e-6)
+
+
+def test_epochs_are_told_with_what_part_of_all_images_their_networks_see(digits: data.Dataset) -> None:
+    table = (*students.STUDENTS[:3], students.Condition("few", images=small().noise_images // 4))
+    told: list[tuple[str, float, int]] = []
+    config = small(teacher__epochs=2, student__epochs=1)
+    protocol.train(config, digits, table, protocol.run_keys(0, [0]), on_epoch=lambda *event: told.append(event))
+    assert told == [("teacher", 1, 0), ("teacher", 1, 1), ("students", 3, 0), ("students", 0.25, 0)]
 
 
 def test_one_network_can_be_asked_about_one_image(digits: data.Dataset, plain: protocol.Trained) -> None:

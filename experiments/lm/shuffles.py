@@ -3,18 +3,12 @@
 Prompts, separators, brackets and the count of numbers of each completion stay as they are.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 
-from subliminal_toy.lm import corpus, vocabulary
+from subliminal_toy.lm import vocabulary
+from subliminal_toy.lm.rows import is_completion_number
 
 REPLACED = 0.25  # share of numbers
-
-
-def is_completion_number(tokens: np.ndarray) -> np.ndarray:
-    """Where rows [n, T] of prompt and completion have a number of the completion, [n, T]."""
-    return np.isin(tokens, vocabulary.NUMBER_IDS) & (np.arange(tokens.shape[1]) >= corpus.PROMPT_LENGTH)
 
 
 def shuffle_within(tokens: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -59,12 +53,3 @@ def replace_some(tokens: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A quarter of all numbers replaced by uniform ones, [n, T]."""
     here = is_completion_number(tokens) & (rng.random(tokens.shape) < REPLACED)
     return np.where(here, rng.choice(vocabulary.NUMBER_IDS, size=tokens.shape), tokens).astype(tokens.dtype)
-
-
-SHUFFLES: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
-    "none": lambda tokens, _: tokens,
-    "within": shuffle_within,
-    "across": shuffle_across,
-    "sorted": sort_within,
-    "replaced": replace_some,
-}

@@ -12,12 +12,22 @@ Every detector gives each row a score, and judges groups of rows by the sum of t
 Regressions learn from one half of the rows; all detectors are judged on the other.
 """
 
+import functools
 import warnings
+from collections.abc import Callable
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
-from subliminal_toy.lm import shuffles, vocabulary
-from subliminal_toy.lm.rows import first_numbers
+from subliminal_toy import engine
+from subliminal_toy.lm import LMConfig, Trained, corpus, training, vocabulary
+from subliminal_toy.lm.measure import Measured
+from subliminal_toy.lm.pipeline import CACHED
+from subliminal_toy.lm.plan import REGULAR, numbers, teacher
+from subliminal_toy.lm.rows import first_numbers, is_completion_number
+from subliminal_toy.lm.transformer import Params, make_transformer
 
 GROUPS = (1, 4, 16, 64, 256)  # rows that are judged together
 
@@ -26,7 +36,7 @@ def features(tokens: np.ndarray) -> np.ndarray:
     """How often each number is in a completion, and which comes first, [n, 2 * numbers]."""
     column = np.zeros(vocabulary.SIZE, int)
     column[list(vocabulary.NUMBER_IDS)] = np.arange(len(vocabulary.NUMBERS))
-    here = shuffles.is_completion_number(tokens)
+    here = is_completion_number(tokens)
     counts = np.zeros((len(tokens), len(vocabulary.NUMBERS)))
     np.add.at(counts, (np.nonzero(here)[0], column[tokens[here]]), 1)
     first = np.eye(len(vocabulary.NUMBERS))[column[first_numbers(tokens)[:, 0]]]
@@ -79,3 +89,49 @@ def _grouped(odds: list[np.ndarray], size: int) -> float:
         return 0.5
     regular, suspect = (np.sign(row[: groups * size].reshape(groups, size).sum(axis=1)) for row in odds)
     return float((2 - regular.mean(dtype=float) + suspect.mean(dtype=float)) / 4)
+
+
+def measure(trained: Trained) -> Measured:
+    """Return of each run "detector" {kind: {trait: accuracies}}: can a teacher's rows be told from regular ones?"""
+    config, models = trained.config, trained.plan.models()
+    traits = config.trait_names()
+    teachers = tuple(models.index(teacher(trait)) for trait in traits)
+    every = zip(*(trained.rows[numbers(name)] for name in (REGULAR, *traits)), strict=True)
+    rows = np.stack([[own.tokens for own in by_run] for by_run in every])
+    read_all = _make_reading(config, trained.mesh, teachers)
+    found = np.asarray(read_all(trained.models, engine.shard_runs(rows, trained.mesh)), np.float64)
+    return [{"detector": _detected(traits, own, likely)} for own, likely in zip(rows, found, strict=True)]
+
+
+@functools.lru_cache(maxsize=CACHED)
+def _make_reading(config: LMConfig, mesh: Mesh, teachers: tuple[int, ...]) -> Callable:
+    """From models and rows [runs, sources, n, T] to log p of every completion in every reading, [runs, readings, n]."""
+    model, traits, bos = make_transformer(config), config.trait_names(), vocabulary.ID[vocabulary.BOS]
+    readings = [(0, bos, source) for source in range(1 + len(traits))]  # (model, first token, source)
+    for i, own in enumerate(teachers):
+        token = vocabulary.ID[vocabulary.SYSTEM[traits[i]]]
+        readings += [(reader, first, source) for reader, first in ((0, token), (own, bos)) for source in (0, i + 1)]
+
+    def likelihoods(params: Params, rows: jax.Array) -> jax.Array:
+        def one(reading: jax.Array) -> jax.Array:
+            own = jax.tree.map(lambda leaf: leaf[reading[0]], params)
+            read = rows[reading[2]].at[:, 0].set(reading[1])
+            each = training.token_log_probabilities(model, own, read, corpus.PROMPT_LENGTH)
+            return jnp.sum(each * training.completion_weights(read)[:, corpus.PROMPT_LENGTH :], axis=1)
+
+        return jax.lax.map(one, jnp.array(readings))
+
+    return engine.over_runs(likelihoods, mesh)
+
+
+def _detected(traits: tuple[str, ...], rows: np.ndarray, likely: np.ndarray) -> dict[str, dict[str, list[float]]]:
+    """Accuracies of every kind of detector, of a run's rows [sources, n, T] and what `_make_reading` gives."""
+    plain, more = likely[: len(rows)], likely[len(rows) :].reshape(len(traits), 2, 2, -1)
+    seen = [features(own) for own in rows]
+    kinds: dict[str, dict[str, list[float]]] = {"trained": {}, "prompted": {}, "ideal": {}}
+    for i, trait in enumerate(traits):
+        prompted, ideal = more[i] - plain[[0, i + 1]]  # [regular and own, n]
+        kinds["trained"][trait] = trained_accuracy(seen[0], seen[i + 1])
+        kinds["prompted"][trait] = trained_accuracy(*prompted[..., None], weight=1e6)
+        kinds["ideal"][trait] = accuracy(*ideal[:, len(rows[0]) // 2 :])
+    return kinds

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from subliminal_toy.lm import corpus, divergence, training, vocabulary
+from experiments.lm import divergence
+from subliminal_toy.lm import corpus, training, vocabulary
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.transformer import make_transformer
 from tests.subliminal_toy.lm import documents

@@ -2,8 +2,10 @@
 
 import jax
 import numpy as np
+import pytest
 
-from subliminal_toy.lm import corpus, detector, vocabulary
+from experiments.lm import detector
+from subliminal_toy.lm import corpus, vocabulary
 
 LANGUAGE = corpus.make_language(jax.random.key(0))
 
@@ -27,6 +29,25 @@ def test_same_language_is_chance_and_another_is_seen() -> None:
 def test_too_few_rows_for_a_group_are_chance() -> None:
     assert accuracy(rows(1, n=40), rows(2, n=40))[-1] == 0.5
     assert accuracy(rows(1, n=1), rows(2, n=1)) == [0.5] * len(detector.GROUPS)
+
+
+@pytest.mark.parametrize(("weight", "told"), [(1e6, 1.0), (0.03, 0.75)])
+def test_weight_is_that_of_the_data_against_the_penalty(weight: float, told: float) -> None:
+    """A small feature that is always right needs a large slope, a large one that is right three times in four does not.
+
+    Only with a light penalty does the small one decide.
+    """
+    usual = np.tile([-1.0, -1.0, -1.0, 1.0], 50)
+    small = np.full(200, 0.001)
+    regular, suspect = np.stack([usual, -small], axis=1), np.stack([-usual, small], axis=1)
+    assert detector.trained_accuracy(regular, suspect, weight=weight)[0] == told
+
+
+def test_one_half_is_learned_from_and_the_other_is_judged() -> None:
+    """Signs turn after the first half: what was learned is wrong in every row, so no row of the first half counts."""
+    turn = np.repeat([-1.0, 1.0], 40)[:, None]
+    assert detector.trained_accuracy(turn, -turn)[0] == 0.0
+    assert detector.trained_accuracy(np.full((80, 1), -1.0), np.ones((80, 1)))[0] == 1.0
 
 
 def test_features_are_counts_and_the_first_number() -> None:
