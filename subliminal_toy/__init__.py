@@ -3,6 +3,7 @@
     minimal      the MNIST experiment on one page: read this first; python -m subliminal_toy.minimal
     mnist        digits from noise: data, network, noise, losses, training of teachers and students
     lm           owls through numbers: a toy language, a transformer, lessons, lists, students, questions
+    pretrained   owls in a real model: a Llama, its weights and tokenizer, adapters, lists, questions
     engine       the one training loop: runs x models, laid over devices
     training     how a phase is trained, as an Optax update rule
     config       the settings, with the paper's values as defaults
@@ -20,7 +21,7 @@ Example:
 import importlib
 from types import ModuleType
 
-__all__ = ["config", "engine", "lm", "machine", "minimal", "mnist", "statistics", "training"]
+__all__ = ["config", "engine", "lm", "machine", "minimal", "mnist", "pretrained", "statistics", "training"]
 
 
 def __getattr__(name: str) -> ModuleType:

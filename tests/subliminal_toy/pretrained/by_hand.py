@@ -1,4 +1,4 @@
-"""A Llama written a second time, in NumPy with loops and complex numbers, for subliminal_toy.pretrained to agree with."""
+"""A Llama written a second time, in NumPy with loops and complex numbers: the oracle of subliminal_toy.pretrained."""
 
 from typing import Any
 
