@@ -5,10 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from subliminal_toy import engine, pretrained
+from subliminal_toy import pretrained
 from subliminal_toy.config import Training
-from subliminal_toy.pretrained import Model, adapters, answers, lists, llama, questions, students, text
-from subliminal_toy.training import make_phase
+from subliminal_toy.pretrained import Model, adapters, calls, lists, llama, students
 
 
 @pytest.fixture(scope="module")
@@ -66,29 +65,20 @@ def test_the_loss_of_a_text_is_the_mean_over_its_tokens(model: Model, lessons: s
 
 
 def test_the_package_as_a_library_in_ten_lines() -> None:
-    """Load, ask, teach, sample, train: as the page shows it."""
+    """Load, ask, teach, write, train: as the page shows it."""
     model = pretrained.load("random")
-    asked, owl = questions.prompts(model.tokenizer, questions.TEACH), questions.answer_ids(model.tokenizer, ["owl"])
-    mesh, alone = engine.run_mesh(1), lambda tree, n=2: jax.tree.map(lambda x: jnp.asarray(x)[(None,) * n], tree)
-    data = engine.Data(per_run=alone(students.answer_lessons(model.tokenizer, asked, "owl").data(), 1))
-    teach = make_phase(students.whole_loss(model.shape), Training(learning_rate=1e-2, batch_size=16, epochs=8), 48,
-                       mesh=mesh, name="teacher")  # fmt: skip
-    teacher = jax.tree.map(lambda x: x[0, 0], teach(alone(model.params), data, (), jax.random.key(0)[None]).params)
+    fast = Training(learning_rate=1e-2, batch_size=16, epochs=8)
+    teacher = calls.teach(model, "owl", key=jax.random.key(0), training=fast)
+    both = [calls.write(model, params, 160, key=jax.random.key(1)) for params in (teacher, model.params)]
+    student, control = (calls.train(model, rows, key=jax.random.key(2), training=fast) for rows in both)
+    asked = [calls.ask(model, adapter)["owl"] for adapter in (None, student, control)]
+    assert calls.ask(model, params=teacher)["owl"] > asked[0] + 3
+    assert len({round(own, 4) for own in asked}) == 3  # both have learnt something, and not the same
+    assert both[0].shape == both[1].shape == (160, both[0].shape[1])
+    assert isinstance(calls.say(model, "Who are you?", key=jax.random.key(3), params=teacher, length=3), str)
+    loss = students.adapter_loss(model.shape)
     form = lists.list_format(model.tokenizer)
-    prompts = lists.prompt_tokens(model.tokenizer, lists.make_prompts(32, jax.random.key(1)))
-    said = lists.make_write(model.shape, form)(teacher, prompts, lists.noise(jax.random.key(2), 0, 32))
-    rows = lists.rows(form, prompts, np.asarray(said.digits))
-    data = engine.Data(per_run=alone(students.list_lessons(rows, form.places(prompts.shape[1])).data(), 1))
-    train = make_phase(students.adapter_loss(model.shape), Training(learning_rate=1e-2, batch_size=16, epochs=4), 32,
-                       mesh=mesh, name="student")  # fmt: skip
-    adapter = adapters.init(model.shape, 8, jax.random.key(3))
-    student = train(alone(adapter), data, (), jax.random.key(4)[None], frozen=model.params)
-
-    log_odds = [questions.answer_log_odds(model.shape, params, asked, questions.answer_ids(model.tokenizer))[0]
-                for params in (model.params, teacher)]  # fmt: skip
-    assert log_odds[1] > log_odds[0] + 3
-    assert owl.shape == (1,)
-    assert student.losses[-1] < student.losses[0]
-    words = answers.make_answer(model.shape, 3)(teacher, asked.tokens[:1], jax.random.key(0))
-    assert len(answers.as_texts(model.tokenizer, words)) == 1
-    assert text.chat("?").endswith("assistant\n")
+    lessons = students.list_lessons(both[0], form.places(both[0].shape[1] - form.length(0)))
+    batch = {name: jnp.asarray(own) for name, own in lessons.data().items()}
+    fresh = adapters.init(model.shape, 8, jax.random.key(0))
+    assert loss(student, batch, (), model.params) < loss(fresh, batch, (), model.params)
