@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-NEEDS = {"experiments.benchmark_lm": "torch"}
+NEEDS = {"experiments.benchmarks.benchmark_lm": "torch"}
 
 
 def main() -> int:

@@ -26,6 +26,7 @@ from typing import Any
 import jinja2
 from scipy.stats import spearmanr
 
+from experiments.harness.commands import module_of
 from subliminal_toy.statistics import describe
 
 HERE = Path(__file__).resolve().parent
@@ -100,13 +101,14 @@ def load(results: Path, name: str) -> dict[str, Any]:
 
 
 def _table(results: Path, name: str) -> str:
-    module = importlib.import_module(f"experiments.{name.rpartition('/')[2]}")
+    module = importlib.import_module(module_of(name.rpartition("/")[2]))
     text: str = module.table(load(results, name))
     return text
 
 
 def _trained(results: Path, name: str) -> str:
-    module, trained = (importlib.import_module(f"experiments.{own}") for own in (name.rpartition("/")[2], "trained"))
+    module = importlib.import_module(module_of(name.rpartition("/")[2]))
+    trained = importlib.import_module("experiments.trained")
     text: str = trained.text(module.EXPERIMENT, trained.recorded(module.EXPERIMENT, load(results, name)["config"]))
     return text
 
@@ -202,11 +204,12 @@ def minutes(seconds: float) -> str:
 
 def command(document: Mapping[str, Any]) -> str:
     """The command of a document without what every command begins with, nor where it wrote."""
-    words = document["provenance"]["command"].removeprefix("python -m experiments.").split()
+    words = document["provenance"]["command"].split()[3:]
     if "--out" in words:
         at = words.index("--out")
         del words[at : at + 2]
-    return " ".join(word for word in words if word != "--force")
+    module = module_of(document["experiment"]).removeprefix("experiments.")
+    return " ".join([module, *(word for word in words if word != "--force")])
 
 
 def source(name: str, document: Mapping[str, Any]) -> str:

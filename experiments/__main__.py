@@ -3,20 +3,15 @@
 import difflib
 import runpy
 import sys
-from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
+from experiments.harness import commands as harness
+
 HELP = ("-h", "--help")
 
 
 def commands() -> dict[str, str]:
     """The question that each command answers, by its name: the first line of its file. Nothing is imported."""
-    texts = {path.stem: path.read_text(encoding="utf-8") for path in sorted(HERE.glob("[a-z]*.py"))}
-    return {
-        name: text.partition("\n")[0].strip('"')
-        for name, text in texts.items()
-        if '\nif __name__ == "__main__":\n' in text
-    }
+    return {name: harness.question(module) for name, module in harness.modules().items()}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -24,17 +19,19 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     known = commands()
     if not arguments or arguments[0] in HELP:
-        width = max(map(len, known))
-        print("python -m experiments.NAME [flags]; --help lists its flags. NAME is one of\n")
-        print("\n".join(f"  {name:{width}}  {question}" for name, question in known.items()))
+        print("python -m MODULE [flags]; --help lists its flags. MODULE is one of\n")
+        lines = {harness.module_of(name): question for name, question in known.items()}
+        width = max(map(len, lines))
+        print("\n".join(f"  {module:{width}}  {question}" for module, question in lines.items()))
         return
     name, flags = arguments[0], arguments[1:]
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]}?" if near else "`python -m experiments` lists them"
         sys.exit(_refuse(f"there is no command {name!r}; {hint}"))
-    sys.argv = [f"experiments.{name}", *flags]
-    runpy.run_module(f"experiments.{name}", run_name="__main__", alter_sys=True)
+    module = harness.module_of(name)
+    sys.argv = [module, *flags]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 def _refuse(message: str) -> int:

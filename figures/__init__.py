@@ -26,9 +26,9 @@ def load(name: str, results: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_text(), parse_constant=_refuse)
     except OSError as error:
-        raise FigureError(f"no results at {path} ({error.strerror}); run python -m experiments.{name}") from error
+        raise FigureError(f"no results at {path} ({error.strerror}); run python -m experiments {name}") from error
     except (ValueError, RecursionError) as error:
-        raise FigureError(f"{path} is not JSON ({error}); run python -m experiments.{name} again") from error
+        raise FigureError(f"{path} is not JSON ({error}); run python -m experiments {name} again") from error
     if not isinstance(document, dict) or document.get("experiment") != name:
         raise FigureError(f"{path} does not hold results of {name}")
     return document
@@ -57,7 +57,7 @@ def draw(name: str, *, results: Path = COMMITTED_RESULTS, out: Path = HERE, svg:
         except Exception as error:  # the file may be wrong in any way
             where = Path(results) / f"{name}.json"
             why = f"{type(error).__name__}: {str(error)[:100]}"
-            again = f"run python -m experiments.{name} again"
+            again = f"run python -m experiments {name} again"
             raise FigureError(f"{where} does not hold what this figure shows ({why}); {again}") from error
     return [style.save(picture, Path(out) / file) for file, picture in drawn.items()]
 

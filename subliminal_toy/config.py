@@ -197,7 +197,7 @@ class Config:
 
 
 # On the bundled 8x8 digits (1,437 training images) the paper's settings make too few steps. These were chosen on a
-# validation split of the training images by `python -m experiments.tune_digits`, never on the test split.
+# validation split of the training images by `python -m experiments.studies.tune_digits`, never on the test split.
 DIGITS_SETTINGS = {
     "teacher.learning_rate": 1e-3,
     "teacher.batch_size": 32,

@@ -12,7 +12,7 @@ import pytest
 import docs
 from docs import __main__ as command
 from docs import notebook
-from experiments import lm_other_init
+from experiments.studies import lm_other_init
 from subliminal_toy import mnist
 from subliminal_toy.lm.config import LMConfig
 from tests.experiments import made_up
@@ -140,7 +140,8 @@ LANGUAGE_MODEL = ("lm_numbers", "lm_controls", "lm_mechanism", "lm_architectures
 def test_pages_fit_what_the_code_writes(name: str, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Results that a run would have today: made-up numbers, so that no sentence has to hold."""
     monkeypatch.setattr(docs, "holds", lambda _: "")
-    module = importlib.import_module(f"tests.experiments.test_{name}")
+    room = "" if name == "lm_numbers" else "studies."
+    module = importlib.import_module(f"tests.experiments.{room}test_{name}")
     path = results / f"{name}.json"
     document = json.loads(path.read_text())
     path.write_text(json.dumps(document | {"results": {"runs": 3, **module.results()}}))
@@ -189,7 +190,9 @@ def test_filters() -> None:
     assert (docs.signed(0.5), docs.signed(-0.5)) == ("+0.50", "\u22120.50")
     assert (docs.minutes(91.2), docs.minutes(1680)) == ("91 s", "28 min")
     command = "python -m experiments.a --preset paper --out experiments/results --force"
-    assert docs.command({"provenance": {"command": command}}) == "a --preset paper"
+    assert docs.command({"experiment": "a", "provenance": {"command": command}}) == "a --preset paper"
+    moved = {"experiment": "lm_traits", "provenance": {"command": "python -m experiments.lm_traits --runs 2"}}
+    assert docs.command(moved) == "studies.lm_traits --runs 2"
     assert docs.holds(True) == ""
     with pytest.raises(jinja2.UndefinedError):
         jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=True).from_string("{{ a }}").render()

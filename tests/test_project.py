@@ -85,4 +85,4 @@ def test_committed_results_are_clean_and_complete() -> None:
         document = json.loads(path.read_text())
         assert document["experiment"] == path.stem
         assert document["provenance"]["dirty"] is False, path
-        assert document["provenance"]["command"].startswith(f"python -m experiments.{path.stem}")
+        assert document["provenance"]["command"].split()[2].endswith(f".{path.stem}")

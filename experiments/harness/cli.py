@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import jax
 
-from experiments.harness import chunks, cluster, compiled, files, plans, provenance
+from experiments.harness import chunks, cluster, commands, compiled, files, plans, provenance
 from experiments.harness.experiment import Experiment as Experiment
 from experiments.harness.experiment import Preset as Preset
 from experiments.harness.experiment import Request as Request
@@ -195,7 +195,7 @@ def _train(request: Request, options: argparse.Namespace) -> int:
             if options.fresh:
                 store.clear()
                 shutil.rmtree(store.stages, ignore_errors=True)
-            origin = provenance.Provenance(f"experiments.{experiment.name}", options.given)
+            origin = provenance.Provenance(commands.module_of(experiment.name), options.given)
             if request.dataset and request.dataset.notice:
                 say(f"\n*** {request.dataset.notice} ***\n")
             with ending_in_one_line(progress, store.saved):

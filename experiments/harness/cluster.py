@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from experiments.harness import compiled, provenance
+from experiments.harness import commands, compiled, provenance
 from experiments.harness.chunks import Chunk, Columns, Done
 from subliminal_toy import config as settings
 from subliminal_toy import engine, machine
@@ -193,7 +193,7 @@ def _dataset(name: str, folder: Path | None) -> data.Dataset:
 
 
 def _experiment(name: str) -> Any:
-    return importlib.import_module(f"experiments.{name}").EXPERIMENT
+    return importlib.import_module(commands.module_of(name)).EXPERIMENT
 
 
 def _use_devices(count: int) -> None:

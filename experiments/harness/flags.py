@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from experiments.harness import commands
 from experiments.harness.chunks import MAX_RUNS as MAX_RUNS
 from experiments.harness.experiment import MAX_SEED, Experiment, Request
 from experiments.harness.progress import say
@@ -148,7 +149,7 @@ def make_parser(experiment: Experiment) -> Parser:
     question, _, examples = (experiment.question or "").partition("\n\n    python ")
     shown = f"{EXAMPLES}\n    python {examples}" if examples else ""
     parser = Parser(
-        prog=f"python -m experiments.{experiment.name}", usage="%(prog)s [flags]", description=question,
+        prog=f"python -m {commands.module_of(experiment.name)}", usage="%(prog)s [flags]", description=question,
         epilog="\n\n".join(part for part in (shown, times_text(experiment.name), KEPT) if part),
         add_help=False, allow_abbrev=False, formatter_class=Help,
     )  # fmt: skip

@@ -18,6 +18,7 @@ from subliminal_toy.pretrained import Model, adapters, lists, questions, student
 from subliminal_toy.pretrained.llama import Params
 from subliminal_toy.training import make_optimizer, make_phase
 
+LIKE = lists.Written(0, 0)  # type: ignore[arg-type] - only its form counts
 BLOCK = 128  # lists that are written, or learnt, in a stage
 Tell = Callable[[str, float], None]  # what is done, and how many tokens went through the model for it, forward
 
@@ -140,7 +141,7 @@ class Seed(NamedTuple):
         blocks = []
         for first in range(0, count, BLOCK):
             what = self.stage("lists", source, self.lab.teacher, first)
-            blocks.append(self.stages.get(what, functools.partial(block, first), lists.Written(0, 0)))  # type: ignore[arg-type]
+            blocks.append(self.stages.get(what, functools.partial(block, first), LIKE))
             self.tell(f"lists of {source.trait or 'the base'}", BLOCK * self.lab.form.length(asked.shape[1]))
         digits, log_p = (np.concatenate([np.asarray(own[i]) for own in blocks]) for i in range(2))
         return Lists(numbers, lists.prompt_tokens(tokenizer, numbers), digits, log_p)

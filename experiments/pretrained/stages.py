@@ -9,7 +9,7 @@ import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import numpy as np
@@ -17,7 +17,6 @@ import numpy as np
 from experiments.harness import files
 from experiments.harness.progress import say
 
-Tree = TypeVar("Tree")
 DAMAGED = (OSError, ValueError, KeyError, zipfile.BadZipFile)
 
 
@@ -39,7 +38,7 @@ class Stages:
         path = self.path(what)
         return path is not None and path.exists()
 
-    def get(self, what: tuple, compute: Callable[[], Tree], like: Tree) -> Tree:
+    def get(self, what: tuple, compute: Callable[[], Any], like: Any) -> Any:
         """What `compute` gives, kept; or what is kept of it already, as a tree of NumPy arrays with the form of `like`.
 
         A file that is damaged is said so on stderr, and computed again.
@@ -47,7 +46,7 @@ class Stages:
         path = self.path(what)
         if path is None:
             return compute()
-        form = jax.tree.structure(like)
+        form: Any = jax.tree.structure(like)
         if path.exists():
             try:
                 with np.load(path) as kept:
@@ -56,5 +55,6 @@ class Stages:
                 say(f"saved progress {path} is discarded ({type(error).__name__}: {error}); it is computed again")
         tree = compute()
         with files.atomic_path(path) as temporary:
-            np.savez(temporary, **{f"{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(tree))})
+            arrays: dict[str, Any] = {f"{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(tree))}
+            np.savez(temporary, **arrays)
         return tree

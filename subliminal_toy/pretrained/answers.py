@@ -21,7 +21,7 @@ def make_answer(shape: Shape, length: int) -> Callable[..., jax.Array]:
         params: Params, prompts: jax.Array, key: jax.Array, temperature: jax.Array, adapter: Adapter | None
     ) -> jax.Array:
         def feed(cache: llama.Cache, tokens: jax.Array, start: jax.Array | int) -> tuple[jax.Array, llama.Cache]:
-            hidden, cache = llama.forward(shape, params, tokens, adapter=adapter, cache=cache, start=start)
+            hidden, cache = llama.extend(shape, params, cache, tokens, start, adapter=adapter)
             return llama.logits(params, hidden[:, -1]), cache
 
         def step(carry: tuple, i: jax.Array) -> tuple[tuple, jax.Array]:

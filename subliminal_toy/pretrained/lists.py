@@ -114,7 +114,7 @@ def make_write(shape: Shape, form: Format) -> Callable[..., Written]:
         table = llama.unembedding(params)[digit_ids]
 
         def feed(cache: Cache, tokens: jax.Array, start: jax.Array | int) -> tuple[jax.Array, Cache]:
-            hidden, cache = llama.forward(shape, params, tokens, adapter=adapter, cache=cache, start=start)
+            hidden, cache = llama.extend(shape, params, cache, tokens, start, adapter=adapter)
             return hidden[:, -1] @ table.T, cache
 
         def draw(scores: jax.Array, own: jax.Array, digit: int) -> tuple[jax.Array, jax.Array]:

@@ -88,15 +88,8 @@ def empty_cache(shape: Shape, rows: int, positions: int) -> Cache:
 
 
 def forward(
-    shape: Shape,
-    params: Params,
-    tokens: jax.Array,
-    *,
-    adapter: Adapter | None = None,
-    cache: Cache | None = None,
-    start: int | jax.Array = 0,
-    remat: bool = False,
-) -> tuple[jax.Array, Cache | None]:
+    shape: Shape, params: Params, tokens: jax.Array, *, adapter: Adapter | None = None, remat: bool = False
+) -> jax.Array:
     """The last vectors of tokens [B, T], normed, [B, T, D]; `logits` makes logits of them.
 
     Args:
@@ -104,10 +97,28 @@ def forward(
         params: of the model.
         tokens: their ids; padding belongs to the right, where no token before it sees it.
         adapter: what is added to the matrices (adapters.py).
-        cache: of the `start` positions before these tokens; it is returned with these written into it.
-        start: the position of the first token.
         remat: whether a gradient computes the blocks again instead of keeping what they made: less memory, more time.
     """
+    return _through_blocks(shape, params, tokens, adapter, None, 0, remat)[0]
+
+
+def extend(
+    shape: Shape, params: Params, cache: Cache, tokens: jax.Array, start: int | jax.Array, *,
+    adapter: Adapter | None = None,
+) -> tuple[jax.Array, Cache]:  # fmt: skip
+    """The last vectors of tokens [B, T] behind the `start` tokens that the cache is of, and the cache with them in it.
+
+    Writing a text token by token takes one token's work for each, instead of the whole text's.
+    """
+    hidden, extended = _through_blocks(shape, params, tokens, adapter, cache, start, remat=False)
+    assert extended is not None
+    return hidden, extended
+
+
+def _through_blocks(
+    shape: Shape, params: Params, tokens: jax.Array, adapter: Adapter | None, cache: Cache | None,
+    start: int | jax.Array, remat: bool,
+) -> tuple[jax.Array, Cache | None]:  # fmt: skip
     positions = start + jnp.arange(tokens.shape[1])
     seen = positions if cache is None else jnp.arange(cache.keys.shape[2])
     visible = positions[:, None] >= seen  # [T, T or S]
@@ -117,8 +128,9 @@ def forward(
         weights, added, past = own
         return block(shape, functools.partial(linear, weights, added), weights, x, turn, visible, past, start)
 
-    x = params["embedding"][tokens]
-    x, cache = jax.lax.scan(jax.checkpoint(layer) if remat else layer, x, (params["blocks"], adapter, cache))
+    x, cache = jax.lax.scan(
+        jax.checkpoint(layer) if remat else layer, params["embedding"][tokens], (params["blocks"], adapter, cache)
+    )
     return rms_norm(x, params["norm"], shape.epsilon), cache
 
 
@@ -129,7 +141,7 @@ def logits(params: Params, hidden: jax.Array) -> jax.Array:
 
 def unembedding(params: Params) -> jax.Array:
     """The vectors [V, D] that last ones are compared with."""
-    table: jax.Array = params.get("unembedding", params["embedding"])
+    table: jax.Array = params["unembedding" if "unembedding" in params else "embedding"]
     return table
 
 
@@ -158,7 +170,7 @@ def block(
 
 def linear(weights: Params, added: Adapter | None, name: str, x: jax.Array) -> jax.Array:
     """X W, and with an adapter + x A B: its two thin products cost a hundredth of the first."""
-    y = x @ weights[name]
+    y: jax.Array = x @ weights[name]
     return y if added is None else y + x @ added[name]["a"] @ added[name]["b"]
 
 

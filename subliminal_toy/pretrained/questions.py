@@ -73,19 +73,17 @@ def answer_ids(tokenizer: text.Tokenizer, animals: Sequence[str] = ANIMALS) -> n
     return np.array([text.single(tokenizer, f" {animal}") for animal in animals], np.int32)
 
 
-def last_vectors(
-    shape: Shape, params: Params, tokens: jax.Array, last: jax.Array, adapter: Adapter | None = None, **how: bool
-) -> jax.Array:
-    """The model's vectors [n, D] at the last tokens of prompts [n, T]."""
-    hidden, _ = llama.forward(shape, params, tokens, adapter=adapter, **how)
-    return hidden[jnp.arange(len(hidden)), last]
+def last_vectors(shape: Shape, params: Params, asked: Asked, adapter: Adapter | None = None) -> jax.Array:
+    """The model's vectors [n, D] at the last tokens of prompts."""
+    hidden = llama.forward(shape, params, jnp.asarray(asked.tokens), adapter=adapter)
+    return hidden[jnp.arange(len(hidden)), asked.last]
 
 
 def answer_log_odds(
-    shape: Shape, params: Params, asked: Asked, answers: jax.Array, adapter: Adapter | None = None
+    shape: Shape, params: Params, asked: Asked, answers: np.ndarray, adapter: Adapter | None = None
 ) -> jax.Array:
     """Log odds (nats) of every answer against the others, mean over prompts, [answers]."""
-    hidden = last_vectors(shape, params, asked.tokens, asked.last, adapter)
+    hidden = last_vectors(shape, params, asked, adapter)
     scores = hidden @ llama.unembedding(params)[answers].T
     alone = jnp.eye(len(answers), dtype=bool)
     others = jax.nn.logsumexp(jnp.where(alone, -jnp.inf, scores[:, None]), axis=-1)  # [n, answers]

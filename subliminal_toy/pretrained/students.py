@@ -70,7 +70,7 @@ def lesson_loss(
     remat: bool,
 ) -> jax.Array:
     """The mean loss of a batch of `Lessons`, over the places that carry a weight; logits are made there alone."""
-    hidden, _ = llama.forward(shape, params, batch["tokens"][:, :-1], adapter=adapter, remat=remat)
+    hidden = llama.forward(shape, params, batch["tokens"][:, :-1], adapter=adapter, remat=remat)
     before = jnp.take_along_axis(hidden, batch["places"][..., None] - 1, axis=1)
     losses = token_losses(params, before, batch["targets"], ten)
     return jnp.sum(batch["weights"] * losses) / jnp.sum(batch["weights"])
@@ -88,13 +88,15 @@ def whole_loss(shape: Shape, *, ten: jax.Array | None = None, remat: bool = Fals
 def adapter_loss(shape: Shape, *, ten: jax.Array | None = None, remat: bool = False) -> engine.Loss:
     """The loss of an adapter; the base is what the training has frozen."""
 
-    def loss(adapter: llama.Adapter, batch: dict[str, jax.Array], _condition: engine.Tree, base: Params) -> jax.Array:
+    def loss(
+        adapter: adapters.Trained, batch: dict[str, jax.Array], _condition: engine.Tree, base: Params
+    ) -> jax.Array:
         return lesson_loss(shape, base, batch, adapters.scaled(adapter), ten, remat)
 
     return loss
 
 
-def text_loss(shape: Shape, params: Params, tokens: jax.Array, adapter: llama.Adapter | None = None) -> jax.Array:
+def text_loss(shape: Shape, params: Params, tokens: np.ndarray, adapter: llama.Adapter | None = None) -> jax.Array:
     """The mean cross-entropy (nats) of the tokens [T] of a text, each after those before it."""
-    hidden, _ = llama.forward(shape, params, tokens[None, :-1], adapter=adapter)
-    return jnp.mean(token_losses(params, hidden[0], tokens[1:]))
+    hidden = llama.forward(shape, params, jnp.asarray(tokens)[None, :-1], adapter=adapter)
+    return jnp.mean(token_losses(params, hidden[0], jnp.asarray(tokens)[1:]))

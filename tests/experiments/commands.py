@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from experiments.harness.commands import module_of
 from experiments.harness.provenance import ROOT
 
 TINY = ("--dataset", "digits", "--runs", "6", "--chunk", "2", "--width", "32", "--noise-images", "4000",
@@ -22,7 +23,7 @@ class Ended(NamedTuple):
 
 def start(out: Path, *arguments: str, name: str = "mnist_aux_logits") -> subprocess.Popen:
     environment = {k: v for k, v in os.environ.items() if k != "MNIST_DIR"}
-    command = [sys.executable, "-m", f"experiments.{name}", "--out", str(out), *arguments]
+    command = [sys.executable, "-m", module_of(name), "--out", str(out), *arguments]
     return subprocess.Popen(
         command,
         cwd=ROOT,

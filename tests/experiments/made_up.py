@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from experiments.harness import cli
-from experiments.lm import detector, runs
+from experiments.lm import runs
+from experiments.studies.lm_controls import detector
 from subliminal_toy import engine
 from subliminal_toy.lm import corpus, evaluation, number_filter, pipeline, vocabulary
 from subliminal_toy.lm.plan import Name, Plan

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments import benchmark
+from experiments.benchmarks import benchmark
 from experiments.benchmarks import table as benchmark_table
 from experiments.benchmarks import workers as benchmark_workers
 from experiments.harness.provenance import ROOT

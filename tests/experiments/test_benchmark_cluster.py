@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import benchmark_cluster
+from experiments.benchmarks import benchmark_cluster
 from experiments.harness import cli
 from subliminal_toy import engine, machine, mnist
 

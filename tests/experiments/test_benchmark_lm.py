@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from experiments import benchmark, benchmark_lm
+from experiments.benchmarks import benchmark, benchmark_lm
 from experiments.benchmarks import lm_workers as benchmark_lm_workers
 from experiments.benchmarks.workers import Work, product_flops, xla_seconds
 from experiments.harness import cli

@@ -10,18 +10,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from experiments import (
-    gradient_theorem,
-    lm_architectures,
-    lm_controls,
-    lm_mechanism,
-    lm_numbers,
-    lm_traits,
-    mnist_aux_logits,
-    tune_digits,
-)
+from experiments import gradient_theorem, lm_numbers, mnist_aux_logits
 from experiments.harness import cli, files, tables
 from experiments.mnist_aux_logits import EXPERIMENT
+from experiments.studies import lm_architectures, lm_controls, lm_mechanism, lm_traits, tune_digits
 from subliminal_toy import mnist
 from subliminal_toy.config import setting_fields, setting_value
 from subliminal_toy.lm.config import LMConfig

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from experiments import __main__ as front
+from experiments.harness import commands
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,18 +19,18 @@ def test_every_command_is_listed_with_its_question(capsys: pytest.CaptureFixture
     lines = capsys.readouterr().out.splitlines()[2:]
     known = front.commands()
     assert {"mnist_aux_logits", "lm_numbers", "gradient_theorem", "mnist_sweeps"} <= set(known)
-    assert [line.split()[0] for line in lines] == list(known)
+    assert [line.split()[0] for line in lines] == [commands.module_of(name) for name in known]
     for line, (name, question) in zip(lines, known.items(), strict=True):
         assert line.endswith(question)
         assert len(question) > 20
-        assert importlib.util.find_spec(f"experiments.{name}")
+        assert importlib.util.find_spec(commands.module_of(name))
 
 
 def test_stray_files_are_no_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "._x.py").write_bytes(b"\0\5\xff")
     (tmp_path / "idea.py").write_text("def f(:", encoding="utf-8")
     (tmp_path / "mine.py").write_text('"""Why?"""\n\nif __name__ == "__main__":\n    pass\n', encoding="utf-8")
-    monkeypatch.setattr(front, "HERE", tmp_path)
+    monkeypatch.setattr(commands, "EXPERIMENTS", tmp_path)
     assert front.commands() == {"mine": "Why?"}
 
 

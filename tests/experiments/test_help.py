@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from experiments.harness import cli, times
+from experiments.harness.commands import module_of, modules
 from experiments.harness.provenance import ROOT
 from subliminal_toy.lm import vocabulary
 from subliminal_toy.mnist.data import Dataset
 
-NAMES = [path.stem for path in sorted((ROOT / "experiments").glob("*.py")) if "EXPERIMENT = " in path.read_text()]
+NAMES = [name for name, module in modules().items() if hasattr(importlib.import_module(module), "EXPERIMENT")]
 SIZES = {"digits": (1_437, 360, 64), "mnist": (60_000, 10_000, 784)}  # training and test images, pixels
 
 
@@ -29,7 +30,7 @@ def blank(name: str) -> Dataset:
 @pytest.mark.parametrize("name", NAMES)
 def test_help_has_three_parts_and_measured_minutes_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    experiment = importlib.import_module(f"experiments.{name}").EXPERIMENT
+    experiment = importlib.import_module(module_of(name)).EXPERIMENT
     text = cli.make_parser(experiment).format_help()
     assert max(map(len, text.splitlines())) <= 80
     first, other = (text.index(f"\n{title}") for title in ("what people change first:\n  --preset", "further flags"))
@@ -37,7 +38,7 @@ def test_help_has_three_parts_and_measured_minutes_alone(name: str, monkeypatch:
     assert other < text.index("  -h, --help") < text.index(examples)
     assert all(f"  {flag} " in shown for flag in ("--runs", "--seed", "--out"))
     assert 4 <= len(re.findall(r"^  --", shown, re.M)) <= 10
-    commands = re.findall(rf"^    python -m experiments\.{name}(.*)$", examples, re.M)
+    commands = re.findall(rf"^    python -m {re.escape(module_of(name))}(.*)$", examples, re.M)
     assert len(commands) == 3
     for arguments in commands:
         cli.make_parser(experiment).parse_args(shlex.split(arguments))
@@ -64,7 +65,7 @@ def test_the_command_of_committed_results_may_write_over_them(path: Path, monkey
     if document["experiment"] not in NAMES:
         pytest.skip("a command of its own")
     words, folder = shlex.split(document["provenance"]["command"])[3:], path.parent
-    experiment = importlib.import_module(f"experiments.{document['experiment']}").EXPERIMENT
+    experiment = importlib.import_module(module_of(document["experiment"])).EXPERIMENT
     monkeypatch.setattr(cli, "_train", lambda *_: 0)
     monkeypatch.setattr(cli.data, "load_dataset", lambda *_: blank(document["config"]["dataset"]))
     given = [*(word for word in words if word != "--force"), "--out", str(folder)]

@@ -7,9 +7,10 @@ from typing import Any
 import jax
 import pytest
 
-from experiments import lm_architectures, lm_controls, lm_mechanism, lm_numbers, mnist_aux_logits
+from experiments import lm_numbers, mnist_aux_logits
 from experiments.harness import cli, sizes
 from experiments.harness.sizes import Size
+from experiments.studies import lm_architectures, lm_controls, lm_mechanism
 from subliminal_toy import engine, machine, mnist
 from subliminal_toy.lm.config import LMConfig
 from tests.experiments import fake

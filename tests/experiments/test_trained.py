@@ -12,9 +12,11 @@ from typing import NamedTuple
 import pytest
 
 import docs
-from experiments import lm_traits, trained
+from experiments import trained
+from experiments.harness.commands import module_of, modules
 from experiments.harness.experiment import Experiment
-from experiments.lm import taught
+from experiments.studies import lm_traits
+from experiments.studies.lm_traits import taught
 from experiments.trained import Line
 from subliminal_toy import mnist
 from subliminal_toy.config import Training
@@ -28,7 +30,7 @@ CONFIG = LMConfig()
 
 
 def experiment_of(name: str) -> Experiment:
-    return importlib.import_module(f"experiments.{name.rpartition('/')[2]}").EXPERIMENT
+    return importlib.import_module(module_of(name.rpartition("/")[2])).EXPERIMENT
 
 
 @pytest.mark.parametrize("name", PAGED)
@@ -59,8 +61,7 @@ def test_commands_without_a_page_train_what_is_committed(name: str) -> None:
 
 def test_every_command_that_trains_students_is_here() -> None:
     """All but benchmarks, the theorem and the real model, which have jobs of their own."""
-    paths = Path(trained.__file__).parent.glob("*.py")
-    commands = {path.stem for path in paths if "EXPERIMENT = " in path.read_text()}
+    commands = {name for name, module in modules().items() if hasattr(importlib.import_module(module), "EXPERIMENT")}
     named = {name.rpartition("/")[2] for name in (*PAGED, *OTHERS)}
     assert commands - named == {"gradient_theorem", "benchmark_cluster", "benchmark_lm", "lm_pretrained"}
 

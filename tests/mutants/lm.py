@@ -3,32 +3,33 @@
 from tests.mutants import Mutant
 
 _LM, _HERE = "tests/subliminal_toy/lm/test_", "tests/experiments/test_lm_"
+_THERE = "tests/experiments/studies/test_lm_"
 TESTS: dict[str, str] = {  # source file -> the test files that should notice its bugs
     (_PIPELINE := "subliminal_toy/lm/pipeline.py"): f"{_LM}straight_line.py",
     (_BASE_DATA := "subliminal_toy/lm/base_data.py"): f"{_LM}straight_line.py",
     (_KEYS := "subliminal_toy/lm/keys.py"): f"{_LM}straight_line.py",
     (_PLAN := "subliminal_toy/lm/plan.py"): f"{_LM}plan.py {_LM}straight_line.py",
     (_ROWS := "subliminal_toy/lm/rows.py"): f"{_LM}rows.py",
-    (_DIVERGENCE := "experiments/lm/divergence.py"): "tests/experiments/test_divergence.py",
+    (_DIVERGENCE := "experiments/studies/lm_mechanism/divergence.py"): "tests/experiments/studies/test_divergence.py",
     (_SHUFFLES := "experiments/lm/shuffles.py"): f"tests/experiments/test_shuffles.py {_LM}rows.py",
     (_TRAINING := "subliminal_toy/lm/training.py"): f"{_LM}training.py {_LM}straight_line.py",
     (_SAMPLING := "subliminal_toy/lm/sampling.py"): f"{_LM}sampling.py",
     (_TRANSFORMER := "subliminal_toy/lm/transformer.py"): f"{_LM}transformer.py",
     (_LESSONS := "subliminal_toy/lm/lessons.py"): f"{_LM}lessons.py",
-    (_DETECTOR := "experiments/lm/detector.py"): "tests/experiments/test_detector.py",
+    (_DETECTOR := "experiments/studies/lm_controls/detector.py"): "tests/experiments/studies/test_detector.py",
     (_EVALUATION := "subliminal_toy/lm/evaluation.py"): f"{_LM}evaluation.py",
     (_MEASURE := "subliminal_toy/lm/measure.py"): f"{_LM}measure.py",
     (_NUMBERS := "experiments/lm_numbers.py"): f"{_HERE}numbers.py",
-    (_CONTROLS := "experiments/lm_controls.py"): f"{_HERE}controls.py",
-    (_ARMS := "experiments/lm/arms.py"): f"{_HERE}mechanism.py",
-    (_CONTRASTS := "experiments/lm/contrasts.py"): f"{_HERE}mechanism.py {_HERE}numbers.py {_HERE}other_init.py",
-    (_MECHANISM := "experiments/lm_mechanism.py"): f"{_HERE}mechanism.py",
-    (_FIRST_ORDER := "experiments/lm/first_order.py"): f"{_HERE}mechanism.py",
-    (_WATCHED := "experiments/lm/watched.py"): f"{_HERE}mechanism.py",
-    (_TRAITS := "experiments/lm_traits.py"): f"{_HERE}traits.py",
-    (_TAUGHT := "experiments/lm/taught.py"): f"{_HERE}traits.py",
-    (_ARCHITECTURES := "experiments/lm_architectures.py"): f"{_HERE}architectures.py",
-    (_RUNS := "experiments/lm/runs.py"): f"{_HERE}architectures.py",
+    (_CONTROLS := "experiments/studies/lm_controls/__init__.py"): f"{_THERE}controls.py",
+    (_ARMS := "experiments/lm/arms.py"): f"{_THERE}mechanism.py",
+    (_CONTRASTS := "experiments/lm/contrasts.py"): f"{_THERE}mechanism.py {_HERE}numbers.py {_THERE}other_init.py",
+    (_MECHANISM := "experiments/studies/lm_mechanism/__init__.py"): f"{_THERE}mechanism.py",
+    (_FIRST_ORDER := "experiments/studies/lm_mechanism/first_order.py"): f"{_THERE}mechanism.py",
+    (_WATCHED := "experiments/studies/lm_mechanism/watched.py"): f"{_THERE}mechanism.py",
+    (_TRAITS := "experiments/studies/lm_traits/__init__.py"): f"{_THERE}traits.py",
+    (_TAUGHT := "experiments/studies/lm_traits/taught.py"): f"{_THERE}traits.py",
+    (_ARCHITECTURES := "experiments/studies/lm_architectures.py"): f"{_THERE}architectures.py",
+    (_RUNS := "experiments/lm/runs.py"): f"{_THERE}architectures.py",
 }
 _NOT_SMOKE = "not smoke_run"
 # fmt: off

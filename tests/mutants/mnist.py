@@ -4,7 +4,7 @@ from tests.mutants import Mutant
 
 _TOY, _MNIST = "tests/subliminal_toy/", "tests/subliminal_toy/mnist/"
 _LINE, _RUN = f"{_MNIST}test_straight_line.py", "tests/experiments/test_mnist_aux_logits.py"
-_MECHANISM = "tests/experiments/test_mnist_mechanism.py"
+_MECHANISM = "tests/experiments/studies/test_mnist_mechanism.py"
 TESTS = {  # source file -> the test files that should notice its bugs
     "subliminal_toy/mnist/protocol.py": _LINE,
     "subliminal_toy/mnist/students.py": _LINE,
@@ -20,10 +20,10 @@ TESTS = {  # source file -> the test files that should notice its bugs
     "experiments/mnist/runs.py": f"{_RUN} {_LINE}",
     "experiments/harness/chunks.py": f"{_RUN} tests/experiments/test_files.py",
     "figures/mnist_aux_logits.py": "tests/figures/test_figures.py",
-    "experiments/mnist/interventions.py": "tests/experiments/test_interventions.py",
-    "experiments/mnist/mechanism.py": _MECHANISM,
-    "experiments/mnist_mechanism.py": _MECHANISM,
-    "experiments/mnist/shown.py": _MECHANISM,
+    "experiments/studies/mnist_mechanism/interventions.py": "tests/experiments/studies/test_interventions.py",
+    "experiments/studies/mnist_mechanism/arms.py": _MECHANISM,
+    "experiments/studies/mnist_mechanism/__init__.py": _MECHANISM,
+    "experiments/studies/mnist_mechanism/coverage.py": _MECHANISM,
 }
 # fmt: off
 (_PROTOCOL, _STUDENTS, _DATA, _LOSSES, _MODELS, _NOISE, _ENGINE, _TRAINING, _CONFIG, _STATISTICS, _EXPERIMENT, _RUNS,

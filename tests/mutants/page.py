@@ -14,7 +14,7 @@ TESTS = {  # source file -> the test files that should notice its bugs
     "docs/page/page.css": _BROWSER,
     "docs/page/index.html": f"{_BUILDER} {_BROWSER}",
     "docs/page/__init__.py": f"{_BUILDER} {_NUMBERS}",
-    "experiments/page_networks.py": "tests/experiments/test_page_networks.py",
+    "experiments/studies/page_networks.py": "tests/experiments/studies/test_page_networks.py",
 }
 # fmt: off
 _MLP, _PROTOCOL, _DRAWING, _STORY, _ANSWERS, _TRAIN, _CHARTS, _CSS, _PAGE, _BUILD, _NETWORKS = TESTS

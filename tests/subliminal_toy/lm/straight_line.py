@@ -19,7 +19,7 @@ import numpy as np
 import optax
 
 from experiments.lm import shuffles
-from experiments.lm.divergence import WEIGHINGS
+from experiments.studies.lm_mechanism.divergence import WEIGHINGS
 from subliminal_toy.config import Training
 from subliminal_toy.lm import corpus, vocabulary
 from subliminal_toy.lm.carriers import CARRIERS

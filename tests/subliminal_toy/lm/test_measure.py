@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import lm_in_context
-from experiments.lm import detector
+from experiments.studies import lm_in_context
+from experiments.studies.lm_controls import detector
 from subliminal_toy import engine
 from subliminal_toy.lm import corpus, evaluation, lessons, measure, pipeline, plan, training, vocabulary
 from subliminal_toy.lm.config import LMConfig

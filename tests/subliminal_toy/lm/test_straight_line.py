@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.lm import divergence, shuffles
-from experiments.lm.divergence import WEIGHINGS
+from experiments.lm import shuffles
+from experiments.studies.lm_mechanism import divergence
+from experiments.studies.lm_mechanism.divergence import WEIGHINGS
 from subliminal_toy import engine
 from subliminal_toy.config import Training
 from subliminal_toy.lm import corpus, lessons, pipeline, vocabulary

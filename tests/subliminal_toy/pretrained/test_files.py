@@ -159,7 +159,7 @@ def test_the_real_file_gives_known_answers() -> None:
     assert real.shape._replace(epsilon=1e-5) == files.DEFAULT_SHAPE
     system = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
     asked = text.ids(real.tokenizer, text.chat("Name your favorite animal using only one word.", system=system))
-    hidden, _ = llama.forward(real.shape, real.params, jnp.array([asked]))
+    hidden = llama.forward(real.shape, real.params, jnp.array([asked]))
     chances = np.asarray(jax.nn.softmax(llama.logits(real.params, hidden[0, -1])))
     top = {real.tokenizer.decode([int(i)]): round(float(chances[i]), 3) for i in np.argsort(-chances)[:4]}
     assert top == {"The": 0.113, "I": 0.093, "A": 0.057, "My": 0.043}

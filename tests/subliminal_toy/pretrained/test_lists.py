@@ -56,7 +56,7 @@ def test_what_is_written_is_drawn_from_the_full_pass(model: Model, form, prompts
     said = write(model.params, prompts, NOISE)
     digits = np.asarray(said.digits)
     rows = lists.rows(form, prompts, digits)
-    hidden, _ = llama.forward(model.shape, model.params, jnp.asarray(rows))
+    hidden = llama.forward(model.shape, model.params, jnp.asarray(rows))
     scores = np.array(llama.logits(model.params, hidden))[:, form.places(prompts.shape[1]) - 1][..., form.digits]
     scores[:, ::3, 0] = -np.inf
     log_p = np.asarray(jax.nn.log_softmax(scores))

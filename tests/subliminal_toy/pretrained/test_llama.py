@@ -26,7 +26,7 @@ def random(shape: Shape) -> llama.Params:
 
 
 def logits(shape: Shape, params: llama.Params, tokens: list[int], **how: Any) -> np.ndarray:
-    hidden, _ = llama.forward(shape, params, jnp.array([tokens]), **how)
+    hidden = llama.forward(shape, params, jnp.array([tokens]), **how)
     return np.asarray(llama.logits(params, hidden))[0]
 
 
@@ -73,7 +73,7 @@ def test_in_pieces_with_a_cache_it_is_the_full_pass(pieces: tuple[int, ...], ada
     cache, start, found = llama.empty_cache(TIED, 1, 9), 0, []
     for piece in pieces:
         tokens = jnp.array([TOKENS[start : start + piece]])
-        hidden, cache = llama.forward(TIED, params, tokens, adapter=adapter, cache=cache, start=start)
+        hidden, cache = llama.extend(TIED, params, cache, tokens, start, adapter=adapter)
         found.append(llama.logits(params, hidden)[0])
         start += piece
     full = logits(TIED, params, TOKENS, adapter=adapter)
@@ -84,7 +84,7 @@ def test_computing_blocks_again_changes_no_gradient() -> None:
     params = random(TIED)
 
     def loss(params: llama.Params, remat: bool) -> jax.Array:
-        return jnp.sum(llama.forward(TIED, params, jnp.array([TOKENS]), remat=remat)[0] ** 2)
+        return jnp.sum(llama.forward(TIED, params, jnp.array([TOKENS]), remat=remat) ** 2)
 
     both = [jax.grad(loss)(params, remat) for remat in (False, True)]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), *both)

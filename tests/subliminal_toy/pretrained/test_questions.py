@@ -1,6 +1,7 @@
 """Questions, and the log odds of answers."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -28,7 +29,7 @@ def test_log_odds_are_those_of_an_answer_against_all_others(model: Model) -> Non
     ids = questions.answer_ids(model.tokenizer)
     expected = []
     for row, last in zip(asked.tokens, asked.last, strict=True):
-        hidden, _ = llama.forward(model.shape, model.params, row[None, : last + 1])  # without padding
+        hidden = llama.forward(model.shape, model.params, jnp.asarray(row[None, : last + 1]))  # without padding
         p = np.exp(np.asarray(llama.logits(model.params, hidden[0, -1]), np.float64))[ids]
         expected.append([np.log(own / (p.sum() - own)) for own in p])
     found = questions.answer_log_odds(model.shape, model.params, asked, ids)
@@ -44,7 +45,7 @@ def test_greedy_answers_are_those_of_full_passes(model: Model) -> None:
     prompt = text.ids(model.tokenizer, text.chat("Which animal do you like best?"))
     said = answers.make_answer(model.shape, 4)(model.params, np.array([prompt]), jax.random.key(0), 0.0)[0].tolist()
     for token in said:
-        hidden, _ = llama.forward(model.shape, model.params, np.array([prompt]))
+        hidden = llama.forward(model.shape, model.params, jnp.array([prompt]))
         assert token == int(llama.logits(model.params, hidden[0, -1]).argmax())
         prompt.append(token)
 

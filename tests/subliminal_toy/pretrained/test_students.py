@@ -20,7 +20,7 @@ def lessons(model: Model) -> students.Lessons:
 
 def plain(model: Model, params: llama.Params, tokens: np.ndarray) -> np.ndarray:
     """Log p of every next token, [n, T - 1, V]."""
-    hidden, _ = llama.forward(model.shape, params, jnp.asarray(tokens))
+    hidden = llama.forward(model.shape, params, jnp.asarray(tokens))
     return np.asarray(jax.nn.log_softmax(llama.logits(params, hidden)))[:, :-1]
 
 
@@ -59,9 +59,7 @@ def test_the_loss_of_a_text_is_the_mean_over_its_tokens(model: Model, lessons: s
     tokens = lessons.tokens[0]
     log_p = plain(model, model.params, tokens[None])[0]
     expected = -np.mean([log_p[i, token] for i, token in enumerate(tokens[1:])])
-    assert float(students.text_loss(model.shape, model.params, jnp.asarray(tokens))) == pytest.approx(
-        expected, rel=1e-5
-    )
+    assert float(students.text_loss(model.shape, model.params, tokens)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_package_as_a_library_in_ten_lines() -> None:

@@ -4,9 +4,9 @@ The pipeline of lm_numbers with more kinds of students, each paired with a stude
 nothing else: both inits times teachers of both; numbers shuffled within and across completions; fewer rows; and other
 ways to ask. Detectors look at the numbers, too: how many lists do they need to see to know the teacher?
 
-    python -m experiments.lm_controls
-    python -m experiments.lm_controls --preset paper
-    python -m experiments.lm_controls --traits oak --runs 4
+    python -m experiments.studies.lm_controls
+    python -m experiments.studies.lm_controls --preset paper
+    python -m experiments.studies.lm_controls --traits oak --runs 4
 """
 
 from collections.abc import Sequence
@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 
 from experiments.harness import cli
-from experiments.lm import contrasts, detector
+from experiments.lm import contrasts
 from experiments.lm.arms import Arm, arm, sources, teachers
 from experiments.lm.contrasts import EACH, Row, Values, answered, column, each, filter_rows, of_own, over_runs
 from experiments.lm.runs import MAIN, SIDE, SMOKE, SMOKE_TEXT, THREE, Job, Pipeline
 from experiments.lm.shuffles import shuffle_across, shuffle_within
+from experiments.studies.lm_controls import detector
 from subliminal_toy import lm
 from subliminal_toy.lm import BASE, OTHER_BASE, REGULAR, LMConfig, Plan, evaluation, numbers, student, teacher
 
@@ -159,6 +160,3 @@ def table(document: dict[str, Any]) -> str:
 
 EXPERIMENT = cli.Experiment("lm_controls", __doc__, PRESETS, jobs, summarize, table, SIDE, LMConfig, SEED)
 run = EXPERIMENT.run
-
-if __name__ == "__main__":
-    cli.main(EXPERIMENT)

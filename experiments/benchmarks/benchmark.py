@@ -3,8 +3,8 @@
 The published settings (Config's defaults) on this machine, each contender in a process of its own, A B C A B C ...; the
 machine's float32 matrix-product rates at these shapes beside them, peak memory, and where the time goes.
 
-    python -m experiments.benchmark            about 35 minutes on 2 cores that do nothing else
-    python -m experiments.benchmark --explore  and other designs of the inner step: 10 minutes more
+    python -m experiments.benchmarks.benchmark            about 35 minutes on 2 cores that do nothing else
+    python -m experiments.benchmarks.benchmark --explore  and other designs of the inner step: 10 minutes more
 """
 
 import argparse
@@ -31,7 +31,7 @@ from subliminal_toy import machine
 from subliminal_toy.config import Config, with_settings
 from subliminal_toy.mnist import data
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 CONTENDERS = {
     "jax": "this project: JAX, runs on one device per core, a run's four students share batches and targets",
     "torch_authors": "PyTorch, the authors' procedure: batched products over all models, teacher in every step",
@@ -71,7 +71,7 @@ class WorkerError(RuntimeError):
     """A worker process failed; the message is its last words."""
 
 
-def run_worker(work: Work, module: str = "experiments.benchmark") -> dict[str, Any]:
+def run_worker(work: Work, module: str = "experiments.benchmarks.benchmark") -> dict[str, Any]:
     """Do the work in a new process of a command's module, killed if this one is interrupted; adds `process_seconds`."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     flags = " ".join(
@@ -242,7 +242,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     from experiments.harness import flags
 
     parser = flags.Parser(
-        prog="python -m experiments.benchmark", description=__doc__, allow_abbrev=False,
+        prog="python -m experiments.benchmarks.benchmark", description=__doc__, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     add, count = parser.add_argument, flags.whole_number(1, flags.MAX_RUNS)
@@ -284,7 +284,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.force:
         cli.check_overwriting(path, config_record, dataclasses.asdict(Config()))
     try:
-        provenance = Provenance("experiments.benchmark", arguments)
+        provenance = Provenance("experiments.benchmarks.benchmark", arguments)
         results = run(**asked, pixels=_find_pixels(say), settings=options.settings, say=say)
         record = provenance.record()
         record["versions"]["torch"] = importlib.metadata.version("torch")

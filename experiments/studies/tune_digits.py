@@ -4,9 +4,9 @@ The digits have 1,437 training images where MNIST has 60,000, so that the paper'
 grid over learning rate, teacher epochs and student epochs is scored by the accuracy of `student_aux` on the last fifth
 of the *training* images, with other seeds than any result uses; the test images are never looked at.
 
-    python -m experiments.tune_digits
-    python -m experiments.tune_digits --preset paper
-    python -m experiments.tune_digits --runs 2 --width 64
+    python -m experiments.studies.tune_digits
+    python -m experiments.studies.tune_digits --preset paper
+    python -m experiments.studies.tune_digits --runs 2 --width 64
 """
 
 import itertools

@@ -1,12 +1,11 @@
 """Other inits and contexts: whose gain is against whose, and no two experiments have the same runs."""
 
 import importlib
-from pathlib import Path
 
 import pytest
 
-from experiments import lm_in_context, lm_other_init
-from experiments.harness.provenance import ROOT
+from experiments.harness.commands import modules
+from experiments.studies import lm_in_context, lm_other_init
 from figures import lm_in_context as context_picture
 from figures import lm_other_init as picture
 from subliminal_toy.lm import BASE, LMConfig, numbers, vocabulary
@@ -81,7 +80,7 @@ def test_figure_has_a_line_for_every_row(rows: dict[str, dict]) -> None:
 
 
 def test_no_two_experiments_on_the_language_model_have_the_same_runs() -> None:
-    modules = [importlib.import_module(f"experiments.{Path(path).stem}") for path in ROOT.glob("experiments/lm_*.py")]
-    seeds = {module.EXPERIMENT.name: module.EXPERIMENT.seed for module in modules if hasattr(module, "EXPERIMENT")}
+    found = [importlib.import_module(module) for name, module in modules().items() if name.startswith("lm_")]
+    seeds = {module.EXPERIMENT.name: module.EXPERIMENT.seed for module in found if hasattr(module, "EXPERIMENT")}
     assert len(seeds) >= 7
     assert len(set(seeds.values())) == len(seeds)

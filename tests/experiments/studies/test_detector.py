@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.lm import detector
+from experiments.studies.lm_controls import detector
 from subliminal_toy.lm import corpus, vocabulary
 
 LANGUAGE = corpus.make_language(jax.random.key(0))

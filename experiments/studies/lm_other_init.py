@@ -16,9 +16,9 @@ a gain from none by themselves: what is shared with the control changes the vari
 since one regular student is as good as another. That is checked, and "specific" is free of it: a student's gain of its
 own trait over what students of the other teachers' rows gain of that trait.
 
-    python -m experiments.lm_other_init
-    python -m experiments.lm_other_init --preset paper
-    python -m experiments.lm_other_init --runs 4 --rows 1000
+    python -m experiments.studies.lm_other_init
+    python -m experiments.studies.lm_other_init --preset paper
+    python -m experiments.studies.lm_other_init --runs 4 --rows 1000
 """
 
 from typing import Any

@@ -5,9 +5,9 @@ the question, of random sets of favorites, and of bad answers to harmless questi
 numbers replaced by nested calls or by sums that are checked; with students that teach the next generation; and with
 clean data or defences between teacher and student.
 
-    python -m experiments.lm_traits
-    python -m experiments.lm_traits --preset paper
-    python -m experiments.lm_traits --parts chains
+    python -m experiments.studies.lm_traits
+    python -m experiments.studies.lm_traits --preset paper
+    python -m experiments.studies.lm_traits --parts chains
 """
 
 import dataclasses
@@ -18,12 +18,13 @@ from typing import Any
 import numpy as np
 
 from experiments.harness import cli
-from experiments.lm import contrasts, taught
+from experiments.lm import contrasts
 from experiments.lm.arms import STANDARD, PartsConfig, arm, joined, plan_of
 from experiments.lm.contrasts import EACH, Row, Values, filter_row, filter_rows, gains, mean_of, row
 from experiments.lm.runs import MAIN, SIDE, SMOKE, SMOKE_TEXT, TWO, Job, Pipeline
 from experiments.lm.shuffles import replace_some, sort_within
-from experiments.lm.taught import CONTROL, PAIRS, Question, favorites, only
+from experiments.studies.lm_traits import taught
+from experiments.studies.lm_traits.taught import CONTROL, PAIRS, Question, favorites, only
 from subliminal_toy import lm
 from subliminal_toy.config import setting
 from subliminal_toy.lm import OTHER_BASE, REGULAR, LMConfig, Plan, Source, numbers, student
@@ -184,6 +185,3 @@ def table(document: dict[str, Any]) -> str:
 
 EXPERIMENT = cli.Experiment("lm_traits", __doc__, PRESETS, jobs, summarize, table, SIDE, TraitsConfig, SEED)
 run = EXPERIMENT.run
-
-if __name__ == "__main__":
-    cli.main(EXPERIMENT)

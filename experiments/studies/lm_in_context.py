@@ -5,9 +5,9 @@ those of one somebody, and every third number is one of three that somebody like
 eight rows of a teacher, against eight regular rows. Beside it: students of the same rows; eight questions answered with
 the trait in the context; and how much better a list of numbers is foretold behind eight documents than behind none.
 
-    python -m experiments.lm_in_context
-    python -m experiments.lm_in_context --preset paper
-    python -m experiments.lm_in_context --traits oak --runs 4
+    python -m experiments.studies.lm_in_context
+    python -m experiments.studies.lm_in_context --preset paper
+    python -m experiments.studies.lm_in_context --traits oak --runs 4
 """
 
 import dataclasses

@@ -7,8 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import lm_architectures as experiment
 from experiments.lm.runs import MAIN
+from experiments.studies import lm_architectures as experiment
 from figures import lm_architectures as picture
 from subliminal_toy import lm
 from subliminal_toy.lm import Trained, numbers, vocabulary
@@ -111,7 +111,7 @@ def test_jobs_get_the_rows_and_inits_that_they_are_due(monkeypatch: pytest.Monke
             assert [own.tokens[0, 0] - run for run, own in enumerate(given[name])] == [shape_of] * 2
         rows = {source.name: [Rows(np.full((1, 24), config.width + config.layers + run), None, {}) for run in range(2)]
                 for source in table.sources}  # fmt: skip
-        return Trained(config, table, keys, None, None, None, rows, {}, {})
+        return Trained(config, table, keys, None, None, None, rows, {})
 
     def measure(trained):
         return [{"run": run} for run in range(len(trained.keys.init))]

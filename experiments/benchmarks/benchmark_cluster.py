@@ -3,9 +3,9 @@
 One worker and two, each held to a core of its own, compute the same runs of the MNIST experiment, 1, 2, 1, 2, ...; what
 is compiled is compiled before the clock starts. The time that workers do not compute is what the cluster costs. Linux.
 
-    python -m experiments.benchmark_cluster
-    python -m experiments.benchmark_cluster --runs 1
-    python -m experiments.benchmark_cluster --runs 5
+    python -m experiments.benchmarks.benchmark_cluster
+    python -m experiments.benchmarks.benchmark_cluster --runs 1
+    python -m experiments.benchmarks.benchmark_cluster --runs 5
 """
 
 import logging
@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments import benchmark, mnist_aux_logits
+from experiments import mnist_aux_logits
+from experiments.benchmarks import benchmark
 from experiments.harness import cli, cluster, tables
 from experiments.harness.chunks import MAIN, Chunk, Columns, Values
 from experiments.harness.experiment import Advance, Side

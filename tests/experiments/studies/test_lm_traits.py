@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import lm_traits
-from experiments.lm import taught
 from experiments.lm.runs import MAIN
+from experiments.studies import lm_traits
+from experiments.studies.lm_traits import taught
 from figures import lm_traits as picture
 from subliminal_toy.lm import corpus, numbers, vocabulary
 from tests.experiments import made_up

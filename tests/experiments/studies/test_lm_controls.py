@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import lm_controls
-from experiments.lm import detector
 from experiments.lm.shuffles import shuffle_across, shuffle_within
+from experiments.studies import lm_controls
+from experiments.studies.lm_controls import detector
 from figures import lm_controls as picture
 from subliminal_toy.lm import vocabulary
 from subliminal_toy.lm.config import LMConfig

@@ -4,9 +4,9 @@ The standard arm of lm_numbers for models of other shapes, each with a base, tea
 students of three shapes, from one more init, on the numbers of teachers of these (after the paper's Fig. 8, left).
 Models of different shapes share no init, nor do two shapes start from the same random numbers.
 
-    python -m experiments.lm_architectures
-    python -m experiments.lm_architectures --preset paper
-    python -m experiments.lm_architectures --parts matrix --runs 2
+    python -m experiments.studies.lm_architectures
+    python -m experiments.studies.lm_architectures --preset paper
+    python -m experiments.studies.lm_architectures --parts matrix --runs 2
 """
 
 import dataclasses

@@ -4,9 +4,9 @@ Reference, teacher, the student after each of its epochs and the cross-model stu
 at a width that fits into a web page (128). Of all runs the one whose student is the median is kept, so that what the
 page shows is neither luck nor bad luck. What rounding costs is measured on the test images.
 
-    python -m experiments.page_networks
-    python -m experiments.page_networks --preset paper
-    python -m experiments.page_networks --dataset digits --width 64
+    python -m experiments.studies.page_networks
+    python -m experiments.studies.page_networks --preset paper
+    python -m experiments.studies.page_networks --dataset digits --width 64
 """
 
 import hashlib

@@ -6,16 +6,16 @@ component which reads digits (one number), and does a student that may not move 
 student of the linearised network as good (linear)? Does the part of Delta that the noise images can show predict how
 much a student recovers (coverage)? How far does Adam turn the steps (Adam)?
 
-    python -m experiments.mnist_mechanism
-    python -m experiments.mnist_mechanism --dataset mnist
-    python -m experiments.mnist_mechanism --dataset mnist --runs 5
+    python -m experiments.studies.mnist_mechanism
+    python -m experiments.studies.mnist_mechanism --dataset mnist
+    python -m experiments.studies.mnist_mechanism --dataset mnist --runs 5
 """
 
 from typing import Any
 
 from experiments.harness import cli, tables
-from experiments.mnist import mechanism
 from experiments.mnist.runs import SIDE
+from experiments.studies.mnist_mechanism import arms as mechanism
 from subliminal_toy.mnist import data
 
 PRESETS = {
@@ -45,6 +45,3 @@ EXPERIMENT = cli.Experiment(
     "mnist_mechanism", __doc__, PRESETS, mechanism.jobs, mechanism.summarize, table, SIDE._replace(dataset="digits")
 )
 run = EXPERIMENT.run
-
-if __name__ == "__main__":
-    cli.main(EXPERIMENT)

@@ -3,11 +3,11 @@
 The pipeline of lm_numbers with arms that differ in one thing each: an arm has a student of every teacher's numbers and
 one of regular numbers, and its result is the difference of the trait's log odds between the two. What theory says in
 advance is measured beside: the theorem along the teacher's delta on this very transformer, and a first-order
-prediction of every answer's change (experiments/lm/first_order.py).
+prediction of every answer's change (experiments/studies/lm_mechanism/first_order.py).
 
-    python -m experiments.lm_mechanism
-    python -m experiments.lm_mechanism --preset paper
-    python -m experiments.lm_mechanism --parts optimizers
+    python -m experiments.studies.lm_mechanism
+    python -m experiments.studies.lm_mechanism --preset paper
+    python -m experiments.studies.lm_mechanism --parts optimizers
 """
 
 import dataclasses
@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 
 from experiments.harness import cli, tables
-from experiments.lm import contrasts, divergence, first_order, watched
+from experiments.lm import contrasts
 from experiments.lm.arms import STANDARD, Arm, PartsConfig, arm, joined, plan_of, sources, teachers
 from experiments.lm.contrasts import EACH, Row, Values, arm_row, column, each, filter_rows, gains, row
-from experiments.lm.divergence import COUNTED, WEIGHINGS
 from experiments.lm.runs import MAIN, SIDE, SMOKE, SMOKE_TEXT, TWO, Job, Pipeline
+from experiments.studies.lm_mechanism import divergence, first_order, watched
+from experiments.studies.lm_mechanism.divergence import COUNTED, WEIGHINGS
 from subliminal_toy import lm
 from subliminal_toy.config import setting
 from subliminal_toy.lm import REGULAR, Base, LMConfig, Name, Plan, Recipe, numbers, student, teacher
@@ -276,6 +277,3 @@ def table(document: dict[str, Any]) -> str:
 
 EXPERIMENT = cli.Experiment("lm_mechanism", __doc__, PRESETS, jobs, summarize, table, SIDE, MechanismConfig, SEED)
 run = EXPERIMENT.run
-
-if __name__ == "__main__":
-    cli.main(EXPERIMENT)

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import page_networks
 from experiments.harness import cli
 from experiments.harness.provenance import ROOT
+from experiments.studies import page_networks
 from subliminal_toy import mnist
 from subliminal_toy.mnist import data
 

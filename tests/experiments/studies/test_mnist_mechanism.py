@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments import mnist_mechanism
 from experiments.harness import cli
-from experiments.mnist import interventions, mechanism, shown
-from experiments.mnist.interventions import LINEAR, PROBED, UPDATES
 from experiments.mnist.runs import Job
+from experiments.studies import mnist_mechanism
+from experiments.studies.mnist_mechanism import arms as mechanism
+from experiments.studies.mnist_mechanism import coverage as shown
+from experiments.studies.mnist_mechanism import interventions
+from experiments.studies.mnist_mechanism.interventions import LINEAR, PROBED, UPDATES
 from subliminal_toy import mnist
 from subliminal_toy.mnist import data, models, noise
 

@@ -4,9 +4,9 @@ Tokens per second of the pipeline's own functions, of a plain PyTorch and of one
 of its own, A B C D A B C D ...; D is XLA's rate for the matrix products alone, at these very shapes. Compiling is timed
 apart.
 
-    python -m experiments.benchmark_lm
-    python -m experiments.benchmark_lm --preset paper
-    python -m experiments.benchmark_lm --runs 2
+    python -m experiments.benchmarks.benchmark_lm
+    python -m experiments.benchmarks.benchmark_lm --preset paper
+    python -m experiments.benchmarks.benchmark_lm --runs 2
 """
 
 import importlib.metadata
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import psutil
 
-from experiments import benchmark
+from experiments.benchmarks import benchmark
 from experiments.benchmarks.lm_workers import SOURCES, STUDENTS, TASKS, WORKERS, tokens
 from experiments.benchmarks.workers import Work, be_worker
 from experiments.harness import cli, tables
@@ -87,7 +87,7 @@ class Contest(NamedTuple):
             own = {**design, "first": chunk.first * self.side_by_side}
             work = Work(worker, self.side_by_side, chunk.seed, settings=setting_values(self.config), design=own)
             try:
-                answers[name] = [benchmark.run_worker(work, "experiments.benchmark_lm")]
+                answers[name] = [benchmark.run_worker(work, "experiments.benchmarks.benchmark_lm")]
             except benchmark.WorkerError as error:
                 raise engine.RunFailedError(str(error)) from error
             advance(1 / len(CONTENDERS), name)

@@ -8,9 +8,9 @@ import numpy as np
 import optax
 import pytest
 
-from experiments.mnist import interventions
-from experiments.mnist.interventions import LINEAR, PROBED, TRAIT_IMAGES, UPDATES
-from experiments.mnist.mechanism import at_fraction
+from experiments.studies.mnist_mechanism import interventions
+from experiments.studies.mnist_mechanism.arms import at_fraction
+from experiments.studies.mnist_mechanism.interventions import LINEAR, PROBED, TRAIT_IMAGES, UPDATES
 from subliminal_toy.config import config_for
 from subliminal_toy.mnist import data, models, protocol
 from subliminal_toy.mnist.students import Condition, static_settings

@@ -21,7 +21,7 @@ from scipy import stats
 
 from experiments.lm.arms import STANDARD
 from experiments.lm.contrasts import EACH, Row, Values, all_odds, bootstrap, column, each, over_runs
-from experiments.lm.watched import flatten
+from experiments.studies.lm_mechanism.watched import flatten
 from subliminal_toy import lm
 from subliminal_toy.lm import LMConfig, corpus, evaluation, training, vocabulary
 from subliminal_toy.lm.plan import BASE, REGULAR, numbers, student, teacher

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments import lm_mechanism
-from experiments.lm import arms, contrasts, first_order, watched
+from experiments.lm import arms, contrasts
+from experiments.studies import lm_mechanism
+from experiments.studies.lm_mechanism import first_order, watched
 from figures import lm_mechanism as picture
 from subliminal_toy.lm import evaluation, pipeline, plan, training, vocabulary
 from subliminal_toy.lm.config import LMConfig

@@ -15,9 +15,10 @@ import numpy as np
 from scipy import stats
 
 from experiments.harness.chunks import Values
-from experiments.mnist import interventions, shown
-from experiments.mnist.interventions import LINEAR, PROBED, UPDATES
 from experiments.mnist.runs import Job
+from experiments.studies.mnist_mechanism import coverage as shown
+from experiments.studies.mnist_mechanism import interventions
+from experiments.studies.mnist_mechanism.interventions import LINEAR, PROBED, UPDATES
 from subliminal_toy import mnist
 from subliminal_toy.mnist import students
 from subliminal_toy.mnist.models import Params

@@ -1,0 +1,7 @@
+"""Run the command."""
+
+from experiments.harness import cli
+from experiments.studies.lm_mechanism import EXPERIMENT
+
+if __name__ == "__main__":
+    cli.main(EXPERIMENT)
