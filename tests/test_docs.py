@@ -29,6 +29,11 @@ ALLOWED = {  # settings, sources, names of parts of pages and of statements, whi
     "lm_architectures": {"30", "10"},
     "lm_traits": {"40"},
     "lm_in_context": {"9"},
+    "lm_pretrained": {  # expected before the run, of others, and settings
+        "2", "3", "4", "4.1", "5", "6", "12", "14", "16", "19", "20", "24", "32", "48", "64", "98", "135M", "160M",
+        "256", "412", "655", "730", "0.1", "0.10", "0.23", "0.28", "0.32", "0.33", "0.41", "0.50", "0.61", "0.64",
+        "0.76", "1.27",
+    },  # fmt: skip
     "_subliminal_learning": {"8x8"},
     "mnist_mechanism": {
         "1/8",

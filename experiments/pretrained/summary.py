@@ -116,7 +116,7 @@ def _base(value: Row) -> Row:
 
 def _fields(arm: Arm, trait: str, dose: int) -> Row:
     return {"part": arm.part, "arm": arm.words, "trait": trait, "updates": dose,
-            "words": f"{arm.words}: {trait or 'the base'}", "main": arm.part == MAIN}  # fmt: skip
+            "words": f"{arm.words}: {trait or 'control student'}", "main": arm.part == MAIN}  # fmt: skip
 
 
 def _readings(value: Row, arm: Arm, trait: str) -> list[Row]:

@@ -24,11 +24,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from tests.mutants import Mutant, figures, harness, lm, mnist, page, theory
+from tests.mutants import Mutant, figures, harness, lm, mnist, page, pretrained, theory
 
 ROOT = Path(__file__).parents[2]
 PACKAGES: dict[str, ModuleType] = {
-    module.__name__.rsplit(".", 1)[1]: module for module in (theory, mnist, lm, harness, figures, page)
+    module.__name__.rsplit(".", 1)[1]: module for module in (theory, mnist, lm, pretrained, harness, figures, page)
 }
 TIMEOUT = 900  # seconds; a mutant that hangs is noticed, too
 
