@@ -16,11 +16,11 @@ def figure(document: dict[str, Any]) -> Figure:
     results = document["results"]
     rows = [row for row in results["students"] if row["main"]]
     traits = list(dict.fromkeys(row["trait"] for row in rows))
-    picture, axes = style.new_figure(1, 2, height=1.9 + 0.3 * len(traits), width=6.9, width_ratios=(1, 1.25))
+    picture, axes = style.new_figure(1, 2, height=2.7 + 0.25 * len(traits), width=6.9, width_ratios=(1, 1.25))
     for trait, color in zip(traits, _COLORS * 4, strict=False):
         _doses(axes[0, 0], [row for row in rows if row["trait"] == trait], style.COLORS[color])
     axes[0, 0].axhline(0, color="#888888", lw=0.8)
-    axes[0, 0].set(xlabel="updates of the student (16 lists each)", ylabel="change of the log odds (nats)")
+    axes[0, 0].set(xlabel="updates of the student (16 lists each)", ylabel="change (nats)")
     axes[0, 0].legend(loc="upper left")
     last = max(row["updates"] for row in rows)
     ends = [row for row in rows if row["updates"] == last]
