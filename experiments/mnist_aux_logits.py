@@ -2,13 +2,16 @@
 
 A reference network is trained into a teacher on the 10 class logits of real digits. Students see only noise images, and
 imitate the teacher there: on 3 auxiliary logits that nobody ever trained ("aux. only"), or on all 13. Those that start
-from the teacher's own init learn to read digits; those that start elsewhere do not, from the auxiliary logits.
+from the teacher's own init learn to read digits; those that start elsewhere do not, from the auxiliary logits. Two
+controls start from the teacher's init, too: one imitates the untrained reference, one the teacher's outputs for other
+images.
 
     python -m experiments.mnist_aux_logits
     python -m experiments.mnist_aux_logits --preset paper
     python -m experiments.mnist_aux_logits --dataset digits
 """
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -16,17 +19,32 @@ import numpy as np
 from experiments.harness import chunks, cli, tables
 from experiments.mnist.runs import MAIN, SIDE, Job, accuracy_rows
 from subliminal_toy import mnist
+from subliminal_toy.config import setting
 from subliminal_toy.mnist import data
 from subliminal_toy.statistics import paired_interval
 
-CONDITIONS = ("reference", "teacher", *(condition.name for condition in mnist.STUDENTS))
+STUDENTS = {"published": mnist.STUDENTS, "all": mnist.STUDENTS + mnist.CONTROLS}  # by AuxLogitsConfig.conditions
+CONDITIONS = ("reference", "teacher", *(condition.name for condition in STUDENTS["all"]))
 PAIRS = (
     ("student_aux", "cross_aux"),
     ("student_all", "cross_all"),
     ("student_aux", "reference"),
     ("cross_aux", "reference"),
+    ("untrained_teacher_aux", "reference"),
+    ("shuffled_targets_aux", "reference"),
 )
 ENOUGH = 0.5  # share of the way from guessing to what could be read, below which nothing was learned to speak of
+
+
+@dataclasses.dataclass(frozen=True)
+class AuxLogitsConfig(mnist.Config):
+    """The settings of the MNIST experiment, and which students are trained."""
+
+    conditions: str = setting(
+        "all", "students: all, or published, without the two controls", choices=tuple(sorted(STUDENTS))
+    )
+
+
 PRESETS = {
     "smoke": cli.Preset(
         2,
@@ -39,8 +57,13 @@ PRESETS = {
 
 
 def jobs(config: mnist.Config) -> list[Job]:
-    """What is trained: the four students of the paper."""
-    return [Job(MAIN, config, mnist.STUDENTS)]
+    """Return what is trained: the four students of the paper, and the controls."""
+    return [Job(MAIN, plain(config), STUDENTS[getattr(config, "conditions", "all")])]
+
+
+def plain(config: mnist.Config) -> mnist.Config:
+    """Return the settings of the runs alone, so that what is compiled for them is shared."""
+    return mnist.Config(**{field.name: getattr(config, field.name) for field in dataclasses.fields(mnist.Config)})
 
 
 def summarize(_config: mnist.Config, values: chunks.Values) -> dict[str, Any]:
@@ -51,7 +74,7 @@ def summarize(_config: mnist.Config, values: chunks.Values) -> dict[str, Any]:
         with one accuracy or difference per run.
     """
     accuracy = values[MAIN]
-    conditions = accuracy_rows(accuracy, CONDITIONS)
+    conditions = accuracy_rows(accuracy, [name for name in CONDITIONS if name in accuracy])
     paired = [
         {
             "name": f"{first} - {second}",
@@ -59,6 +82,7 @@ def summarize(_config: mnist.Config, values: chunks.Values) -> dict[str, Any]:
             **paired_interval(accuracy[first], accuracy[second])._asdict(),
         }
         for first, second in PAIRS
+        if first in accuracy
     ]
     return {"conditions": conditions, "paired": paired}
 
@@ -118,7 +142,9 @@ def _obstacle(teacher: float, everything: float, guessing: float) -> list[str]:
     return []
 
 
-EXPERIMENT = cli.Experiment("mnist_aux_logits", __doc__, PRESETS, jobs, summarize, table, SIDE, closing=closing)
+EXPERIMENT = cli.Experiment(
+    "mnist_aux_logits", __doc__, PRESETS, jobs, summarize, table, SIDE, AuxLogitsConfig, closing=closing
+)
 run = EXPERIMENT.run
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ _BARS = {
     "student_all": ("Student\n(all logits)", "sky"),
     "cross_aux": ("Cross-model\n(aux. only)", "vermilion"),
     "cross_all": ("Cross-model\n(all logits)", "orange"),
+    "untrained_teacher_aux": ("Control:\nuntrained\nteacher", "grey"),
+    "shuffled_targets_aux": ("Control:\nshuffled\ntargets", "grey"),
 }
 
 

@@ -16,12 +16,15 @@ from subliminal_toy import mnist
 from subliminal_toy.config import config_for
 from subliminal_toy.mnist import data
 
-NAMES = ["reference", "teacher", "student_aux", "student_all", "cross_aux", "cross_all"]
+NAMES = ["reference", "teacher", "student_aux", "student_all", "cross_aux", "cross_all",
+         "untrained_teacher_aux", "shuffled_targets_aux"]  # fmt: skip
 PAIRS = {  # what each difference is taken against
     "student_aux - cross_aux": (2, 4),
     "student_all - cross_all": (3, 5),
     "student_aux - reference": (2, 0),
     "cross_aux - reference": (4, 0),
+    "untrained_teacher_aux - reference": (6, 0),
+    "shuffled_targets_aux - reference": (7, 0),
 }
 
 

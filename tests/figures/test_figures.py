@@ -41,16 +41,17 @@ def test_bars_have_the_means_and_every_run(runs: int) -> None:
     conditions = document(runs)["results"]["conditions"]
     means = [row["mean"] for row in conditions]
     assert [patch.get_height() for patch in ax.patches] == pytest.approx(means)
-    assert [patch.get_x() + patch.get_width() / 2 for patch in ax.patches] == pytest.approx(range(6))
+    assert [patch.get_x() + patch.get_width() / 2 for patch in ax.patches] == pytest.approx(range(8))
     assert [text.get_text() for text in ax.texts] == [f"{mean:.3f}" for mean in means]
-    labels = ["Reference", "Teacher", *(f"{who} ({what})" for who in ("Student", "Cross-model") for what in LOGITS)]
+    labels = ["Reference", "Teacher", *(f"{who} ({what})" for who in ("Student", "Cross-model") for what in LOGITS),
+              "Control: untrained teacher", "Control: shuffled targets"]  # fmt: skip
     assert [label.get_text().replace("\n", " ") for label in ax.get_xticklabels()] == labels
     bars_of_error = [segment.ravel().tolist() for lines in ax.collections for segment in lines.get_segments()]
     wanted = [[x, row["ci95"][0], x, row["ci95"][1]] for x, row in enumerate(conditions)] if runs > 1 else []
     assert bars_of_error == [pytest.approx(ends) for ends in wanted]
     dots = [line for line in ax.lines if line.get_marker() == "."]
     assert [sorted(line.get_ydata()) for line in dots] == [sorted(row["accuracy"]) for row in conditions]
-    assert [np.mean(line.get_xdata()) for line in dots] == pytest.approx(range(6))
+    assert [np.mean(line.get_xdata()) for line in dots] == pytest.approx(range(8))
     dotted = [line for line in ax.lines if line.get_linestyle() == ":"]
     assert dotted[0].get_ydata()[0] == pytest.approx(means[0])
     assert f"{means[2]:.0%} of 8x8 digits" in picture.get_suptitle()
