@@ -100,6 +100,10 @@ class ChunkStore:
         write_json(self._path(first, count), {**content, "sha256": _checksum(content)})
         return values
 
+    def has(self, first: int, count: int) -> bool:
+        """Whether there is a file of these runs."""
+        return self._path(first, count).exists()
+
     def saved(self) -> bool:
         """Whether any chunk is saved."""
         return any(self.folder.rglob("runs-*.json"))
