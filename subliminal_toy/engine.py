@@ -98,7 +98,8 @@ def check_devices() -> None:
     try:
         jax.local_devices()
     except (RuntimeError, AssertionError) as error:
-        asked, why = jax.config.jax_platforms or "a device", " ".join(str(error).split())[:120] or "no reason given"
+        asked = getattr(jax.config, "jax_platforms") or "a device"  # noqa: B009 - mypy does not know it
+        why = " ".join(str(error).split())[:120] or "no reason given"
         words = f"JAX_PLATFORMS asks for {asked}, which JAX does not find ({why}); unset it, or say cpu"
         raise ValueError(words) from error
 
