@@ -16,9 +16,9 @@ from experiments import (
     lm_other_init,
     lm_traits,
 )
-from experiments.lm import contrasts, taught
+from experiments.lm import contrasts, detector, taught
 from experiments.lm.runs import MAIN
-from subliminal_toy.lm import LMConfig, corpus, detector, vocabulary
+from subliminal_toy.lm import LMConfig, corpus, vocabulary
 from subliminal_toy.lm.transformer import make_transformer
 from subliminal_toy.statistics import describe, t_interval
 from tests.experiments import made_up

@@ -10,7 +10,7 @@ from experiments import lm_traits
 from experiments.harness.chunks import Chunk
 from experiments.lm import runs
 from subliminal_toy import lm
-from subliminal_toy.lm import shuffles
+from subliminal_toy.lm.rows import is_completion_number
 from tests.subliminal_toy.lm import documents
 
 
@@ -40,8 +40,9 @@ def test_sorted_lists_are_sorted() -> None:
     """The arm of that name, on real lists: the same numbers, in order."""
     (sorted_,) = [arm for arm in lm_traits.DEFENCES if arm.label == "sorted"]
     tokens = documents.of_numbers()[:50]
-    found = shuffles.SHUFFLES[sorted_.control.shuffle](tokens, np.random.default_rng(0))
-    here = shuffles.is_completion_number(tokens)
+    assert sorted_.control.transform is not None
+    found = sorted_.control.transform(tokens, np.random.default_rng(0))
+    here = is_completion_number(tokens)
     for before, after, places in zip(tokens, found, here, strict=True):
         assert after[places].tolist() == sorted(before[places])
         assert (after[~places] == before[~places]).all()
