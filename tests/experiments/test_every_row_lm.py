@@ -7,17 +7,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments import (
-    lm_architectures,
-    lm_controls,
-    lm_in_context,
-    lm_mechanism,
-    lm_numbers,
-    lm_other_init,
-    lm_traits,
-)
-from experiments.lm import contrasts, detector, taught
+from experiments import lm_numbers
+from experiments.lm import contrasts
 from experiments.lm.runs import MAIN
+from experiments.studies import lm_architectures, lm_controls, lm_in_context, lm_mechanism, lm_other_init, lm_traits
+from experiments.studies.lm_controls import detector
+from experiments.studies.lm_traits import taught
 from subliminal_toy.lm import LMConfig, corpus, vocabulary
 from subliminal_toy.lm.transformer import make_transformer
 from subliminal_toy.statistics import describe, t_interval

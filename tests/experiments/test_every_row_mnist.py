@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments import gradient_theorem, mnist_aux_logits, mnist_sweeps, tune_digits
-from experiments.mnist import mechanism
+from experiments import gradient_theorem, mnist_aux_logits, mnist_sweeps
+from experiments.studies import tune_digits
+from experiments.studies.mnist_mechanism import arms as mechanism
 from subliminal_toy import mnist
 from subliminal_toy.mnist import data
 from subliminal_toy.statistics import paired_interval, t_interval
@@ -44,16 +45,19 @@ def accuracies(values: dict[str, list[float]], names: Any) -> list[dict]:
     return [{"name": name, "accuracy": values[own], **t_interval(values[own])._asdict()} for name, own in names]
 
 
-def test_mnist_aux_logits() -> None:
-    values = stored("main", NETWORKS)
+@pytest.mark.parametrize("controls", [(), ("untrained_teacher_aux", "shuffled_targets_aux")])
+def test_mnist_aux_logits(controls: tuple[str, ...]) -> None:
+    """With the negative controls, and results that have none."""
+    names = (*NETWORKS, *controls)
+    values = stored("main", names)
     pairs = [("student_aux", "cross_aux"), ("student_all", "cross_all"), ("student_aux", "reference"),
-             ("cross_aux", "reference")]  # fmt: skip
+             ("cross_aux", "reference"), *((control, "reference") for control in controls)]  # fmt: skip
     paired = [
         {"name": f"{a} - {b}", "difference": np.subtract(values[a], values[b]),
          **paired_interval(values[a], values[b])._asdict()}
         for a, b in pairs
     ]  # fmt: skip
-    expected = {"conditions": accuracies(values, zip(NETWORKS, NETWORKS, strict=True)), "paired": paired}
+    expected = {"conditions": accuracies(values, zip(names, names, strict=True)), "paired": paired}
     same(mnist_aux_logits.summarize(mnist.Config(), {"main": values}), expected)
 
 

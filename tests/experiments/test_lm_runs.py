@@ -6,9 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import lm_traits
 from experiments.harness.chunks import Chunk
 from experiments.lm import runs
+from experiments.studies import lm_traits
 from subliminal_toy import lm
 from subliminal_toy.lm.rows import is_completion_number
 from tests.subliminal_toy.lm import documents

@@ -322,9 +322,11 @@ def test_mnist_aux_logits() -> None:
         "Student (all logits)": "student_all",
         "Cross-model (aux. only)": "cross_aux",
         "Cross-model (all logits)": "cross_all",
+        "Control: untrained teacher": "untrained_teacher_aux",
+        "Control: shuffled targets": "shuffled_targets_aux",
     }
     places = ticks(ax, "x")
-    assert sorted(places.values()) == sorted(labels)
+    assert sorted(labels[label] for label in places.values()) == sorted(row["name"] for row in results["conditions"])
     written = {text.get_position()[0]: text.get_text() for text in ax.texts}
     heights = {round(p.get_x() + p.get_width() / 2, 6): p.get_height() for p in ax.patches}
     for x, label in places.items():
