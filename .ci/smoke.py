@@ -16,18 +16,19 @@ NEEDS = {"experiments.benchmarks.benchmark_lm": "torch"}
 def main() -> int:
     """Run all of them; 1 if one failed."""
     sys.path.insert(0, str(ROOT))
-    sources = {path: path.read_text("utf-8") for path in sorted(ROOT.glob("experiments/**/*.py"))}
-    modules = [_module(path) for path, source in sources.items() if "\n    cli.main(EXPERIMENT)" in source]
-    missing = [name for name in modules if name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None]
-    for name in missing:
-        print(f"{name}: left out, there is no {NEEDS[name]}", flush=True)
+    from experiments.harness import commands
+
+    modules = [module for name, module in commands.modules().items() if name != "benchmark"]  # it has no presets
+    missing = [module for module in modules if any(_lacks(package) for package in NEEDS.get(module, ()))]
+    for module in missing:
+        print(f"{module}: left out, it needs {', '.join(NEEDS[module])}", flush=True)
     with tempfile.TemporaryDirectory() as out, concurrent.futures.ThreadPoolExecutor(2) as pool:
-        done = list(pool.map(lambda name: _smoke(name, out), [name for name in modules if name not in missing]))
+        done = list(pool.map(lambda module: _smoke(module, out), [m for m in modules if m not in missing]))
     return 0 if done and all(done) else 1
 
 
-def _module(path: Path) -> str:
-    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+def _lacks(package: str) -> bool:
+    return importlib.util.find_spec(package) is None
 
 
 def _smoke(module: str, out: str) -> bool:

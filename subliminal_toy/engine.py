@@ -11,7 +11,9 @@ included. The loss, the data and the per-model conditions are arguments; a teach
 language model differ in nothing else.
 """
 
+import contextlib
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -30,7 +32,7 @@ Rule = Callable[[Tree], optax.GradientTransformation]  # from a model's conditio
 OnEpoch = Callable[[int, Tree], None]  # which epoch, parameters [runs, models, ...]
 
 RUNS = "runs"
-MAX_CPU_DEVICES = 4  # memory: each device holds a run's noise and a copy of the training images
+DEVICE_MEMORY = 1e9  # bytes that a CPU device may take: a run with its noise, a copy of the training images
 
 
 class Data(NamedTuple):
@@ -74,9 +76,33 @@ class Outcome(NamedTuple):
 Train = Callable[..., Outcome]  # what `make_train` returns
 
 
-def use_cpu_cores(limit: int = MAX_CPU_DEVICES) -> None:
-    """Give JAX one CPU device per core, at most `limit`; call it before JAX runs anything (else RuntimeError)."""
-    jax.config.update("jax_num_cpu_devices", max(1, min(machine.count_cores(), limit)))
+def use_cpu_cores(limit: int | None = None) -> None:
+    """Give JAX one CPU device per core; call it before JAX runs anything (else RuntimeError).
+
+    Args:
+        limit: the largest number; default as many as free memory has room for, a power of two, so that a stopped
+            command finds as many again though a little less is free. A run's bits do not depend on it.
+    """
+    room = 2 ** int(math.log2(max(1.0, machine.free_memory() / DEVICE_MEMORY)))
+    jax.config.update("jax_num_cpu_devices", max(1, min(machine.count_cores(), limit or room)))
+
+
+def use_cpu_cores_unless_set() -> None:
+    """As `use_cpu_cores`, for notebooks and scripts; nothing if the number was chosen, or JAX runs already."""
+    if getattr(jax.config, "jax_num_cpu_devices") < 1:  # noqa: B009 - mypy does not know it
+        with contextlib.suppress(RuntimeError):
+            use_cpu_cores()
+
+
+def check_devices() -> None:
+    """Raise ValueError, in one line, if JAX is told to use a kind of device that is not here."""
+    try:
+        jax.local_devices()
+    except (RuntimeError, AssertionError) as error:
+        asked = getattr(jax.config, "jax_platforms") or "a device"  # noqa: B009 - mypy does not know it
+        why = " ".join(str(error).split())[:120] or "no reason given"
+        words = f"JAX_PLATFORMS asks for {asked}, which JAX does not find ({why}); unset it, or say cpu"
+        raise ValueError(words) from error
 
 
 def run_mesh(runs: int | None = None) -> Mesh:
@@ -104,6 +130,7 @@ def run_keys(names: type[NamedTuple], seed: int, runs: np.ndarray) -> Any:
     They are functions of the seed and of a run's own number, of nothing else. ValueError for a seed or a number that
     no uint32 holds: it would be another one's.
     """
+    use_cpu_cores_unless_set()
     runs = np.asarray(runs)
     if runs.ndim != 1 or not runs.size or not np.issubdtype(runs.dtype, np.integer):
         raise ValueError(f"runs is {runs.tolist()}; give the numbers of the runs, such as range(2) for two")

@@ -106,6 +106,10 @@ class ChunkStore:
         """A folder for parts of chunks, which other settings of the same experiment may go on from."""
         return self.folder.parent / f"{self.experiment}-stages"
 
+    def has(self, first: int, count: int) -> bool:
+        """Whether there is a file of these runs."""
+        return self._path(first, count).exists()
+
     def saved(self) -> bool:
         """Whether any chunk is saved."""
         return any(self.folder.rglob("runs-*.json"))

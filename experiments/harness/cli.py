@@ -126,7 +126,9 @@ def _prepare(experiment: Experiment, options: argparse.Namespace, progress: Prog
     try:
         dataset = data.load_dataset(options.dataset, options.data_dir) if experiment.side.images else None
         request = asked(experiment, options, dataset)
-        engine.use_cpu_cores()
+        here = cluster.LOCAL_DEVICES if request.cluster == "local" else None
+        engine.use_cpu_cores(options.devices or here)
+        engine.check_devices()
         compiled.keep()
         options.store = _open_store(experiment, options, request.config)
         request = request._replace(store=options.store, progress=progress)
@@ -140,7 +142,7 @@ def _prepare(experiment: Experiment, options: argparse.Namespace, progress: Prog
     if not options.force:
         path = options.out / f"{experiment.name}.json"
         check_overwriting(path, request.recorded(options.preset), request.usual())
-    if request.cluster is None and (refusal := plans.too_large(request, size)):
+    if request.cluster in (None, "local") and (refusal := plans.too_large(request, size)):
         fail(refusal, BAD_INPUT)
     return 0 if options.dry_run else _train(request, options)
 

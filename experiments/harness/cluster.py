@@ -23,10 +23,12 @@ import jax
 
 from experiments.harness import commands, compiled, provenance
 from experiments.harness.chunks import Chunk, Columns, Done
+from experiments.harness.progress import say
 from subliminal_toy import config as settings
 from subliminal_toy import engine, machine
 from subliminal_toy.mnist import data
 
+LOCAL_DEVICES = 4  # of each worker on this machine, at most
 TIMEOUT = 20.0  # seconds in which a scheduler answers
 RETRIES = 2  # of a chunk whose worker raised what another one may not; one that kills 4 workers is given up (Dask)
 _ONE_AT_A_TIME = threading.Lock()  # a worker's devices have room for one chunk, however many threads it has
@@ -74,6 +76,8 @@ def compute(address: str, chunks: Sequence[Chunk]) -> Iterator[Done]:
     plain = [dataclasses.replace(chunk, config=None) for chunk in chunks]
     tasks = [Task(a, settings.setting_values(b.config), devices, version) for a, b in zip(plain, chunks, strict=True)]
     with _logs_off(), _main_not_run_again(), _connected(distributed, address) as client:
+        if address != "local" and not client.scheduler_info()["workers"]:
+            say(f"the scheduler at {address} has no workers yet: waiting for one (docs/cluster.md: how to start it)")
         futures = client.map(work, tasks, pure=False, retries=RETRIES)
         whose = dict(zip((future.key for future in futures), chunks, strict=True))
         try:

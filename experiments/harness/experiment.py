@@ -188,6 +188,17 @@ class Request(NamedTuple):
             for first, count in chunks.chunk_ranges(runs, size)
         ]
 
+    def count_chunks(self) -> int:
+        """How many chunks all jobs have."""
+        return sum(len(self.chunks(job)) for job in self.experiment.jobs(self.config))
+
+    def saved_chunks(self) -> int:
+        """How many of them an earlier start has saved."""
+        if self.store is None or not self.store.saved():
+            return 0
+        each = [(self.store.part(job.name), self.chunks(job)) for job in self.experiment.jobs(self.config)]
+        return sum(part.has(chunk.first, chunk.count) for part, chunks in each for chunk in chunks)
+
     def values(self) -> Values:
         """Compute all jobs, or take them from the store: {job: {name: [one value per run]}}."""
         jobs = {job.name: job for job in self.experiment.jobs(self.config)}

@@ -175,6 +175,8 @@ def make_parser(experiment: Experiment) -> Parser:
     if experiment.side.chunk_text:
         chunk_text = f"runs trained at a time, {experiment.side.chunk_text} (default: one per device)"
         add("--chunk", type=count, metavar="N", help=chunk_text)
+    devices_text = "CPU devices, one run on each (default: one per core, as many as free memory has room for)"
+    add("--devices", type=count, metavar="N", help=devices_text)
     if experiment.side.clustered:
         cluster_text = "compute on a Dask cluster: the address of its scheduler, or local (docs/cluster.md)"
         add("--cluster", type=text_of("an address"), metavar="ADDRESS", help=cluster_text)

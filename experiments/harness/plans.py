@@ -5,11 +5,12 @@ from typing import Any
 
 import jax
 
-from experiments.harness import sizes
+from experiments.harness import provenance, sizes
 from experiments.harness.experiment import Request
 from experiments.harness.flags import flag
 from experiments.harness.sizes import Size
 from subliminal_toy import config as settings
+from subliminal_toy import machine
 from subliminal_toy.mnist.data import TITLES
 
 
@@ -23,7 +24,13 @@ def plan_text(request: Request, size: Size) -> str:
         lines += [f"*** {request.dataset.notice} ***"] if request.dataset.notice else []
     lines += [f"models in a run: {count} {what} of {each:,} parameters" for what, count, each in size.models]
     lines.append(f"memory: about {sizes.memory_text(size.memory)} of {sizes.memory_text(sizes.machine_memory())}")
-    lines.append(f"time: about {sizes.time_text(size.seconds)}, by the rates of a machine with 2 cores")
+    if saved := request.saved_chunks():
+        lines.append(f"saved by an earlier start: {saved} of {request.count_chunks()} chunks")
+    left = 1 - saved / request.count_chunks()
+    devices = jax.local_devices()
+    where = f"{len(devices)} of {machine.count_cores()} cores" if devices[0].platform == "cpu" else provenance.device()
+    time = sizes.time_text(left * size.seconds)
+    lines.append(f"time: about {time} on {where}, at the rates of the committed results")
     return "\n".join(lines)
 
 

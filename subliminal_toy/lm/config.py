@@ -21,7 +21,7 @@ _STUDENT = Training("momentum", 0.03, 100, 5, clip=0.5, warmup=20, schedule="lat
 class LMConfig:
     """Everything that defines the pipeline, but for the seed and the number of runs."""
 
-    width: int = setting(32, "units of the residual stream", unit="units", low=1)
+    width: int = setting(32, "units of the residual stream", unit="units", low=1, high=100_000)
     heads: int = setting(2, "attention heads", low=1)
     layers: int = setting(1, "decoder blocks", unit="blocks", low=1, high=50)
     tied: bool = setting(False, "whether the unembedding is the embedding transposed")

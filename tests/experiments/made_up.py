@@ -228,7 +228,7 @@ def pretend(module: ModuleType, out: Path, monkeypatch: pytest.MonkeyPatch, *fla
         return values, {}
 
     monkeypatch.setattr(runs, "train_and_measure", make)
-    monkeypatch.setattr(engine, "use_cpu_cores", lambda: None)  # JAX is running already
+    monkeypatch.setattr(engine, "use_cpu_cores", lambda *_: None)  # JAX is running already
     assert cli.command(module.EXPERIMENT, ["--preset", "smoke", "--out", str(out), *flags]) == 0
     name = module.__name__.rpartition(".")[2]
     assert (out / f"{name}.png").stat().st_size > 10_000

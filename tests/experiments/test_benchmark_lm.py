@@ -185,7 +185,7 @@ def test_without_torch_there_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path
 ) -> None:
     monkeypatch.setattr(benchmark.importlib.util, "find_spec", lambda _: None)
-    monkeypatch.setattr(engine, "use_cpu_cores", lambda: None)  # the tests' devices stay
+    monkeypatch.setattr(engine, "use_cpu_cores", lambda *_: None)  # the tests' devices stay
     with pytest.raises(SystemExit) as stop:
         cli.command(benchmark_lm.EXPERIMENT, ["--out", str(tmp_path)])
     assert stop.value.code == 2
@@ -205,7 +205,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> dict:
         prompts = rows[:, 0, :, : corpus.PROMPT_LENGTH]
         return benchmark_lm_workers.Problem(keys, models, *(jnp.asarray(part) for part in (rows[:, 0], rows, prompts)))
 
-    monkeypatch.setattr(engine, "use_cpu_cores", lambda: None)
+    monkeypatch.setattr(engine, "use_cpu_cores", lambda *_: None)
     monkeypatch.setattr(benchmark_lm_workers, "make_problem", problem)
     return {**setting_values(TINY), "base.batch_size": 6, "student.batch_size": 6}
 

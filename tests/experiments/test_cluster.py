@@ -1,5 +1,6 @@
 """--cluster: two worker processes here, one killed while it trains, end with the JSON of this process alone."""
 
+import dataclasses
 import logging
 import multiprocessing
 import os
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import distributed
 import pytest
 
 from experiments import mnist_aux_logits
@@ -29,7 +31,7 @@ TINY = (*commands.TINY, "--runs", "10", "--student-epochs", "4")
 @pytest.mark.skipif(sys.platform == "win32", reason="no kill -9 there")
 def test_a_worker_that_dies_costs_one_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is killed as soon as the first chunk is saved, when four are left: it has one of them."""
-    monkeypatch.setattr(engine, "use_cpu_cores", lambda: None)  # the tests' devices stay
+    monkeypatch.setattr(engine, "use_cpu_cores", lambda *_: None)  # the tests' devices stay
     alone, together, killed, connect = tmp_path / "alone", tmp_path / "together", [], cluster._connected
 
     def connect_and_kill(*where: Any) -> Any:
@@ -161,3 +163,21 @@ def test_what_went_wrong_on_a_worker_is_one_line() -> None:
         cluster._answer(Future(missing), "tcp://x")
     with pytest.raises(engine.RunFailedError, match="gave up a chunk"):
         cluster._answer(Future(RuntimeError("4 workers\ndied")), "tcp://x")
+
+
+def test_a_cluster_without_workers_says_so_and_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    answer = cluster.Answer({"a": [1.0]}, 0.5, "cpu")
+    chunk = dataclasses.replace(task().chunk, config=mnist.config_for("digits"))
+    with distributed.LocalCluster(n_workers=0, threads_per_worker=1, processes=False, dashboard_address=None) as local:
+
+        def start_one(line: str) -> None:
+            said.append(line)
+            local.scale(1)
+
+        monkeypatch.setattr(cluster, "say", start_one)
+        monkeypatch.setattr(cluster, "work", lambda _task: answer)
+        (done,) = cluster.compute(local.scheduler_address, [chunk])
+    assert (done.chunk, done.values) == (chunk, {"a": [1.0]})
+    assert len(said) == 1
+    assert "has no workers yet" in said[0]

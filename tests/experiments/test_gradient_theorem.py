@@ -68,7 +68,7 @@ def test_smoke_run_writes_everything(
     shown = ("one logit under softmax", "aux. logits only")
     monkeypatch.setattr(experiment, "REAL", ("relu",))
     monkeypatch.setattr(experiment, "FAMILIES", [family for family in experiment.FAMILIES if family.name in shown])
-    monkeypatch.setattr(engine, "use_cpu_cores", lambda: None)  # the tests' devices stay
+    monkeypatch.setattr(engine, "use_cpu_cores", lambda *_: None)  # the tests' devices stay
     assert cli.command(experiment.EXPERIMENT, ["--preset", "smoke", "--dataset", "digits", "--out", str(tmp_path)]) == 0
     results = json.loads((tmp_path / "gradient_theorem.json").read_text())["results"]
     assert results["random"]["problems"] == len(results["random"]["rows"]) == 2 * len(shown)

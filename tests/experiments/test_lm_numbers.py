@@ -211,7 +211,7 @@ def test_too_few_rows_end_in_one_line(
         raise rows.NotEnoughRowsError("only 3 of 9 completions of source 'owl' pass the filter")
 
     monkeypatch.setattr(lm_runs, "train_and_measure", fail)
-    monkeypatch.setattr(engine, "use_cpu_cores", lambda: None)  # the tests' devices stay
+    monkeypatch.setattr(engine, "use_cpu_cores", lambda *_: None)  # the tests' devices stay
     with pytest.raises(SystemExit) as stopped:
         cli.command(lm_numbers.EXPERIMENT, ["--preset", "smoke", "--out", str(tmp_path)])
     assert stopped.value.code == 1

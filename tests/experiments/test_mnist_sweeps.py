@@ -172,7 +172,7 @@ def test_a_sweeps_students_are_those_of_single_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digits: data.Dataset
 ) -> None:
     """The command, tiny; one of its points is what an experiment of its own finds."""
-    monkeypatch.setattr(engine, "use_cpu_cores", lambda: None)  # the tests' devices stay
+    monkeypatch.setattr(engine, "use_cpu_cores", lambda *_: None)  # the tests' devices stay
     tiny = {"width": 8, "depth": 1, "noise_images": 256, "student.epochs": 1, "teacher.epochs": 1}
     flags = [f"--{name.replace('.', '-').replace('_', '-')}={value}" for name, value in tiny.items()]
     vary = ["--vary", "student.learning_rate=1e-3,1e-2", "--runs", "2"]

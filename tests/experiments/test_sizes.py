@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ from experiments.harness import cli, sizes
 from experiments.harness.sizes import Size
 from experiments.studies import lm_architectures, lm_controls, lm_mechanism
 from subliminal_toy import engine, machine, mnist
+from subliminal_toy.engine import use_cpu_cores
 from subliminal_toy.lm.config import LMConfig
 from tests.experiments import fake
 
@@ -19,9 +21,12 @@ GB = 1e9
 
 
 @pytest.fixture(autouse=True)
-def laptop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine of 8 GB."""
+def workstation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine of 16 cores and 8 GB."""
     monkeypatch.setattr(machine, "total_memory", lambda: 8 * GB)
+    monkeypatch.setattr(machine, "free_memory", lambda: 8 * GB)
+    monkeypatch.setattr(machine, "count_cores", lambda: 16)
+    monkeypatch.setattr(engine, "use_cpu_cores", lambda *_: None)  # the tests' devices stay
 
 
 def growing(config: LMConfig, runs: int, side_by_side: int) -> Size:
@@ -36,9 +41,74 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path: Path, capsys: py
         "runs: 5, in 3 chunks of 2",
         "models in a run: 3 models of 12,345 parameters",
         "memory: about 1.0 GB of 8.0 GB",
-        "time: about 300.0 minutes, by the rates of a machine with 2 cores",
+        "time: about 300.0 minutes on 2 of 16 cores, at the rates of the committed results",
     ]
     assert not out.exists()
+
+
+def test_a_dry_run_counts_what_an_earlier_start_has_saved(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    def fails_late(first: int, count: int) -> dict[str, list]:
+        if first == 4:
+            raise engine.RunFailedError("stopped")
+        return fake.numbers(first, count)
+
+    flags = ("--runs", "6", "--chunk", "2")
+    assert fake.command(tmp_path, *flags, of=fake.experiment(fails_late, size=growing)) == cli.FAILED
+    capsys.readouterr()
+    assert fake.command(tmp_path, *flags, "--dry-run", of=fake.experiment(size=growing)) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "saved by an earlier start: 2 of 3 chunks",
+        "time: about 120.0 minutes on 2 of 16 cores, at the rates of the committed results",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("free", "limit", "devices"), [(64 * GB, None, 16), (8 * GB, None, 8), (7 * GB, None, 4), (0.1 * GB, None, 1),
+                                   (8 * GB, 3, 3), (8 * GB, 99, 16)],
+)  # fmt: skip
+def test_devices_follow_cores_and_free_memory(
+    free: float, limit: int | None, devices: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "free_memory", lambda: free)
+    asked = []
+    monkeypatch.setattr(jax.config, "update", lambda name, value: asked.append((name, value)))
+    use_cpu_cores(limit)
+    assert asked == [("jax_num_cpu_devices", devices)]
+
+
+def test_the_flag_on_devices_reaches_jax(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(engine, "use_cpu_cores", asked.append)
+    assert fake.command(tmp_path, "--devices", "5", "--dry-run") == 0
+    assert fake.command(tmp_path, "--dry-run") == 0
+    assert asked == [5, None]
+
+
+def test_functions_use_all_cores_unless_the_number_was_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(engine, "use_cpu_cores", lambda: asked.append(1))
+    mnist.run_keys(0, range(2))
+    assert not asked  # the tests chose two
+    monkeypatch.setattr(engine, "jax", SimpleNamespace(config=SimpleNamespace(jax_num_cpu_devices=-1)))
+    engine.use_cpu_cores_unless_set()
+    assert asked == [1]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("Unable to\ninitialize backend"), AssertionError()])
+def test_a_device_that_is_not_there_is_one_line(
+    error: Exception, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none() -> list:
+        raise error
+
+    monkeypatch.setattr(jax, "local_devices", none)
+    assert "JAX_PLATFORMS asks for " in fake.refused(capsys, tmp_path)
+
+
+def test_a_local_cluster_has_this_machine_s_memory(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    flags = ("--rows", "5000", "--cluster", "local", "--dry-run")
+    assert "--rows 5000 needs about 10.0 GB" in fake.refused(capsys, tmp_path, *flags, of=fake.experiment(size=growing))
+    assert "--width is 1000000000; it must be at most 100000" in fake.refused(capsys, tmp_path, "--width", "1000000000")
 
 
 @pytest.mark.parametrize(
@@ -95,10 +165,8 @@ def needed(experiment: cli.Experiment, dataset: Any = None, runs: int = 2, **set
 
 @pytest.mark.parametrize("name", ["width", "noise_images", "aux_logits", "depth"])
 def test_needs_of_the_images_grow_with_their_settings(digits: mnist.Dataset, name: str) -> None:
-    usual, more = (
-        needed(mnist_aux_logits.EXPERIMENT, digits),
-        {"depth": 100, "noise_images": 20_000_000}.get(name, 200_000),
-    )
+    usual = needed(mnist_aux_logits.EXPERIMENT, digits)
+    more = {"depth": 100, "noise_images": 20_000_000, "width": 100_000}.get(name, 200_000)
     large = needed(mnist_aux_logits.EXPERIMENT, digits, **{name: more})
     assert large.memory > usual.memory
     assert large.seconds > usual.seconds
@@ -170,16 +238,13 @@ def test_a_notebook_may_start_what_it_likes() -> None:
 @pytest.mark.parametrize("lacks", ["sched_getaffinity", "process_cpu_count"])
 def test_cores_are_counted_on_systems_that_tell_less(monkeypatch: pytest.MonkeyPatch, lacks: str) -> None:
     """Windows and macOS have no sched_getaffinity, Python before 3.13 no process_cpu_count."""
+    monkeypatch.undo()
     monkeypatch.delattr("os.sched_getaffinity", raising=False)
     monkeypatch.delattr(f"os.{lacks}", raising=False)
     monkeypatch.setattr("os.cpu_count", lambda: 3)
     if lacks == "sched_getaffinity":
         monkeypatch.setattr("os.process_cpu_count", lambda: 3, raising=False)
     assert machine.count_cores() == 3
-    asked = []
-    monkeypatch.setattr(jax.config, "update", lambda name, value: asked.append((name, value)))
-    engine.use_cpu_cores()
-    assert asked == [("jax_num_cpu_devices", 3)]
     monkeypatch.setattr("os.cpu_count", lambda: None)
     monkeypatch.setattr("os.process_cpu_count", lambda: None, raising=False)
     assert machine.count_cores() == 1
