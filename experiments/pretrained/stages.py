@@ -49,7 +49,7 @@ class Stages:
         form: Any = jax.tree.structure(like)
         if path.exists():
             try:
-                with np.load(path) as kept:
+                with path.open("rb") as file, np.load(file) as kept:
                     return jax.tree.unflatten(form, [kept[f"{i}"] for i in range(form.num_leaves)])
             except DAMAGED as error:
                 say(f"saved progress {path} is discarded ({type(error).__name__}: {error}); it is computed again")
