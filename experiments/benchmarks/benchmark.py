@@ -80,7 +80,7 @@ def run_worker(work: Work, module: str = "experiments.benchmarks.benchmark") -> 
     command = [sys.executable, "-m", module, "--worker", json.dumps(dataclasses.asdict(work))]
     began = time.perf_counter()
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", errors="replace",
         env={**os.environ, "PYTHONPATH": path, "XLA_FLAGS": flags},
     ) as process:  # fmt: skip
         try:

@@ -72,9 +72,7 @@ def compute(address: str, chunks: Sequence[Chunk]) -> Iterator[Done]:
         raise ClusterError(
             "--cluster needs Dask: in the project's folder, python -m pip install -e '.[cluster]'"
         ) from error
-    devices, version = len(jax.local_devices()), provenance.code_version()
-    plain = [dataclasses.replace(chunk, config=None) for chunk in chunks]
-    tasks = [Task(a, settings.setting_values(b.config), devices, version) for a, b in zip(plain, chunks, strict=True)]
+    tasks = [_task(chunk) for chunk in chunks]
     with _logs_off(), _main_not_run_again(), _connected(distributed, address) as client:
         if address != "local" and not client.scheduler_info()["workers"]:
             say(f"the scheduler at {address} has no workers yet: waiting for one (docs/cluster.md: how to start it)")
@@ -114,6 +112,12 @@ def _main_not_run_again() -> Iterator[None]:
         yield
     finally:
         vars(main).update(held)
+
+
+def _task(chunk: Chunk) -> Task:
+    plain, module = dataclasses.replace(chunk, config=None), commands.module_of(chunk.experiment)
+    values, devices = settings.setting_values(chunk.config), len(jax.local_devices())
+    return Task(plain, values, devices, provenance.code_version(module))
 
 
 def _connected(distributed: Any, address: str) -> Any:
@@ -169,8 +173,9 @@ def _answer(future: Any, address: str) -> Answer:
 
 def work(task: Task) -> Answer:
     """Compute a chunk; what a worker does."""
-    if (own := provenance.code_version()) != task.version:
-        raise ClusterError(f"a worker has another version of the project or its libraries ({own}, not {task.version})")
+    if (own := provenance.code_version(commands.module_of(task.chunk.experiment))) != task.version:
+        what = "another version of the project, its libraries or JAX's switches (JAX_..., XLA_FLAGS)"
+        raise ClusterError(f"a worker has {what}: {own}, not {task.version}")
     with _ONE_AT_A_TIME:
         _use_devices(task.devices)
         compiled.keep()

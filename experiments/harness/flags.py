@@ -1,19 +1,17 @@
 """The flags of a command: those that all have, then one for every setting."""
 
 import argparse
-import contextlib
 import difflib
-import errno
-import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from experiments.harness import commands
+from experiments.harness import commands, streams
 from experiments.harness.chunks import MAX_RUNS as MAX_RUNS
 from experiments.harness.experiment import MAX_SEED, Experiment, Request
+from experiments.harness.files import typed_path
 from experiments.harness.progress import say
 from experiments.harness.recorded import with_recorded
 from experiments.harness.times import times_text
@@ -81,12 +79,8 @@ def show(text: str, before: str = "") -> None:
     A reader who went away (`| head -1`) has read enough: without a `before` that ends in silence.
     """
     try:
-        if sys.stdout is None:
-            raise OSError(errno.EBADF, "it is closed")
-        print(text, flush=True)
+        streams.show(text)
     except OSError as error:
-        with contextlib.suppress(AttributeError, OSError, ValueError):  # the exit cannot print its buffer either
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError) and not before:
             sys.exit(0)
         fail(f"{before}nothing could be printed to stdout: {error.strerror}", FAILED)
@@ -120,7 +114,7 @@ def text_of(what: str) -> Callable[[str], str]:
 
 def folder(text: str) -> Path:
     """The type of a flag that names a folder, which may begin with ~."""
-    return Path(text_of("a folder")(text)).expanduser()
+    return typed_path(text_of("a folder")(text))
 
 
 def flag(setting: str) -> str:
@@ -171,7 +165,7 @@ def make_parser(experiment: Experiment) -> Parser:
     add = further.add_argument
     add("--fresh", action="store_true", help="forget the saved progress of this very command and start over")
     config_text = "take all settings, runs and seed from results of this command; flags go over them"
-    add("--config", type=Path, metavar="FILE", help=config_text)
+    add("--config", type=typed_path, metavar="FILE", help=config_text)
     if experiment.side.chunk_text:
         chunk_text = f"runs trained at a time, {experiment.side.chunk_text} (default: one per device)"
         add("--chunk", type=count, metavar="N", help=chunk_text)

@@ -53,8 +53,16 @@ def experiment(compute: Compute = numbers, **changes: Any) -> cli.Experiment:
     return base._replace(**changes)
 
 
+def document(out: Path) -> dict[str, Any]:
+    return json.loads((out / "fake.json").read_text())
+
+
 def results(out: Path) -> dict[str, Any]:
-    return json.loads((out / "fake.json").read_text())["results"]
+    return document(out)["results"]
+
+
+def chunk(experiment: str = "mnist_aux_logits") -> Chunk:
+    return Chunk(experiment, MAIN, None, 0, 0, 1, 2)
 
 
 def command(out: Path, *arguments: str, of: cli.Experiment | None = None) -> int:

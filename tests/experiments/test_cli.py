@@ -306,7 +306,8 @@ def test_finished_json_is_complete_by_itself(tmp_path: Path) -> None:
     assert ended.status == 0, ended.err
     document = json.loads((tmp_path / "mnist_aux_logits.json").read_text())
     assert list(document) == ["experiment", "config", "provenance", "results"]
-    assert set(document["provenance"]) == {"git", "dirty", "command", "versions", "device", "started", "seconds"}
+    known = {"git", "dirty", "command", "versions", "switches", "device", "started", "seconds"}
+    assert set(document["provenance"]) == known
     assert document["config"]["runs"] == 6
     assert document["config"]["student"]["epochs"] == 2
     assert [row["name"] for row in document["results"]["conditions"]] == list(mnist_aux_logits.CONDITIONS)
