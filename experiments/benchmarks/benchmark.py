@@ -28,8 +28,9 @@ import psutil
 
 from experiments.benchmarks.workers import Work, be_worker, flops_per_sample, step_products
 from subliminal_toy import machine
-from subliminal_toy.config import Config, with_settings
 from subliminal_toy.mnist import data
+from subliminal_toy.mnist.config import Config
+from subliminal_toy.settings import with_settings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CONTENDERS = {

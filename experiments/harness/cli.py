@@ -23,7 +23,6 @@ from experiments.harness.progress import say
 from experiments.harness.quiet_interrupt import INTERRUPTED, insist, leave
 from experiments.harness.recorded import OF_A_REQUEST, flat, read_config
 from subliminal_toy import engine
-from subliminal_toy.mnist import data
 
 MOST_NAMED = 5  # settings in which results differ
 
@@ -123,7 +122,7 @@ def _prepare(experiment: Experiment, options: argparse.Namespace, progress: Prog
     if not options.dry_run:
         check_out(options.out)
     try:
-        dataset = data.load_dataset(options.dataset, options.data_dir) if experiment.side.images else None
+        dataset = experiment.side.data.load(options.dataset, options.data_dir) if experiment.side.data else None
         request = asked(experiment, options, dataset)
         here = cluster.LOCAL_DEVICES if request.cluster == "local" else None
         engine.use_cpu_cores(options.devices or here)

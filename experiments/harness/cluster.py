@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,9 +24,7 @@ import jax
 from experiments.harness import commands, compiled, provenance
 from experiments.harness.chunks import Chunk, Columns, Done
 from experiments.harness.progress import say
-from subliminal_toy import config as settings
-from subliminal_toy import engine, machine
-from subliminal_toy.mnist import data
+from subliminal_toy import engine, machine, settings
 
 LOCAL_DEVICES = 4  # of each worker on this machine, at most
 TIMEOUT = 20.0  # seconds in which a scheduler answers
@@ -180,8 +178,10 @@ def work(task: Task) -> Answer:
         _use_devices(task.devices)
         compiled.keep()
         experiment = _experiment(task.chunk.experiment)
-        config = settings.with_settings((experiment.config or settings.Config)(), task.settings)
-        dataset = _dataset(config.dataset, task.chunk.data_dir) if experiment.side.images else None
+        config = settings.with_settings(experiment.config_class()(), task.settings)
+        dataset = (
+            _dataset(experiment.side.data.load, config.dataset, task.chunk.data_dir) if experiment.side.data else None
+        )
         began = time.monotonic()
         try:
             job = _jobs(experiment.name, config)[task.chunk.job]
@@ -197,8 +197,8 @@ def _jobs(experiment: str, config: Any) -> dict[str, Any]:
 
 
 @functools.lru_cache(maxsize=2)
-def _dataset(name: str, folder: Path | None) -> data.Dataset:
-    return data.load_dataset(name, folder)
+def _dataset(load: Callable[[str, Path | None], Any], name: str, folder: Path | None) -> Any:
+    return load(name, folder)
 
 
 def _experiment(name: str) -> Any:

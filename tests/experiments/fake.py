@@ -48,7 +48,7 @@ def experiment(compute: Compute = numbers, **changes: Any) -> cli.Experiment:
     presets = {"smoke": cli.Preset(2, {"rows": 100}, "2 runs"), "default": cli.Preset(4, {"rows": 500}, "4 runs")}
     base = cli.Experiment(
         "fake", "What?", presets, lambda config: [FakeJob(config, compute, **size)], lambda _, values: values[MAIN],
-        lambda _document: "a table", Side(images=False, chunk_text="nothing"), config=LMConfig, figure=False,
+        lambda _document: "a table", Side(LMConfig, chunk_text="nothing"), config=LMConfig, figure=False,
     )  # fmt: skip
     return base._replace(**changes)
 

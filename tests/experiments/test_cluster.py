@@ -20,7 +20,7 @@ from experiments.harness import cli, cluster
 from experiments.harness.chunks import Chunk
 from experiments.harness.provenance import ROOT
 from subliminal_toy import engine, mnist
-from subliminal_toy.config import setting_values
+from subliminal_toy.settings import setting_values
 from tests.experiments import commands, fake
 from tests.experiments.kill_often import results
 
