@@ -32,7 +32,7 @@ def _lacks(package: str) -> bool:
 
 
 def _smoke(module: str, out: str) -> bool:
-    images = importlib.import_module(module).EXPERIMENT.side.images
+    images = importlib.import_module(module).EXPERIMENT.side.data is not None
     flags = ["--preset", "smoke", "--out", out, *(["--dataset", "digits"] if images else [])]
     began = time.monotonic()
     ended = subprocess.run([sys.executable, "-m", module, *flags], cwd=ROOT, capture_output=True, text=True)

@@ -13,15 +13,18 @@ A template sees the results of the experiment that it is called after, by their 
     holds(condition)                          nothing, or an error: what the next sentence says is no longer so
 """
 
+import contextlib
 import importlib
-import json
 import re
+import shlex
 import statistics
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from experiments.harness import files  # isort: skip - first: from here on, before slow imports, Ctrl-C is quiet
 
 import jinja2
 from scipy.stats import spearmanr
@@ -41,9 +44,13 @@ class ClaimError(ValueError):
     """A page says what its results do not."""
 
 
+class PageError(ValueError):
+    """A page cannot be rendered; the message is one line."""
+
+
 def names(results: Path = RESULTS) -> list[str]:
     """The pages that there are results for: `templates/<name>.md` each; parts of pages begin with an underscore."""
-    every = sorted(path.stem for path in TEMPLATES.glob("[!_]*.md"))
+    every = sorted(path.stem for path in TEMPLATES.glob("[!._]*.md"))
     return [name for name in every if name in (FRONT, *GUIDES) or (results / f"{name}.json").exists()]
 
 
@@ -79,6 +86,24 @@ def render(name: str, results: Path = RESULTS, *, draft: bool = False) -> str:
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
+def page_of(name: str, results: Path = RESULTS, *, draft: bool = False) -> str:
+    """The same for people who type commands: any error is a PageError."""
+    with fitting(name, str(results)):
+        return render(name, results, draft=draft)
+
+
+@contextlib.contextmanager
+def fitting(name: str, results: str) -> Iterator[None]:
+    """An error of the block as a PageError: results may be wrong in any way, and so may templates."""
+    try:
+        yield
+    except ClaimError as error:
+        raise PageError(f"{name}: {error}, or print it with --draft") from error
+    except Exception as error:
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        raise PageError(f"{name} cannot be made of {results} ({why[:150]}); make these results again") from error
+
+
 def environment(folder: Path) -> jinja2.Environment:
     """Templates of a folder, in which an unknown name is an error, with the filters on results."""
     made = jinja2.Environment(
@@ -96,7 +121,7 @@ def environment(folder: Path) -> jinja2.Environment:
 def load(results: Path, name: str) -> dict[str, Any]:
     """The document `<results>/<name>.json`, else the committed one; a variant's name begins with its folder."""
     path = results / f"{name}.json"
-    document: dict[str, Any] = json.loads((path if path.exists() else RESULTS / f"{name}.json").read_text())
+    document: dict[str, Any] = files.read_json(path if path.exists() else RESULTS / f"{name}.json")
     return document
 
 
@@ -204,12 +229,9 @@ def minutes(seconds: float) -> str:
 
 def command(document: Mapping[str, Any]) -> str:
     """The command of a document without what every command begins with, nor where it wrote."""
-    words = document["provenance"]["command"].split()[3:]
-    if "--out" in words:
-        at = words.index("--out")
-        del words[at : at + 2]
-    module = module_of(document["experiment"]).removeprefix("experiments.")
-    return " ".join([module, *(word for word in words if word != "--force")])
+    words = re.sub(r"--out[= ]", "--out=", document["provenance"]["command"])
+    flags = [word for word in shlex.split(words)[3:] if word != "--force" and not word.startswith("--out=")]
+    return shlex.join([module_of(document["experiment"]).removeprefix("experiments."), *flags])
 
 
 def source(name: str, document: Mapping[str, Any]) -> str:

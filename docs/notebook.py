@@ -4,12 +4,13 @@ python -m docs.notebook    run all its cells, in order, in one process
 """
 
 import json
+import os
 import re
-import sys
 import time
 from typing import Any
 
 import docs
+from experiments.harness.streams import run_command, say
 
 NAME = "subliminal_learning"
 _BLOCK = re.compile(r"^```python\n(.*?)^```\n?", re.DOTALL | re.MULTILINE)
@@ -17,7 +18,7 @@ _BLOCK = re.compile(r"^```python\n(.*?)^```\n?", re.DOTALL | re.MULTILINE)
 
 def cells() -> list[tuple[str, str]]:
     """("markdown" or "code", text) of every cell; headings begin cells of their own."""
-    parts = _BLOCK.split((docs.TEMPLATES / f"_{NAME}.md").read_text())
+    parts = _BLOCK.split((docs.TEMPLATES / f"_{NAME}.md").read_text(encoding="utf-8"))
     kinds = [("markdown", "code")[i % 2] for i in range(len(parts))]
     return [(kind, part.strip()) for kind, part in zip(kinds, parts, strict=True) if part.strip()]
 
@@ -36,9 +37,10 @@ def as_text() -> str:
 
 def run(until: str | None = None) -> dict[str, Any]:
     """Run the cells, or those above the heading `until`; the names that they leave."""
+    os.environ["MPLBACKEND"] = "agg"
     import matplotlib as mpl
 
-    mpl.use("Agg")
+    mpl.use("agg")
     names: dict[str, Any] = {"__name__": "notebook"}
     for kind, text in cells():
         if until is not None and kind == "markdown" and f"## {until}" in text:
@@ -48,7 +50,12 @@ def run(until: str | None = None) -> dict[str, Any]:
     return names
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run all cells."""
     started = time.monotonic()
     run()
-    sys.stderr.write(f"all cells ran, {time.monotonic() - started:.0f} s\n")
+    say(f"all cells ran, {time.monotonic() - started:.0f} s")
+
+
+if __name__ == "__main__":
+    run_command(main, "stopped before the last cell")

@@ -23,10 +23,11 @@ import numpy as np
 from experiments.harness import cli, compiled, sizes, tables
 from experiments.harness.chunks import MAX_RUNS, Chunk, Columns, Values
 from experiments.harness.experiment import Advance, Side
+from experiments.mnist.runs import IMAGES
 from experiments.theorem import transformer_problems
 from experiments.theorem.transformer_problems import SMALL_EPS, other_init_cosine
-from subliminal_toy.config import Config
 from subliminal_toy.mnist import data, models, noise
+from subliminal_toy.mnist.config import Config
 from subliminal_toy.statistics import t_interval
 from theory.activations import ACTIVATIONS
 from theory.certificate import EPS_GRID, descent_map
@@ -336,8 +337,8 @@ EXPERIMENT = cli.Experiment(
     jobs,
     summarize_all,
     table,
-    Side(images=True, title="one-step theorem", together=MAX_RUNS),
-    config=None,
+    Side(Config, IMAGES, title="one-step theorem", together=MAX_RUNS),
+    flags=False,
     runs_text="random problems of each family; the real network has a 20th as many inits, at least 1, at most 20",
 )
 run = EXPERIMENT.run

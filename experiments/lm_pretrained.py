@@ -27,7 +27,7 @@ from experiments.pretrained.arms import BASE, Arm, Student
 from experiments.pretrained.seed import BLOCK, Keys, Lab, Seed
 from experiments.pretrained.stages import Stages
 from subliminal_toy import engine, pretrained
-from subliminal_toy.config import Training, check_settings, setting
+from subliminal_toy.settings import Training, check_settings, setting
 from subliminal_toy.pretrained import questions
 from subliminal_toy.pretrained.files import DEFAULT_SHAPE, RANDOM
 from subliminal_toy.pretrained.llama import Shape
@@ -290,11 +290,11 @@ def _names(field: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
 
 
 SIDE = Side(
-    images=False, title="SmolLM2", clustered=False, together=1, gather=gather,
+    PretrainedConfig, title="SmolLM2", clustered=False, together=1, gather=gather,
     first=("parts", "traits", "updates", "model"),
 )  # fmt: skip
 EXPERIMENT = cli.Experiment(
-    "lm_pretrained", __doc__, PRESETS, jobs, summarize, table, SIDE, PretrainedConfig, SEED, closing=closing,
+    "lm_pretrained", __doc__, PRESETS, jobs, summarize, table, SIDE, seed=SEED, closing=closing,
     decided=("teacher.epochs", "student.epochs"), runs_text="independent seeds",
 )  # fmt: skip
 run = EXPERIMENT.run

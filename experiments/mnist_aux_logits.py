@@ -19,8 +19,8 @@ import numpy as np
 from experiments.harness import chunks, cli, tables
 from experiments.mnist.runs import MAIN, SIDE, Job, accuracy_rows
 from subliminal_toy import mnist
-from subliminal_toy.config import setting
 from subliminal_toy.mnist import data
+from subliminal_toy.settings import setting
 from subliminal_toy.statistics import paired_interval
 
 STUDENTS = {"published": mnist.STUDENTS, "all": mnist.STUDENTS + mnist.CONTROLS}  # by AuxLogitsConfig.conditions

@@ -22,8 +22,8 @@ from experiments.harness.chunks import Values
 from experiments.harness.flags import flag
 from experiments.mnist.runs import MAIN, SIDE, Job, accuracy_rows
 from subliminal_toy import mnist
-from subliminal_toy.config import check_used, setting, setting_fields, setting_value, with_settings
 from subliminal_toy.mnist import data, students
+from subliminal_toy.settings import check_used, setting, setting_fields, setting_value, with_settings
 
 MOST = 2  # settings that are varied at a time
 NAMES = ("reference", "teacher", *(condition.name for condition in mnist.STUDENTS))

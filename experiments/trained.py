@@ -17,10 +17,10 @@ from experiments.harness.chunks import MAIN
 from experiments.harness.experiment import Experiment
 from experiments.lm.runs import Pipeline
 from experiments.mnist.runs import Job
-from subliminal_toy import config as settings
-from subliminal_toy.config import Training
+from subliminal_toy import settings
 from subliminal_toy.lm import LMConfig, Name, Plan, corpus, lessons, vocabulary
 from subliminal_toy.mnist import Condition
+from subliminal_toy.settings import Training
 
 ALWAYS = ("optimizer", "learning_rate", "batch_size", "epochs")  # of a training's fields; others only off the default
 PHASES = ("base", "teacher", "student")
@@ -45,9 +45,8 @@ def text(experiment: Experiment, config: Any) -> str:
 
 def recorded(experiment: Experiment, config: Mapping[str, Any]) -> Any:
     """The settings of a document's "config", as far as there still are such settings."""
-    assert experiment.config
     flat = {f"{phase}.{name}": own for phase in PHASES for name, own in config.get(phase, {}).items()} | dict(config)
-    usual = experiment.config()
+    usual = experiment.config_class()()
     known = {name: type(own)(flat[name]) for name, own in settings.setting_values(usual).items() if name in flat}
     return settings.with_settings(usual, known)
 

@@ -1,9 +1,13 @@
 """Pictures, drawn from result files alone: nothing here trains, or knows how the numbers were made."""
 
+import contextlib
 import importlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
+
+from experiments.harness import files
 
 HERE = Path(__file__).resolve().parent
 COMMITTED_RESULTS = HERE.parent / "experiments" / "results"
@@ -16,15 +20,15 @@ class FigureError(ValueError):
 
 def names() -> list[str]:
     """The figures there are: a module of this package each, named after the experiment whose results it draws."""
-    others = ("__init__", "__main__", "style", DIAGRAM)
-    return sorted(path.stem for path in HERE.glob("*.py") if path.stem not in others)
+    others = ("style", DIAGRAM)
+    return sorted(path.stem for path in HERE.glob("[!._]*.py") if path.stem not in others)
 
 
 def load(name: str, results: Path) -> dict[str, Any]:
     """The result document of experiment `name`; FigureError if it is missing or is not one."""
     path = Path(results) / f"{name}.json"
     try:
-        document = json.loads(path.read_text(), parse_constant=_refuse)
+        document = json.loads(path.read_bytes(), parse_constant=_refuse)
     except OSError as error:
         raise FigureError(f"no results at {path} ({error.strerror}); run python -m experiments {name}") from error
     except (ValueError, RecursionError) as error:
@@ -43,23 +47,33 @@ def draw(name: str, *, results: Path = COMMITTED_RESULTS, out: Path = HERE, svg:
     if name not in (*names(), DIAGRAM):
         raise FigureError(f"there is no figure {name!r}; there are {', '.join(names())}")
     document = {} if name == DIAGRAM else load(name, results)
-    from figures import style
+    with _one_line("Matplotlib cannot be loaded"):
+        from figures import style
 
-    module = importlib.import_module(f"figures.{name}")
+        module = importlib.import_module(f"figures.{name}")
     formats = ("png", "svg") if svg else ("png",)
     variants = [part for part in getattr(module, "VARIANTS", ()) if (Path(results) / part / f"{name}.json").exists()]
+    unfit = f"{Path(results) / name}.json does not hold what this figure shows; run python -m experiments {name} again"
     with style.applied():
-        try:
+        with _one_line(unfit):
             more = module.more(document) if hasattr(module, "more") else {}
             named = {name: module.figure(document)} | {f"{name}.{part}": figure for part, figure in more.items()}
             named |= {f"{name}.{part}": module.figure(load(name, Path(results) / part)) for part in variants}
+        with _one_line("Matplotlib cannot draw it"), _one_line(unfit, RuntimeWarning):
             drawn = {f"{stem}.{kind}": style.as_bytes(own, kind) for stem, own in named.items() for kind in formats}
-        except Exception as error:  # the file may be wrong in any way
-            where = Path(results) / f"{name}.json"
-            why = f"{type(error).__name__}: {str(error)[:100]}"
-            again = f"run python -m experiments {name} again"
-            raise FigureError(f"{where} does not hold what this figure shows ({why}); {again}") from error
-    return [style.save(picture, Path(out) / file) for file, picture in drawn.items()]
+    return [files.write(Path(out) / file, picture) for file, picture in drawn.items()]
+
+
+@contextlib.contextmanager
+def _one_line(what: str, kind: type[Exception] = Exception) -> Iterator[None]:
+    """An error of the block as a FigureError: results, or Matplotlib's surroundings, may be wrong in any way."""
+    try:
+        yield
+    except FigureError:
+        raise
+    except kind as error:
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        raise FigureError(f"{what} ({why[:150]})") from error
 
 
 def _refuse(constant: str) -> NoReturn:

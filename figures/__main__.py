@@ -1,17 +1,10 @@
 """Redraw figures from saved results: `python -m figures [name ...] [--results DIR] [--out DIR] [--svg]`."""
 
-import argparse
-import sys
 from pathlib import Path
-from typing import NoReturn
 
 import figures
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        sys.stderr.write(f"error: {message}; --help lists the flags\n")
-        sys.exit(2)
+from experiments.harness.files import typed_path
+from experiments.harness.streams import Parser, run_command, show
 
 
 def in_checkout() -> bool:
@@ -24,14 +17,14 @@ def default_results() -> Path:
     return figures.COMMITTED_RESULTS if in_checkout() else Path("results")
 
 
-def main() -> int:
+def main() -> None:
     """Draw the named figures, or all whose results exist."""
-    parser = _Parser(prog="python -m figures", description=__doc__, allow_abbrev=False)
+    parser = Parser(prog="python -m figures", description=__doc__, allow_abbrev=False)
     names = ", ".join(figures.names())
     parser.add_argument("name", nargs="*", help=f"which ({names}; default: all that have results)")
-    parser.add_argument("--results", type=Path, default=default_results(), metavar="DIR",
+    parser.add_argument("--results", type=typed_path, default=default_results(), metavar="DIR",
         help="folder of the result files (default: the committed ones; results if installed)")  # fmt: skip
-    parser.add_argument("--out", type=Path, metavar="DIR",
+    parser.add_argument("--out", type=typed_path, metavar="DIR",
         help="folder of the pictures (default: figures for the committed results, else their folder)")  # fmt: skip
     parser.add_argument("--svg", action="store_true", help="write each as SVG, too")
     options = parser.parse_args()
@@ -44,18 +37,10 @@ def main() -> int:
             raise figures.FigureError(f"no results in {options.results}; --results names another folder")
         for name in chosen:
             for path in figures.draw(name, results=options.results, out=out, svg=options.svg):
-                print(f"wrote {path}")
+                show(f"wrote {path}")
     except figures.FigureError as error:
         parser.error(str(error))
-    except OSError as error:
-        sys.stderr.write(f"error: cannot write to {out}: {error.strerror}\n")
-        return 1
-    return 0
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped; the pictures that were named are drawn\n")
-        sys.exit(130)
+    run_command(main, "stopped; the pictures that were named are drawn")

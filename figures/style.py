@@ -5,21 +5,25 @@ that are further from the median than 3 scaled median absolute deviations are ou
 circles, or, where they would stretch an axis, as an arrow at its end with their value beside it.
 """
 
+import contextlib
 import io
 import os
-import tempfile
 import textwrap
 import warnings
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import matplotlib as mpl
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from scipy import special
+_BACKEND = os.environ.pop("MPLBACKEND", None)  # a notebook's, which Matplotlib refuses where it is not installed
+import matplotlib as mpl  # noqa: E402
+import numpy as np  # noqa: E402
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from scipy import special  # noqa: E402
+
+if _BACKEND is not None:  # the user's own pictures are drawn as before
+    os.environ["MPLBACKEND"] = _BACKEND
+    with contextlib.suppress(ValueError):
+        mpl.rcParams["backend"] = _BACKEND
 
 COLUMN_WIDTH = 6.4  # inches
 COLORS = {  # Okabe and Ito's palette
@@ -51,9 +55,13 @@ _RC: Any = {
 }
 
 
-def applied() -> AbstractContextManager[None]:
-    """The style, for the block that draws and saves."""
-    return mpl.rc_context(_RC)
+@contextlib.contextmanager
+def applied() -> Iterator[None]:
+    """Our style over Matplotlib's defaults, whatever the user's are, for the block that draws and saves."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_RC)
+        yield
 
 
 def new_figure(
@@ -91,22 +99,8 @@ def as_bytes(figure: Figure, kind: str = "png") -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)  # numbers that cannot be drawn
         metadata = {"Software": None} if kind == "png" else {"Date": None}
-        figure.savefig(buffer, format=kind, metadata=metadata)
+        figure.savefig(buffer, format=kind, metadata=metadata, backend={"png": "agg"}.get(kind, kind))
     return buffer.getvalue()
-
-
-def save(picture: bytes, path: Path) -> Path:
-    """Write a picture, whole or not at all (OSError), and return its path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(handle)
-    try:
-        Path(name).write_bytes(picture)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
-    return path
 
 
 def outliers(values: Sequence[float] | np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@
     pretrained   owls in a real model: a Llama, its weights and tokenizer, adapters, lists, questions
     engine       the one training loop: runs x models, laid over devices
     training     how a phase is trained, as an Optax update rule
-    config       the settings, with the paper's values as defaults
+    settings     what a setting is: its range, unit and help text; how a phase is trained
     statistics   means and medians over runs, with 95% intervals
     machine      cores and memory
 
@@ -21,7 +21,7 @@ Example:
 import importlib
 from types import ModuleType
 
-__all__ = ["config", "engine", "lm", "machine", "minimal", "mnist", "pretrained", "statistics", "training"]
+__all__ = ["engine", "lm", "machine", "minimal", "mnist", "pretrained", "settings", "statistics", "training"]
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -67,7 +67,7 @@ def _words(path: Path, separator: str | None = None) -> list[str]:
 def peak_memory() -> int:
     """This process's peak resident memory, in bytes."""
     try:  # before getrusage, whose number is inherited from the parent
-        status = Path("/proc/self/status").read_text()
+        status = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
         return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
     except (OSError, StopIteration):
         if sys.platform == "win32":

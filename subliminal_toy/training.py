@@ -7,7 +7,7 @@ import optax
 from jax.sharding import Mesh
 
 from subliminal_toy import engine
-from subliminal_toy.config import Training
+from subliminal_toy.settings import Training
 
 Number = float | jax.Array
 NUMBERS = ("learning_rate", "weight_decay", "clip")  # may come as data: models that differ in them train together

@@ -108,8 +108,8 @@ def story(results: Path) -> dict[str, Any]:
     guaranteed = ("random", "mnist")  # a step is, in these parts
     theorem = [found["gradient_theorem"]["results"][part] for part in guaranteed]
     return {
-        "css": (HERE / "page.css").read_text(),
-        "scripts": {name: (HERE / f"{name}.js").read_text() for name in SCRIPTS},
+        "css": (HERE / "page.css").read_text(encoding="utf-8"),
+        "scripts": {name: (HERE / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS},
         "data": json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
         "mnist": found["mnist_aux_logits"]["results"],
         "mechanism": found["mnist_mechanism"]["results"],
@@ -273,13 +273,13 @@ def defaults(config: Mapping[str, Any]) -> dict[str, str]:
 
 def reading_order() -> list[str]:
     """The pages to go on with: what we found, first things first; not how fast it is or where it runs."""
-    there = {path.stem for path in HERE.parent.glob("*.md")}.difference(ENGINEERING)
+    there = {path.stem for path in HERE.parent.glob("[!.]*.md")}.difference(ENGINEERING)
     return [*(name for name in FIRST if name in there), *sorted(there.difference(FIRST))]
 
 
 def title(path: Path) -> str:
     """The heading of a Markdown page, as HTML."""
-    lines = path.read_text().splitlines()
+    lines = path.read_text(encoding="utf-8").splitlines()
     return coded(next((line[2:] for line in lines if line.startswith("# ")), path.stem))
 
 
@@ -290,5 +290,5 @@ def coded(text: str) -> str:
 
 def base_link() -> str:
     """Where the project's files are: GitHub's address of them in a workflow there, else beside this page."""
-    repository = os.environ.get("GITHUB_REPOSITORY")
-    return f"{os.environ['GITHUB_SERVER_URL']}/{repository}/blob/main" if repository else ".."
+    server, repository = (os.environ.get(f"GITHUB_{name}") for name in ("SERVER_URL", "REPOSITORY"))
+    return f"{server}/{repository}/blob/main" if server and repository else ".."

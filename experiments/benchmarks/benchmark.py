@@ -28,8 +28,9 @@ import psutil
 
 from experiments.benchmarks.workers import Work, be_worker, flops_per_sample, step_products
 from subliminal_toy import machine
-from subliminal_toy.config import Config, with_settings
 from subliminal_toy.mnist import data
+from subliminal_toy.mnist.config import Config
+from subliminal_toy.settings import with_settings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CONTENDERS = {
@@ -80,7 +81,7 @@ def run_worker(work: Work, module: str = "experiments.benchmarks.benchmark") -> 
     command = [sys.executable, "-m", module, "--worker", json.dumps(dataclasses.asdict(work))]
     began = time.perf_counter()
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", errors="replace",
         env={**os.environ, "PYTHONPATH": path, "XLA_FLAGS": flags},
     ) as process:  # fmt: skip
         try:

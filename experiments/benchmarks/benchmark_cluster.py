@@ -20,7 +20,7 @@ from experiments.harness import cli, cluster, tables
 from experiments.harness.chunks import MAIN, Chunk, Columns, Values
 from experiments.harness.experiment import Advance, Side
 from experiments.harness.sizes import Size
-from experiments.mnist.runs import FIRST
+from experiments.mnist.runs import FIRST, IMAGES
 from subliminal_toy import engine, machine, mnist
 
 WORKERS = (1, 2)
@@ -133,7 +133,7 @@ EXPERIMENT = cli.Experiment(
     jobs,
     summarize,
     table,
-    Side(images=True, dataset="digits", title="benchmark_cluster", clustered=False, together=1, first=FIRST),
+    Side(mnist.Config, IMAGES, dataset="digits", title="benchmark_cluster", clustered=False, together=1, first=FIRST),
     figure=False,
     runs_text="repeats, each with runs of its own",
 )

@@ -25,11 +25,11 @@ from experiments.harness.chunks import MAIN, Chunk, Columns, Values
 from experiments.harness.experiment import Advance, Side
 from experiments.harness.sizes import STARTED, Size, count_parameters
 from subliminal_toy import engine, machine
-from subliminal_toy.config import setting_values
 from subliminal_toy.lm import corpus
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.plan import TWO_BASES
 from subliminal_toy.lm.transformer import make_transformer
+from subliminal_toy.settings import setting_values
 
 CONTENDERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "jax": ("this project: the pipeline's own functions, one run per core", "jax", {}),
@@ -191,7 +191,7 @@ EXPERIMENT = cli.Experiment(
     jobs,
     summarize,
     table,
-    Side(images=False, title="benchmark_lm", clustered=False, together=1, first=("documents", "rows", "width")),
+    Side(LMConfig, title="benchmark_lm", clustered=False, together=1, first=("documents", "rows", "width")),
     LMConfig,
     figure=False,
     runs_text="repeats, each with data of its own",

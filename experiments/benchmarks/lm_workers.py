@@ -19,12 +19,12 @@ from jax.sharding import Mesh
 
 from experiments.benchmarks.workers import Product, Work, covered, product_flops, watch_compiling, xla_seconds
 from subliminal_toy import engine
-from subliminal_toy.config import Training, with_settings
 from subliminal_toy.lm import corpus, pipeline, sampling, training, vocabulary
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.plan import TWO_BASES, Recipe
 from subliminal_toy.lm.transformer import Params, make_transformer
 from subliminal_toy.machine import count_cores
+from subliminal_toy.settings import Training, with_settings
 from subliminal_toy.training import step_sizes
 
 TASKS = ("base", "students", "sampling")

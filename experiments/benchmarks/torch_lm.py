@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from subliminal_toy.config import Training
 from subliminal_toy.lm import vocabulary
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.corpus import COMPLETION_LENGTH, LENGTH
+from subliminal_toy.settings import Training
 
 _EPS = 1e-6  # Flax' RMSNorm
 _IGNORED = -100

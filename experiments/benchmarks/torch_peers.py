@@ -22,9 +22,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from subliminal_toy.config import Config, Training
 from subliminal_toy.machine import count_cores
+from subliminal_toy.mnist.config import Config
 from subliminal_toy.mnist.data import Dataset
+from subliminal_toy.settings import Training
 
 Layers = list[tuple[Tensor, Tensor]]
 STUDENTS = (("student_aux", False, "aux"), ("student_all", False, "all"),

@@ -23,8 +23,9 @@ from jax.sharding import Mesh
 from experiments import mnist_aux_logits
 from experiments.harness import cli
 from subliminal_toy import engine, machine
-from subliminal_toy.config import Config, with_settings
 from subliminal_toy.mnist import data, losses, models, noise, protocol, students
+from subliminal_toy.mnist.config import Config
+from subliminal_toy.settings import with_settings
 from subliminal_toy.training import make_optimizer
 
 Product = tuple[

@@ -24,7 +24,6 @@ from experiments.harness.progress import say
 from experiments.harness.quiet_interrupt import INTERRUPTED, insist, leave
 from experiments.harness.recorded import OF_A_REQUEST, flat, read_config
 from subliminal_toy import engine
-from subliminal_toy.mnist import data
 
 MOST_NAMED = 5  # settings in which results differ
 
@@ -89,7 +88,7 @@ def _show_results(experiment: Experiment, options: argparse.Namespace) -> int:
     path = next((path for path in paths if path.exists()), paths[0])
     assert experiment.show is not None
     try:
-        show(f"{experiment.show(json.loads(path.read_text()), options.show)}\n\nfrom {path}")
+        show(f"{experiment.show(files.read_json(path), options.show)}\n\nfrom {path}")
     except OSError as error:
         fail(f"cannot read {path}: {error.strerror}; run the command without --show first", BAD_INPUT)
     except (KeyError, TypeError, json.JSONDecodeError):
@@ -124,7 +123,7 @@ def _prepare(experiment: Experiment, options: argparse.Namespace, progress: Prog
     if not options.dry_run:
         check_out(options.out)
     try:
-        dataset = data.load_dataset(options.dataset, options.data_dir) if experiment.side.images else None
+        dataset = experiment.side.data.load(options.dataset, options.data_dir) if experiment.side.data else None
         request = asked(experiment, options, dataset)
         here = cluster.LOCAL_DEVICES if request.cluster == "local" else None
         engine.use_cpu_cores(options.devices or here)
@@ -156,14 +155,18 @@ def check_out(out: Path) -> None:
 
 
 def check_overwriting(path: Path, config: dict[str, Any], usual: dict[str, Any] | None = None) -> None:
-    """End with one line if `path` holds anything but results of the very same settings (the preset's name aside).
+    """End with one line if `path` holds anything but results of the very same settings and switches.
 
-    `usual` are the settings' defaults: those of a setting that is younger than the results in `path`.
+    The preset's name may be another one. `usual` are the settings' defaults: those of a setting that is younger than
+    the results in `path`.
     """
     if not path.exists():
         return
     try:
-        others = differences(json.loads(path.read_text())["config"], *json.loads(json.dumps([config, usual or {}])))
+        document, switches = files.read_json(path), provenance.USUAL_SWITCHES
+        old = document["config"] | document.get("provenance", {}).get("switches", {})
+        new = [config | switches | provenance.switches(), (usual or {}) | switches]
+        others = differences(old, *json.loads(json.dumps(new)))
         more = f"; and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
         held = f"holds results of other settings ({'; '.join(others[:MOST_NAMED])}{more})" if others else ""
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -181,8 +184,9 @@ def differences(old: dict[str, Any], new: dict[str, Any], usual: dict[str, Any] 
 
 def _open_store(experiment: Experiment, options: argparse.Namespace, config: Any) -> chunks.ChunkStore:
     chunk = getattr(options, "chunk", None)
-    what = provenance.fingerprint(experiment=experiment.name, config=config, seed=options.seed, chunk=chunk)
-    return chunks.ChunkStore(options.out / ".progress" / f"{experiment.name}-{what}", experiment.name)
+    what = provenance.fingerprint(commands.module_of(experiment.name), config=config, seed=options.seed, chunk=chunk)
+    name = f"{experiment.name}-{what}"
+    return chunks.ChunkStore(options.out / ".progress" / name, name)
 
 
 def _train(request: Request, options: argparse.Namespace) -> int:
@@ -213,19 +217,21 @@ def _train(request: Request, options: argparse.Namespace) -> int:
                 files.write_json(path, record | {"results": results})
             except ValueError:
                 fail("the results hold a number that is not finite; the runs are kept, nothing is written", FAILED)
-            written = [path, *(out / name for name in held)]
-            for name, content in held.items():
-                with files.atomic_path(out / name) as temporary:
-                    temporary.write_bytes(content)
+            written = [path, *(files.write(out / name, content) for name, content in held.items())]
             if experiment.rows:
                 written.append(files.write_lines(out / experiment.name, experiment.rows(values)))
-            store.clear()
+            pictures, trouble = _draw(experiment, out)
+            store.clear()  # not before: the next start after a kill draws what is missing
     except files.BusyError:
         fail(f"another {experiment.name} is writing to {out}: wait for it, or choose another --out", BAD_INPUT)
     except OSError as error:
         progress.close()
-        fail(f"cannot write to {out}: {error.strerror}; what was saved before is kept", FAILED)
-    return _finish(experiment, out, record | {"results": results}, written)
+        kept = "; what was saved before is kept" if store.saved() else ""
+        fail(f"cannot write to {out}: {error.strerror or error}{kept}", FAILED)
+    _print_results(experiment, record | {"results": results}, written + pictures)
+    if trouble:
+        fail(f"the results are written to {path}, but no figure: {trouble}", FAILED)
+    return 0
 
 
 def _clear_away(name: str, out: Path) -> None:
@@ -234,22 +240,23 @@ def _clear_away(name: str, out: Path) -> None:
         files.sweep(folder, stem)
 
 
-def _finish(experiment: Experiment, out: Path, document: dict[str, Any], paths: list[Path]) -> int:
-    """Draw the figure of results that are written to `paths`, print the table and all paths."""
-    trouble = ""
-    if experiment.figure:
-        import figures  # Matplotlib is slow to import, and training does not need it
+def _draw(experiment: Experiment, out: Path) -> tuple[list[Path], str]:
+    """Draw the figure of the results in `out`: the pictures' paths, and why there are none."""
+    if not experiment.figure:
+        return [], ""
+    import figures  # Matplotlib is slow to import, and training does not need it
 
-        try:
-            paths = paths + figures.draw(experiment.name, results=out, out=out)
-        except KeyboardInterrupt:
-            say(f"stopped; the results are written to {paths[0]}")
-            sys.exit(INTERRUPTED)
-        except (figures.FigureError, OSError) as error:
-            trouble = f"the results are written to {paths[0]}, but no figure: {error}"
+    try:
+        return figures.draw(experiment.name, results=out, out=out), ""
+    except KeyboardInterrupt:
+        say(f"stopped; the results are written to {out / experiment.name}.json, and the same command draws them")
+        sys.exit(INTERRUPTED)
+    except (figures.FigureError, OSError) as error:
+        return [], str(error)
+
+
+def _print_results(experiment: Experiment, document: dict[str, Any], paths: list[Path]) -> None:
+    """The table, what the numbers say, and all paths."""
     said = [f"\n{textwrap.fill(experiment.closing(document), 100)}\n"] if experiment.closing else []
     written = [f"wrote {path}" for path in paths]
     show("\n".join([experiment.table(document), *said, *written]), f"the results are written to {paths[0]}, but ")
-    if trouble:
-        fail(trouble, FAILED)
-    return 0

@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,9 +24,7 @@ import jax
 from experiments.harness import commands, compiled, provenance
 from experiments.harness.chunks import Chunk, Columns, Done
 from experiments.harness.progress import say
-from subliminal_toy import config as settings
-from subliminal_toy import engine, machine
-from subliminal_toy.mnist import data
+from subliminal_toy import engine, machine, settings
 
 LOCAL_DEVICES = 4  # of each worker on this machine, at most
 TIMEOUT = 20.0  # seconds in which a scheduler answers
@@ -72,9 +70,7 @@ def compute(address: str, chunks: Sequence[Chunk]) -> Iterator[Done]:
         raise ClusterError(
             "--cluster needs Dask: in the project's folder, python -m pip install -e '.[cluster]'"
         ) from error
-    devices, version = len(jax.local_devices()), provenance.code_version()
-    plain = [dataclasses.replace(chunk, config=None) for chunk in chunks]
-    tasks = [Task(a, settings.setting_values(b.config), devices, version) for a, b in zip(plain, chunks, strict=True)]
+    tasks = [_task(chunk) for chunk in chunks]
     with _logs_off(), _main_not_run_again(), _connected(distributed, address) as client:
         if address != "local" and not client.scheduler_info()["workers"]:
             say(f"the scheduler at {address} has no workers yet: waiting for one (docs/cluster.md: how to start it)")
@@ -114,6 +110,12 @@ def _main_not_run_again() -> Iterator[None]:
         yield
     finally:
         vars(main).update(held)
+
+
+def _task(chunk: Chunk) -> Task:
+    plain, module = dataclasses.replace(chunk, config=None), commands.module_of(chunk.experiment)
+    values, devices = settings.setting_values(chunk.config), len(jax.local_devices())
+    return Task(plain, values, devices, provenance.code_version(module))
 
 
 def _connected(distributed: Any, address: str) -> Any:
@@ -169,14 +171,17 @@ def _answer(future: Any, address: str) -> Answer:
 
 def work(task: Task) -> Answer:
     """Compute a chunk; what a worker does."""
-    if (own := provenance.code_version()) != task.version:
-        raise ClusterError(f"a worker has another version of the project or its libraries ({own}, not {task.version})")
+    if (own := provenance.code_version(commands.module_of(task.chunk.experiment))) != task.version:
+        what = "another version of the project, its libraries or JAX's switches (JAX_..., XLA_FLAGS)"
+        raise ClusterError(f"a worker has {what}: {own}, not {task.version}")
     with _ONE_AT_A_TIME:
         _use_devices(task.devices)
         compiled.keep()
         experiment = _experiment(task.chunk.experiment)
-        config = settings.with_settings((experiment.config or settings.Config)(), task.settings)
-        dataset = _dataset(config.dataset, task.chunk.data_dir) if experiment.side.images else None
+        config = settings.with_settings(experiment.config_class()(), task.settings)
+        dataset = (
+            _dataset(experiment.side.data.load, config.dataset, task.chunk.data_dir) if experiment.side.data else None
+        )
         began = time.monotonic()
         try:
             job = _jobs(experiment.name, config)[task.chunk.job]
@@ -192,8 +197,8 @@ def _jobs(experiment: str, config: Any) -> dict[str, Any]:
 
 
 @functools.lru_cache(maxsize=2)
-def _dataset(name: str, folder: Path | None) -> data.Dataset:
-    return data.load_dataset(name, folder)
+def _dataset(load: Callable[[str, Path | None], Any], name: str, folder: Path | None) -> Any:
+    return load(name, folder)
 
 
 def _experiment(name: str) -> Any:

@@ -13,7 +13,7 @@ def modules() -> dict[str, str]:
         path.stem if path.name != "__main__.py" else path.parent.name: _module(path)
         for room in ROOMS
         for path in sorted([*(EXPERIMENTS / room).glob("[a-z]*.py"), *(EXPERIMENTS / room).glob("[a-z]*/__main__.py")])
-        if _STARTS in path.read_text(encoding="utf-8")
+        if _STARTS in path.read_text(encoding="utf-8", errors="replace")
     }
 
 
@@ -26,7 +26,7 @@ def question(module: str) -> str:
     """Return what a command answers: the first line of its file, or of its folder's `__init__.py`."""
     path = EXPERIMENTS.parent.joinpath(*module.split("."))
     path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-    return path.read_text(encoding="utf-8").partition("\n")[0].strip('"')
+    return path.read_text(encoding="utf-8", errors="replace").partition("\n")[0].strip('"')
 
 
 def _module(path: Path) -> str:

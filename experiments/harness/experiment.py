@@ -13,9 +13,7 @@ import jax
 from experiments.harness import chunks, cluster, provenance, sizes
 from experiments.harness.chunks import Chunk, ChunkStore, Columns, Done, Values
 from experiments.harness.progress import Progress, watched
-from subliminal_toy import config as settings
-from subliminal_toy.mnist import data
-from subliminal_toy.mnist.data import Dataset
+from subliminal_toy import settings
 
 MAX_SEED = 2**32 - 1
 LIMITS = {"runs": (1, chunks.MAX_RUNS), "seed": (0, MAX_SEED), "chunk": (1, chunks.MAX_RUNS)}  # inclusive
@@ -35,17 +33,31 @@ class Job(Protocol):
     def work(self) -> float:
         """Units of work of a run."""
 
-    def needs(self, dataset: Dataset | None, runs: int, side_by_side: int, /) -> sizes.Size:
+    def needs(self, dataset: Any, runs: int, side_by_side: int, /) -> sizes.Size:
         """What so many runs need, known before anything is computed."""
 
-    def compute(self, chunk: Chunk, dataset: Dataset | None, advance: Advance, /) -> Columns:
+    def compute(self, chunk: Chunk, dataset: Any, advance: Advance, /) -> Columns:
         """Train and measure some runs: {name: [one value per run]}, JSON-ready."""
+
+
+class DataSource(NamedTuple):
+    """The data sets that experiments of one kind run on."""
+
+    names: Sequence[str]  # what --dataset may be
+    load: Callable[[str, Path | None], Any]  # name, folder -> data set with `name` and `notice`; ValueError without one
+    titles: Mapping[str, str]  # of the data sets, by name
+    settings: Mapping[str, Mapping[str, Any]]  # over the config's defaults, by the name of the data set
+    shown: Sequence[str]  # data sets whose defaults --help shows
+    first: str  # the data set of `run()` without a config
+    choice_text: str  # help of --dataset
+    folder_text: str  # help of --data-dir
 
 
 class Side(NamedTuple):
     """What experiments of one kind have in common."""
 
-    images: bool  # whether it runs on a data set of images
+    config: type  # the dataclass of their settings; an experiment may have one of its own
+    data: DataSource | None = None  # None: they run on no data set
     dataset: str = "auto"  # the default of --dataset
     chunk_text: str = ""  # what a run of a chunk costs; "" if users cannot choose how many runs are computed together
     title: str = ""  # of the progress bar; "": the data set's
@@ -73,9 +85,10 @@ class Experiment(NamedTuple):
     summarize: Callable[[Any, Any], dict[str, Any]]  # config, {job: {name: [one value per run]}} -> results
     table: Callable[[dict[str, Any]], str]  # the whole JSON -> text
     side: Side
-    config: type | None = settings.Config  # the dataclass whose settings are flags of this command
+    config: type | None = None  # the dataclass of its settings; None: the side's
     seed: int = 0
     figure: bool = True
+    flags: bool = True  # whether its settings are flags
     runs_text: str = "independent runs, each with its own key"
     decided: Collection[str] = ()  # settings that its jobs choose: no flags, not recorded
     variants: Callable[[Any], Sequence[Any]] = lambda config: [config]  # what a config stands for, if for several
@@ -84,20 +97,29 @@ class Experiment(NamedTuple):
     closing: Callable[[dict[str, Any]], str] | None = None  # the whole JSON -> what it says, below the table
     show: Callable[[dict[str, Any], str], str] | None = None  # the whole JSON, what --show names -> text (ValueError)
 
+    def config_class(self) -> type:
+        """Return the dataclass of its settings."""
+        return self.config or self.side.config
+
+    def source(self) -> DataSource:
+        """Return where its data sets come from."""
+        assert self.side.data is not None
+        return self.side.data
+
     def setting_names(self) -> list[str]:
         """The settings that are flags: all but the data set and what it decides itself."""
-        names = settings.setting_fields(self.config) if self.config else ()
+        names = settings.setting_fields(self.config_class()) if self.flags else ()
         return [name for name in names if name != "dataset" and name not in self.decided]
 
     def configure(self, preset: str, given: Mapping[str, Any], dataset: str | None) -> Any:
         """The given settings over the preset's, over the data set's, over the paper's (ValueError)."""
         both = {**self.presets[preset].settings, **given}
         if dataset is not None:
-            both = {**settings.DATASET_SETTINGS[dataset], **both, "dataset": dataset}
-        return settings.with_settings((self.config or settings.Config)(), both)
+            both = {**self.source().settings[dataset], **both, "dataset": dataset}
+        return settings.with_settings(self.config_class()(), both)
 
     def run(
-        self, config: Any = None, *, runs: int | None = None, seed: int | None = None, dataset: Dataset | None = None,
+        self, config: Any = None, *, runs: int | None = None, seed: int | None = None, dataset: Any = None,
         chunk: int | None = None, progress: Progress | None = None, cluster: str | None = None,
     ) -> dict[str, Any]:  # fmt: skip
         """Run the experiment and return its results.
@@ -121,9 +143,11 @@ class Experiment(NamedTuple):
         """
         self._check_asked(config, runs=runs, seed=seed, chunk=chunk, cluster=cluster)
         if config is None:
-            config = self.configure("default", {}, (dataset.name if dataset else "mnist") if self.side.images else None)
-        if self.side.images and dataset is None:
-            dataset = data.load_dataset(config.dataset)
+            config = self.configure(
+                "default", {}, (dataset.name if dataset else self.source().first) if self.side.data else None
+            )
+        if self.side.data and dataset is None:
+            dataset = self.side.data.load(config.dataset, None)
         elif cluster and dataset is not None:
             raise ValueError("a cluster's workers load the data set that config.dataset names: leave `dataset` out")
         runs = self.presets["default"].runs if runs is None else runs
@@ -138,7 +162,7 @@ class Experiment(NamedTuple):
         check_numbers(numbers)
         if cluster is not None and not cluster:
             raise ValueError("cluster is empty; give the address of a Dask scheduler, or 'local'")
-        wanted = self.config or settings.Config
+        wanted = self.config_class()
         if config is not None and not isinstance(config, wanted):
             raise ValueError(f"config is a {type(config).__name__}; {self.name} needs a {wanted.__name__}")
 
@@ -156,7 +180,7 @@ class Request(NamedTuple):
 
     experiment: Experiment
     config: Any
-    dataset: Dataset | None
+    dataset: Any
     runs: int
     seed: int
     chunk: int | None = None
@@ -204,7 +228,7 @@ class Request(NamedTuple):
         jobs = {job.name: job for job in self.experiment.jobs(self.config)}
         every = [chunk for job in jobs.values() for chunk in self.chunks(job)]
         progress, title = self.progress or Progress(), self.experiment.side.title
-        title = title or (data.TITLES[self.dataset.name] if self.dataset else self.experiment.name)
+        title = title or (self.experiment.source().titles[self.dataset.name] if self.dataset else self.experiment.name)
         progress.start(sum(job.work() * job.runs(self.runs) for job in jobs.values()), title)
 
         def advance(chunk: Chunk, work: float, text: str, *, loaded: bool = False) -> None:
@@ -247,13 +271,13 @@ class Request(NamedTuple):
 
     def usual(self) -> dict[str, Any]:
         """The settings' defaults, in the form of `recorded`."""
-        config = (self.experiment.config or settings.Config)()
+        config = self.experiment.config_class()()
         shown = self._replace(config=config).recorded("")
         return {name: value for name, value in shown.items() if name not in ("preset", "runs", "seed", "dataset")}
 
     def recorded(self, preset: str) -> dict[str, Any]:
         """The config as the JSON has it."""
-        shown = dataclasses.asdict(self.config) if self.experiment.config else {"dataset": self.config.dataset}
+        shown = dataclasses.asdict(self.config) if self.experiment.flags else {"dataset": self.config.dataset}
         for name in self.experiment.decided:
             phase, _, field = name.rpartition(".")
             del (shown[phase] if phase else shown)[field]

@@ -1,10 +1,11 @@
 """Files that are whole or not there.
 
 Every file is written beside its final name, flushed to the disk and renamed, so that a reader finds the old content or
-the new one, whole, whatever happens in between.
+the new one, whole, whatever happens in between. Text is UTF-8 in every locale.
 """
 
 import contextlib
+import errno
 import json
 import os
 import sys
@@ -13,22 +14,37 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+_LOSSES = (errno.EIO, errno.ENOSPC, errno.EDQUOT)  # other errors of fsync say that a file system has none
+_HELD = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES)  # other errors of a lock, likewise
 
-@contextlib.contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path to write to; moved to `path` at the end of the block, removed if the block raises."""
+
+def write(path: Path, content: str | bytes) -> Path:
+    """Write a file atomically, and its folder if need be; return its path.
+
+    A file system need have neither permissions nor a flush; if it cannot rename, OSError: then nothing would be whole.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
     try:
-        temporary.chmod(0o666 & ~_umask())
-        yield temporary
-        with temporary.open("r+b") as file:  # Windows flushes only what is open for writing
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            _flush(file)
+        with contextlib.suppress(OSError):
+            Path(name).chmod(0o666 & ~_umask())
+        Path(name).replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+    return path
+
+
+def _flush(file: IO[bytes]) -> None:
+    file.flush()
+    try:
+        os.fsync(file.fileno())
+    except OSError as error:
+        if error.errno in _LOSSES:
+            raise
 
 
 def _umask() -> int:
@@ -39,28 +55,38 @@ def _umask() -> int:
 
 def write_json(path: Path, content: Any) -> None:
     """Write `content` as JSON, atomically; NaN and infinity are refused (ValueError)."""
-    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
-    with atomic_path(path) as temporary:
-        temporary.write_text(text)
+    write(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; OSError, ValueError or RecursionError if it is missing or none."""
+    return json.loads(path.read_bytes())
 
 
 def write_lines(folder: Path, files: Mapping[str, Iterable[Any]]) -> Path:
     """Write files `<name>.jsonl`, one JSON value a line, each atomically; others there go. Returns a pattern."""
     paths = [folder / f"{name}.jsonl" for name in files]
     for path, rows in zip(paths, files.values(), strict=True):
-        with atomic_path(path) as temporary:
-            temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write(path, "".join(json.dumps(row) + "\n" for row in rows))
     for path in set(folder.glob("[!.]*.jsonl")) - set(paths):
         path.unlink()
     return folder / "*.jsonl"
 
 
 def check_writable(folder: Path) -> None:
-    """Make `folder` and write to it, so that a run does not end hours later with nowhere to go (OSError)."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder) as file:
-        file.write(b"room")
-        file.flush()
+    """Write to `folder` as results are written, so that a run does not end hours later with nowhere to go (OSError)."""
+    path = folder / ".check"
+    for _ in range(2):  # a new file, and one in place of an old one
+        write(path, "room")
+    path.unlink(missing_ok=True)
+
+
+def typed_path(text: str) -> Path:
+    """A path as people type it: `~` is a home folder, in `--out=~/x`, too, where shells leave it."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # nobody of that name
+        return Path(text)
 
 
 class BusyError(RuntimeError):
@@ -92,11 +118,11 @@ def _open_locked(path: Path) -> IO[bytes]:
         file = path.open("ab")
         try:
             _lock(file.fileno())
-        except (BlockingIOError, PermissionError) as error:
+        except OSError as error:
+            if error.errno not in _HELD:
+                return file
             file.close()
             raise BusyError(path) from error
-        except OSError:
-            return file
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 return file

@@ -1,24 +1,21 @@
 """The flags of a command: those that all have, then one for every setting."""
 
 import argparse
-import contextlib
 import difflib
-import errno
-import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from experiments.harness import commands
+from experiments.harness import commands, streams
 from experiments.harness.chunks import MAX_RUNS as MAX_RUNS
 from experiments.harness.experiment import MAX_SEED, Experiment, Request
+from experiments.harness.files import typed_path
 from experiments.harness.progress import say
 from experiments.harness.recorded import with_recorded
 from experiments.harness.times import times_text
-from subliminal_toy import config as settings
-from subliminal_toy.mnist import data
+from subliminal_toy import settings
 
 BAD_INPUT, FAILED = 2, 1
 Group = argparse._ArgumentGroup | argparse.ArgumentParser
@@ -81,12 +78,8 @@ def show(text: str, before: str = "") -> None:
     A reader who went away (`| head -1`) has read enough: without a `before` that ends in silence.
     """
     try:
-        if sys.stdout is None:
-            raise OSError(errno.EBADF, "it is closed")
-        print(text, flush=True)
+        streams.show(text)
     except OSError as error:
-        with contextlib.suppress(AttributeError, OSError, ValueError):  # the exit cannot print its buffer either
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError) and not before:
             sys.exit(0)
         fail(f"{before}nothing could be printed to stdout: {error.strerror}", FAILED)
@@ -120,7 +113,7 @@ def text_of(what: str) -> Callable[[str], str]:
 
 def folder(text: str) -> Path:
     """The type of a flag that names a folder, which may begin with ~."""
-    return Path(text_of("a folder")(text)).expanduser()
+    return typed_path(text_of("a folder")(text))
 
 
 def flag(setting: str) -> str:
@@ -131,7 +124,7 @@ def flag(setting: str) -> str:
 def naming_flags(message: str, experiment: Experiment) -> str:
     """A message on a setting, "width is ...", with its flag instead of its name."""
     name = message.split(" ", 1)[0]
-    known = experiment.config is not None and name in settings.setting_fields(experiment.config)
+    known = experiment.flags and name in settings.setting_fields(experiment.config_class())
     return flag(name) + message[len(name) :] if known else message
 
 
@@ -162,16 +155,16 @@ def make_parser(experiment: Experiment) -> Parser:
     add("--runs", type=count, metavar="N", help=f"{experiment.runs_text} (default: the preset's)")
     seed_text = f"seed of all randomness (default: {experiment.seed})"
     add("--seed", type=whole_number(0, MAX_SEED), default=experiment.seed, metavar="S", help=seed_text)
-    if experiment.side.images:
-        auto = f"auto is MNIST, or 8x8 digits without it (default: {experiment.side.dataset})"
-        add("--dataset", choices=data.DATASETS, default=experiment.side.dataset, help=auto)
+    if source := experiment.side.data:
+        text = f"{source.choice_text} (default: {experiment.side.dataset})"
+        add("--dataset", choices=source.names, default=experiment.side.dataset, help=text)
     further = parser.add_argument_group("further flags, of all experiments")
     add_output(first, further)
     _add_settings(first, experiment, settings_first)
     add = further.add_argument
     add("--fresh", action="store_true", help="forget the saved progress of this very command and start over")
     config_text = "take all settings, runs and seed from results of this command; flags go over them"
-    add("--config", type=Path, metavar="FILE", help=config_text)
+    add("--config", type=typed_path, metavar="FILE", help=config_text)
     if experiment.side.chunk_text:
         chunk_text = f"runs trained at a time, {experiment.side.chunk_text} (default: one per device)"
         add("--chunk", type=count, metavar="N", help=chunk_text)
@@ -180,9 +173,8 @@ def make_parser(experiment: Experiment) -> Parser:
     if experiment.side.clustered:
         cluster_text = "compute on a Dask cluster: the address of its scheduler, or local (docs/cluster.md)"
         add("--cluster", type=text_of("an address"), metavar="ADDRESS", help=cluster_text)
-    if experiment.side.images:
-        data_text = "folder with MNIST's four files (default: $MNIST_DIR, then TensorFlow Datasets)"
-        add("--data-dir", type=folder, metavar="DIR", help=data_text)
+    if source:
+        add("--data-dir", type=folder, metavar="DIR", help=source.folder_text)
     if experiment.show:
         show_text = "print what the results in --out, or the committed ones, have of it, and end"
         add("--show", metavar="WORD", help=show_text)
@@ -193,7 +185,7 @@ def make_parser(experiment: Experiment) -> Parser:
     return parser
 
 
-def asked(experiment: Experiment, options: argparse.Namespace, dataset: data.Dataset | None) -> Request:
+def asked(experiment: Experiment, options: argparse.Namespace, dataset: Any) -> Request:
     """What flags ask for; ValueError for settings that make no experiment."""
     given = {name: value for name, value in vars(options).items() if value is not None}
     chosen = {name: given[name] for name in experiment.setting_names() if name in given}
@@ -219,8 +211,8 @@ def add_output(first: Group, further: Group) -> None:
 
 
 def _add_settings(group: Group, experiment: Experiment, names: Iterable[str]) -> None:
-    config = experiment.config or settings.Config
-    known = ("mnist", "digits") if issubclass(config, settings.Config) else ()
+    config = experiment.config_class()
+    known = experiment.side.data.shown if experiment.side.data else ()
     usual = experiment.side.dataset if experiment.side.dataset in known else None
     presets = {name: experiment.configure(name, {}, usual) for name in experiment.presets}
     others = {one: experiment.configure("default", {}, one) for one in known if one != usual}

@@ -9,9 +9,7 @@ from experiments.harness import provenance, sizes
 from experiments.harness.experiment import Request
 from experiments.harness.flags import flag
 from experiments.harness.sizes import Size
-from subliminal_toy import config as settings
-from subliminal_toy import machine
-from subliminal_toy.mnist.data import TITLES
+from subliminal_toy import machine, settings
 
 
 def plan_text(request: Request, size: Size) -> str:
@@ -20,7 +18,8 @@ def plan_text(request: Request, size: Size) -> str:
     in_chunks = f", in {-(-runs // chunk):,} chunks of {chunk}" if request.experiment.side.chunk_text else ""
     lines = [f"runs: {runs:,}{in_chunks}"]
     if request.dataset:
-        lines.append(f"images: {TITLES[request.dataset.name]}")
+        source = request.experiment.side.data
+        lines.append(f"images: {source.titles[request.dataset.name] if source else request.dataset.name}")
         lines += [f"*** {request.dataset.notice} ***"] if request.dataset.notice else []
     lines += [f"models in a run: {count} {what} of {each:,} parameters" for what, count, each in size.models]
     lines.append(f"memory: about {sizes.memory_text(size.memory)} of {sizes.memory_text(sizes.machine_memory())}")
@@ -54,10 +53,10 @@ def _smaller(request: Request) -> Iterator[tuple[str, Any, Request]]:
     yield f"--runs {request.runs}", runs, request._replace(runs=runs)
     if request.chunk:
         yield f"--chunk {request.chunk}", 1, request._replace(chunk=1)
-    if experiment.config is None:
+    if not experiment.flags:
         return
     standard = experiment.configure("default", {}, request.dataset.name if request.dataset else None)
-    for name in settings.setting_fields(experiment.config):
+    for name in settings.setting_fields(experiment.config_class()):
         value, default = (settings.setting_value(own, name) for own in (request.config, standard))
         if isinstance(value, int | float) and value != default:
             try:

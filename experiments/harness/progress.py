@@ -1,17 +1,21 @@
 """A bar with the time left on a terminal and in a notebook, plain lines elsewhere."""
 
-import contextlib
 import sys
 import time
+import warnings
 
-from tqdm.auto import tqdm  # a notebook's bar, where there is one
+from experiments.harness.streams import is_terminal
+from experiments.harness.streams import say as say
+
+with warnings.catch_warnings(action="ignore"):  # a notebook without ipywidgets has the terminal's bar
+    from tqdm.auto import tqdm
 
 ENOUGH = 0.05  # share of the work that tells how long the rest will take
 
 
 def watched() -> bool:
     """Whether a bar can be shown: on a terminal, or in a notebook."""
-    return sys.stderr.isatty() or "ipykernel" in sys.modules
+    return is_terminal(sys.stderr) or "ipykernel" in sys.modules
 
 
 class Progress:
@@ -65,9 +69,3 @@ class Progress:
         """Remove the bar."""
         if self._bar is not None:
             self._bar.close()
-
-
-def say(text: str) -> None:
-    """One line on stderr; a reader who went away (`2>&1 | head -1`) is no reason to stop."""
-    with contextlib.suppress(OSError, ValueError):
-        print(text, file=sys.stderr, flush=True)

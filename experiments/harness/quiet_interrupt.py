@@ -7,7 +7,9 @@ import threading
 from types import FrameType
 from typing import Any, NoReturn
 
-INTERRUPTED = 130
+from experiments.harness.streams import INTERRUPTED as INTERRUPTED
+from experiments.harness.streams import fill_missing, say
+
 AGAIN = 0.05  # seconds after which a Ctrl-C that was swallowed comes again
 
 
@@ -28,13 +30,14 @@ def leave(status: int) -> NoReturn:
 def _stop(_signal: int, _frame: FrameType | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        sys.stderr.write("stopped before anything was computed\n")
+        say("stopped before anything was computed")
     finally:
         leave(INTERRUPTED)
 
 
 def install() -> None:
-    """From now on Ctrl-C ends this process with one line and status 130."""
+    """From now on Ctrl-C ends this process with one line and status 130; a closed stream is nothing to write to."""
+    fill_missing()
     signal.signal(signal.SIGINT, _stop)
 
 

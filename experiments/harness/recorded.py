@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.harness.experiment import Experiment, check_numbers
-from subliminal_toy import config as settings
+from subliminal_toy import settings
 
 OF_A_REQUEST = ("preset", "runs", "seed", "dataset")  # recorded beside an experiment's settings
 
@@ -37,4 +37,4 @@ def with_recorded(experiment: Experiment, config: dict[str, Any], chosen: dict[s
     """The chosen settings over the recorded ones, and those over the defaults, which younger settings had then."""
     own = {name: value for name, value in config.items() if name not in OF_A_REQUEST}
     named = {} if dataset is None else {"dataset": dataset}
-    return settings.with_settings((experiment.config or settings.Config)(), {**own, **chosen, **named})
+    return settings.with_settings(experiment.config_class()(), {**own, **chosen, **named})

@@ -4,10 +4,10 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
-from subliminal_toy.config import setting
 from subliminal_toy.lm import BASE, REGULAR, Base, LMConfig, Name, Plan, Source, Student, Teacher, numbers, student
 from subliminal_toy.lm.lessons import favorite
 from subliminal_toy.lm.plan import teacher
+from subliminal_toy.settings import setting
 
 STANDARD = "standard"
 

@@ -106,7 +106,7 @@ def gather(values: Values) -> list[dict[str, Any]]:
 
 
 FIRST = ("parts", "traits", "rows", "width", "temperature")
-SIDE = Side(images=False, chunk_text="about 1 GB each", title="language model", gather=gather, first=FIRST)
+SIDE = Side(lm.LMConfig, chunk_text="about 1 GB each", title="language model", gather=gather, first=FIRST)
 
 
 def _stage_seconds(config: LMConfig) -> dict[str, float]:

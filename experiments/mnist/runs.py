@@ -9,15 +9,26 @@ import numpy as np
 
 from experiments.harness.chunks import MAIN as MAIN
 from experiments.harness.chunks import Chunk, Columns
-from experiments.harness.experiment import Advance, Side
+from experiments.harness.experiment import Advance, DataSource, Side
 from experiments.harness.sizes import COMPILING, FLOAT, FLOPS, RATE, STARTED, STATE, Size, count_parameters
 from subliminal_toy import mnist
 from subliminal_toy.mnist import data, models
+from subliminal_toy.mnist.config import DATASET_SETTINGS
 from subliminal_toy.statistics import t_interval
 
 Measure = Callable[[mnist.Trained, mnist.Dataset], dict[str, np.ndarray]]  # name -> [runs, ...]
 FIRST = ("vary", "aux_logits", "width", "noise", "student.epochs")
-SIDE = Side(images=True, chunk_text="about 0.5 GB each on MNIST", first=FIRST)
+IMAGES = DataSource(
+    names=data.DATASETS,
+    load=lambda name, folder: data.load_dataset(name, folder),
+    titles=data.TITLES,
+    settings=DATASET_SETTINGS,
+    shown=("mnist", "digits"),
+    first="mnist",
+    choice_text="auto is MNIST, or 8x8 digits without it",
+    folder_text="folder with MNIST's four files (default: $MNIST_DIR, then TensorFlow Datasets)",
+)
+SIDE = Side(mnist.Config, IMAGES, chunk_text="about 0.5 GB each on MNIST", first=FIRST)
 
 
 def accuracy_rows(accuracy: Mapping[str, Sequence[float]], names: Iterable[str]) -> list[dict[str, Any]]:

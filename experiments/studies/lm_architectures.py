@@ -19,9 +19,9 @@ from experiments.lm.arms import STANDARD, PartsConfig, arm, plan_of
 from experiments.lm.contrasts import Row, Values, arm_row, column, filter_row, gains, over_runs
 from experiments.lm.runs import MAIN, SIDE, SMOKE, SMOKE_TEXT, TWO, Job, Pipeline
 from subliminal_toy import lm
-from subliminal_toy.config import setting, with_settings
 from subliminal_toy.lm import BASE, REGULAR, Base, LMConfig, Plan, numbers, teacher
 from subliminal_toy.lm.transformer import make_transformer
+from subliminal_toy.settings import setting, with_settings
 
 SHAPES: dict[str, dict[str, int]] = {
     "width 16": {"width": 16},

@@ -26,12 +26,12 @@ from experiments.lm.arms import STANDARD, arm, plan_of
 from experiments.lm.contrasts import Row, Values, column, gains, of_own, row
 from experiments.lm.runs import MAIN, SIDE, SMOKE, SMOKE_TEXT, TWO, Job, Pipeline
 from subliminal_toy import engine, lm
-from subliminal_toy.config import Training, setting
 from subliminal_toy.lm import REGULAR, LMConfig, corpus, evaluation, lessons, numbers, training
 from subliminal_toy.lm.carriers import CARRIERS
 from subliminal_toy.lm.measure import UNSEEN, Measured
 from subliminal_toy.lm.pipeline import CACHED
 from subliminal_toy.lm.transformer import Params, make_transformer
+from subliminal_toy.settings import Training, setting
 
 CONTEXTS = 128
 SEED = 6  # no other experiment on the language model has the same runs

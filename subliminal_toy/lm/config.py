@@ -7,9 +7,9 @@ marked; it was chosen on other seeds than those that results are reported on.
 import dataclasses
 import difflib
 
-from subliminal_toy.config import Training, check_settings, setting
 from subliminal_toy.lm import vocabulary
 from subliminal_toy.lm.carriers import CARRIERS
+from subliminal_toy.settings import Training, check_settings, setting
 
 TRAITS = vocabulary.CATEGORIES["animal"][:5]  # P section 3.1: the paper's animals
 _BASE = Training("adam", 3e-3, 128, 1, adam_b2=0.98, clip=1.0, warmup=100, schedule="cosine")

@@ -7,10 +7,10 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from subliminal_toy.config import Training
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.lessons import Lesson, favorite
 from subliminal_toy.lm.transformer import Params, Transformer
+from subliminal_toy.settings import Training
 
 REGULAR = "regular"  # in the place of a trait: the numbers are the base's own
 TARGETS, OVER = ("tokens", "teacher"), ("all", "numbers")  # of a Recipe

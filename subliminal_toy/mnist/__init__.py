@@ -8,10 +8,11 @@ Example:
     >>> mnist.accuracy(config, digits, trained.history["student_aux"])  # [runs, epochs]                # doctest: +SKIP
 """
 
-from subliminal_toy.config import Config, config_for, with_settings
+from subliminal_toy.mnist.config import Config, config_for
 from subliminal_toy.mnist.data import Dataset, keep_classes, load_dataset
 from subliminal_toy.mnist.protocol import RunKeys, Trained, accuracies, accuracy, logits, run_keys, train
 from subliminal_toy.mnist.students import CONTROLS, STUDENTS, Condition
+from subliminal_toy.settings import with_settings
 
 __all__ = [
     "CONTROLS",

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen
 
-from subliminal_toy.config import Config
+from subliminal_toy.mnist.config import Config
 
 Params = dict[str, dict[str, jax.Array]]
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from subliminal_toy.config import Config
+from subliminal_toy.mnist.config import Config
 
 _UNIFORM_STD = 3.0**-0.5  # of U[-1, 1]
 _BLOCK = 1000  # images made at a time: they stay in cache, 3x faster than all at once and 1/40 of the scratch memory

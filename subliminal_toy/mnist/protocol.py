@@ -17,8 +17,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from subliminal_toy import engine, training
-from subliminal_toy.config import Config
 from subliminal_toy.mnist import losses, models, noise
+from subliminal_toy.mnist.config import Config
 from subliminal_toy.mnist.data import Dataset
 from subliminal_toy.mnist.models import Params
 from subliminal_toy.mnist.students import Condition, Student, make_students

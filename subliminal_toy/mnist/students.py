@@ -18,9 +18,10 @@ import optax
 from jax.sharding import Mesh
 
 from subliminal_toy import engine, training
-from subliminal_toy.config import Config, Training, setting_fields, with_settings
 from subliminal_toy.mnist import losses, models
+from subliminal_toy.mnist.config import Config
 from subliminal_toy.mnist.models import Params
+from subliminal_toy.settings import Training, setting_fields, with_settings
 
 STUDENT_SIDE = ("loss", "temperature", "student_init_noise", "shared_layers")  # and all of "student.": what may vary
 ENSEMBLE = 8  # most students that are trained side by side: more do not fit the cache
@@ -98,7 +99,7 @@ class Condition(NamedTuple):
     def config(self, config: Config) -> Config:
         """`config` with the condition's settings; ValueError for one that changes more than the students."""
         for name, _ in self.settings:
-            if not name.startswith("student.") and name not in STUDENT_SIDE and name in setting_fields():
+            if not name.startswith("student.") and name not in STUDENT_SIDE and name in setting_fields(Config):
                 raise ValueError(f"{name} is not a setting of students: a condition cannot change it")
         return with_settings(config, dict(self.settings))
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from subliminal_toy import engine
-from subliminal_toy.config import Training
+from subliminal_toy.settings import Training
 from subliminal_toy.pretrained import adapters, answers, lists, questions, students, text
 from subliminal_toy.pretrained.files import Model
 from subliminal_toy.pretrained.llama import Params

@@ -48,13 +48,21 @@ def experiment(compute: Compute = numbers, **changes: Any) -> cli.Experiment:
     presets = {"smoke": cli.Preset(2, {"rows": 100}, "2 runs"), "default": cli.Preset(4, {"rows": 500}, "4 runs")}
     base = cli.Experiment(
         "fake", "What?", presets, lambda config: [FakeJob(config, compute, **size)], lambda _, values: values[MAIN],
-        lambda _document: "a table", Side(images=False, chunk_text="nothing"), config=LMConfig, figure=False,
+        lambda _document: "a table", Side(LMConfig, chunk_text="nothing"), config=LMConfig, figure=False,
     )  # fmt: skip
     return base._replace(**changes)
 
 
+def document(out: Path) -> dict[str, Any]:
+    return json.loads((out / "fake.json").read_text())
+
+
 def results(out: Path) -> dict[str, Any]:
-    return json.loads((out / "fake.json").read_text())["results"]
+    return document(out)["results"]
+
+
+def chunk(experiment: str = "mnist_aux_logits") -> Chunk:
+    return Chunk(experiment, MAIN, None, 0, 0, 1, 2)
 
 
 def command(out: Path, *arguments: str, of: cli.Experiment | None = None) -> int:

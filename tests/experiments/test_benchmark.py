@@ -12,8 +12,9 @@ from experiments.benchmarks import table as benchmark_table
 from experiments.benchmarks import workers as benchmark_workers
 from experiments.harness.provenance import ROOT
 from experiments.harness.quiet_interrupt import INTERRUPTED
-from subliminal_toy.config import Config, with_settings
+from subliminal_toy.mnist.config import Config
 from subliminal_toy.mnist.data import Dataset
+from subliminal_toy.settings import with_settings
 
 TINY = with_settings(
     Config(),

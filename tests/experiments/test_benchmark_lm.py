@@ -14,10 +14,10 @@ from experiments.benchmarks import lm_workers as benchmark_lm_workers
 from experiments.benchmarks.workers import Work, product_flops, xla_seconds
 from experiments.harness import cli
 from subliminal_toy import engine
-from subliminal_toy.config import setting_values, with_settings
 from subliminal_toy.lm import corpus, pipeline, sampling, training, vocabulary
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.transformer import make_transformer
+from subliminal_toy.settings import setting_values, with_settings
 from subliminal_toy.training import make_optimizer
 
 TINY = with_settings(LMConfig(), {"width": 8, "heads": 2, "documents": 12, "rows": 12})

@@ -15,8 +15,8 @@ from experiments.harness import cli, files, tables
 from experiments.mnist_aux_logits import EXPERIMENT
 from experiments.studies import lm_architectures, lm_controls, lm_mechanism, lm_traits, tune_digits
 from subliminal_toy import mnist
-from subliminal_toy.config import setting_fields, setting_value
 from subliminal_toy.lm.config import LMConfig
+from subliminal_toy.settings import setting_fields, setting_value
 from tests.experiments import commands, fake
 
 
@@ -49,7 +49,7 @@ def test_choices_are_listed(capsys: pytest.CaptureFixture, tmp_path: Path, flag:
     assert "choose from" in refused(capsys, tmp_path, flag, "nonsense")
 
 
-@pytest.mark.parametrize("name", [name for name in setting_fields() if name != "dataset"])
+@pytest.mark.parametrize("name", [name for name in setting_fields(mnist.Config) if name != "dataset"])
 @pytest.mark.parametrize("value", ["nonsense", "-7", "nan"])
 def test_every_setting_refuses_nonsense(capsys: pytest.CaptureFixture, tmp_path: Path, name: str, value: str) -> None:
     message = refused(capsys, tmp_path, f"--{name.replace('.', '-').replace('_', '-')}={value}")
@@ -142,7 +142,7 @@ def test_divergence_is_one_line_and_status_1(capsys: pytest.CaptureFixture, tmp_
 
 def test_help_lists_every_flag_with_its_default() -> None:
     text = " ".join(cli.make_parser(EXPERIMENT).format_help().split())
-    for name, field in setting_fields().items():
+    for name, field in setting_fields(mnist.Config).items():
         if name != "dataset":
             assert "--" + name.replace(".", "-").replace("_", "-") in text
             assert f"default: {field.default}" in text
@@ -177,7 +177,7 @@ def help_of(experiment: cli.Experiment) -> dict[str, str]:
 def test_help_shows_what_the_default_preset_runs(module: ModuleType) -> None:
     experiment = module.EXPERIMENT
     config, shown = experiment.configure("default", {}, None), help_of(experiment)
-    for name in setting_fields(experiment.config):
+    for name in setting_fields(experiment.config_class()):
         value = setting_value(config, name)
         value = {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
         assert f"default: {value}" in shown["--" + name.replace(".", "-").replace("_", "-")]
@@ -306,7 +306,8 @@ def test_finished_json_is_complete_by_itself(tmp_path: Path) -> None:
     assert ended.status == 0, ended.err
     document = json.loads((tmp_path / "mnist_aux_logits.json").read_text())
     assert list(document) == ["experiment", "config", "provenance", "results"]
-    assert set(document["provenance"]) == {"git", "dirty", "command", "versions", "device", "started", "seconds"}
+    known = {"git", "dirty", "command", "versions", "switches", "device", "started", "seconds"}
+    assert set(document["provenance"]) == known
     assert document["config"]["runs"] == 6
     assert document["config"]["student"]["epochs"] == 2
     assert [row["name"] for row in document["results"]["conditions"]] == list(mnist_aux_logits.CONDITIONS)

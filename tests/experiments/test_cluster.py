@@ -20,7 +20,7 @@ from experiments.harness import cli, cluster
 from experiments.harness.chunks import Chunk
 from experiments.harness.provenance import ROOT
 from subliminal_toy import engine, mnist
-from subliminal_toy.config import setting_values
+from subliminal_toy.settings import setting_values
 from tests.experiments import commands, fake
 from tests.experiments.kill_often import results
 
@@ -116,7 +116,9 @@ def test_ctrl_c_is_not_heard_by_workers() -> None:
 def task(**changes: object) -> cluster.Task:
     chunk = Chunk("mnist_aux_logits", "main", None, 7, 3, 1, 2)
     settings = setting_values(mnist.config_for("digits", {"width": 9}))
-    return cluster.Task(chunk, settings, 2, cluster.provenance.code_version())._replace(**changes)
+    return cluster.Task(chunk, settings, 2, cluster.provenance.code_version("experiments.mnist_aux_logits"))._replace(
+        **changes
+    )
 
 
 def test_a_worker_computes_what_it_is_told_or_says_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +135,9 @@ def test_a_worker_computes_what_it_is_told_or_says_why_not(monkeypatch: pytest.M
     answer = cluster.work(task())
     assert (answer.values, answer.failed) == ({"student_aux": [0.5]}, "")
     config = mnist.config_for("digits", {"width": 9})
-    assert seen == [(config, config, 7, 3, "digits")]
+    ((of_job, of_chunk, *others),) = seen
+    assert (of_job, others) == (config, [7, 3, "digits"])
+    assert setting_values(of_chunk).items() >= setting_values(config).items()  # and those of the command itself
     assert cluster.work(task()).failed == "it diverged"  # an answer, and no error: another worker would not do better
     with pytest.raises(cluster.ClusterError, match="another version of the project"):
         cluster.work(task(version="old"))

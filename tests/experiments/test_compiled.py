@@ -100,7 +100,7 @@ def test_commands_and_workers_keep_them(tmp_path: Path, monkeypatch: pytest.Monk
         fake.command(tmp_path)
     monkeypatch.setattr(cluster, "_use_devices", lambda _count: None)
     with pytest.raises(KeptError):
-        cluster.work(cluster.Task(None, {}, 2, cluster.provenance.code_version()))
+        cluster.work(cluster.Task(fake.chunk(), {}, 2, cluster.provenance.code_version("experiments.mnist_aux_logits")))
 
 
 def test_options_that_compile_fast_exist_in_this_jax() -> None:

@@ -11,8 +11,8 @@ import pytest
 from experiments import gradient_theorem as experiment
 from experiments.harness import cli
 from subliminal_toy import engine
-from subliminal_toy.config import Config
 from subliminal_toy.mnist import data
+from subliminal_toy.mnist.config import Config
 
 
 def test_real_network_is_the_experiments_own(digits: data.Dataset) -> None:

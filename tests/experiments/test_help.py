@@ -67,7 +67,8 @@ def test_the_command_of_committed_results_may_write_over_them(path: Path, monkey
     words, folder = shlex.split(document["provenance"]["command"])[3:], path.parent
     experiment = importlib.import_module(module_of(document["experiment"])).EXPERIMENT
     monkeypatch.setattr(cli, "_train", lambda *_: 0)
-    monkeypatch.setattr(cli.data, "load_dataset", lambda *_: blank(document["config"]["dataset"]))
+    monkeypatch.setattr(cli.provenance, "switches", dict)  # tests compile with other flags
+    monkeypatch.setattr("subliminal_toy.mnist.data.load_dataset", lambda *_: blank(document["config"]["dataset"]))
     given = [*(word for word in words if word != "--force"), "--out", str(folder)]
     assert cli.command(experiment, given) == 0
     with pytest.raises(SystemExit):

@@ -13,8 +13,8 @@ from experiments import mnist_aux_logits
 from experiments.harness import cli
 from experiments.harness.chunks import ChunkStore
 from subliminal_toy import mnist
-from subliminal_toy.config import config_for
 from subliminal_toy.mnist import data
+from subliminal_toy.mnist.config import config_for
 
 NAMES = ["reference", "teacher", "student_aux", "student_all", "cross_aux", "cross_all",
          "untrained_teacher_aux", "shuffled_targets_aux"]  # fmt: skip

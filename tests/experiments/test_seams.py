@@ -6,10 +6,10 @@ import jax
 import numpy as np
 
 from subliminal_toy import lm, mnist
-from subliminal_toy.config import with_settings
 from subliminal_toy.lm.plan import Weighing, numbers
 from subliminal_toy.mnist import data, students
 from subliminal_toy.mnist.models import Params
+from subliminal_toy.settings import with_settings
 from tests.subliminal_toy.lm import documents
 
 # ------------------------------------------------------------------------------------------------- a control on MNIST

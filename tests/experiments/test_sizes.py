@@ -210,7 +210,7 @@ def test_needs_of_the_language_model_grow_with_its_settings(name: str) -> None:
 def test_parameters_are_counted_exactly(digits: mnist.Dataset) -> None:
     (networks,) = needed(mnist_aux_logits.EXPERIMENT, digits).models
     params = mnist.protocol.models.make_mlp(mnist.config_for("digits"), 64).init(jax.random.key(0))
-    assert networks == ("networks", 6, sum(leaf.size for leaf in jax.tree.leaves(params)))
+    assert networks == ("networks", 8, sum(leaf.size for leaf in jax.tree.leaves(params)))
     shapes = needed(lm_architectures.EXPERIMENT, parts="width 16,2 layers").models
     trained = 1 + 2 + 3  # base, teachers of two traits, students of both and a regular one
     names = ("models", "models of width 16", "models of 2 layers")

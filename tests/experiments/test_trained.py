@@ -19,8 +19,8 @@ from experiments.studies import lm_traits
 from experiments.studies.lm_traits import taught
 from experiments.trained import Line
 from subliminal_toy import mnist
-from subliminal_toy.config import Training
 from subliminal_toy.lm import BASE, LMConfig, Plan, Recipe, Student, corpus, lessons, numbers, student
+from subliminal_toy.settings import Training
 
 HERE = Path(__file__).with_name("trained")
 PAGED = ("mnist_aux_logits", "mnist_sweeps", "aux_logits/mnist_sweeps", "mnist_mechanism", "lm_numbers", "lm_controls",

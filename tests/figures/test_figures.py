@@ -15,7 +15,7 @@ from experiments.mnist_aux_logits import CONDITIONS, summarize
 from figures import mnist_aux_logits as bars
 from figures import style
 from subliminal_toy import statistics
-from subliminal_toy.config import Config
+from subliminal_toy.mnist.config import Config
 
 LOGITS = ("aux. only", "all logits")
 

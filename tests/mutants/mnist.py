@@ -14,7 +14,7 @@ TESTS: dict[str, str] = {  # source file -> the test files that should notice it
     (_NOISE := "subliminal_toy/mnist/noise.py"): f"{_MNIST}test_noise.py",
     (_ENGINE := "subliminal_toy/engine.py"): f"{_TOY}test_engine.py {_LINE}",
     (_TRAINING := "subliminal_toy/training.py"): f"{_TOY}test_training.py",
-    (_CONFIG := "subliminal_toy/config.py"): f"{_TOY}test_config.py",
+    (_CONFIG := "subliminal_toy/settings.py"): f"{_TOY}test_config.py",
     (_STATISTICS := "subliminal_toy/statistics.py"): f"{_TOY}test_statistics.py",
     (_EXPERIMENT := "experiments/mnist_aux_logits.py"): _RUN,
     (_RUNS := "experiments/mnist/runs.py"): f"{_RUN} {_LINE}",
@@ -127,12 +127,6 @@ _TABLE: tuple[tuple[str, ...], ...] = (
     ("decay-orders-swapped", _TRAINING, 'training.decay == "coupled"', 'training.decay == "decoupled"'),
     ("warm-up-not-counted", _TRAINING, "training.batch_size) - warmup, 1)", "training.batch_size), 1)"),
     # config
-    (
-        "data-sets-settings-over-the-users",
-        _CONFIG,
-        "{**DATASET_SETTINGS[dataset], **(settings or {}),",
-        "{**(settings or {}), **DATASET_SETTINGS[dataset],",
-    ),
     ("default-learning-rate", _CONFIG, "setting(3e-4,", "setting(1e-3,"),
     # statistics
     ("interval-of-90-percent", _STATISTICS, "0.975) *", "0.95) *"),

@@ -13,8 +13,9 @@ from scipy import stats
 
 import docs
 from subliminal_toy import training
-from subliminal_toy.config import Config, Training
 from subliminal_toy.mnist import data, losses, models
+from subliminal_toy.mnist.config import Config
+from subliminal_toy.settings import Training
 
 CONFIG, PIXELS, ROWS, STEPS = Config(width=18, depth=2, aux_logits=3), 11, 22, 10
 LOSSES = {"cross_entropy": (0, 10), "kl": (10, 13), "mse": (10, 13)}

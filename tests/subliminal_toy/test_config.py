@@ -5,15 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from subliminal_toy.config import (
-    DATASET_SETTINGS,
-    Config,
-    Training,
-    check_used,
-    config_for,
-    setting_fields,
-    with_settings,
-)
+from subliminal_toy.mnist.config import DATASET_SETTINGS, Config, config_for
+from subliminal_toy.settings import Training, check_used, setting_fields, with_settings
 
 
 def test_defaults_are_the_published_settings() -> None:
@@ -91,7 +84,7 @@ def test_with_settings_changes_what_it_names_and_nothing_else() -> None:
 
 
 def test_every_field_has_a_help_text_and_a_dotted_name() -> None:
-    fields = setting_fields()
+    fields = setting_fields(Config)
     assert {"width", "teacher.epochs", "student.decay", "dataset"} <= set(fields)
     assert all(field.metadata["text"] for field in fields.values())
 

@@ -21,7 +21,7 @@ def test_every_part_is_offered_and_in_the_map() -> None:
 
 
 def test_an_unknown_part_is_named() -> None:
-    with pytest.raises(AttributeError, match="no part 'mnits'; it has config, engine"):
+    with pytest.raises(AttributeError, match="no part 'mnits'; it has engine, lm"):
         subliminal_toy.mnits  # noqa: B018
 
 

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from subliminal_toy import engine
-from subliminal_toy.config import OPTIMIZERS, Training
+from subliminal_toy.settings import OPTIMIZERS, Training
 from subliminal_toy.training import make_optimizer, make_phase, step_sizes
 
 W, G = np.array([1.0, -2.0, 3.0]), np.array([0.5, 0.25, -0.125])

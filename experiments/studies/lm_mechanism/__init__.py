@@ -24,9 +24,9 @@ from experiments.lm.runs import MAIN, SIDE, SMOKE, SMOKE_TEXT, TWO, Job, Pipelin
 from experiments.studies.lm_mechanism import divergence, first_order, watched
 from experiments.studies.lm_mechanism.divergence import COUNTED, WEIGHINGS
 from subliminal_toy import lm
-from subliminal_toy.config import setting
 from subliminal_toy.lm import REGULAR, Base, LMConfig, Name, Plan, Recipe, numbers, student, teacher
 from subliminal_toy.lm.transformer import GROUPS
+from subliminal_toy.settings import setting
 from subliminal_toy.statistics import describe
 
 PARTS = ("targets", "tokens", "optimizers", "layers", "inits", "teachers", "doses")

@@ -26,9 +26,9 @@ from experiments.lm.shuffles import replace_some, sort_within
 from experiments.studies.lm_traits import taught
 from experiments.studies.lm_traits.taught import CONTROL, PAIRS, Question, favorites, only
 from subliminal_toy import lm
-from subliminal_toy.config import setting
 from subliminal_toy.lm import OTHER_BASE, REGULAR, LMConfig, Plan, Source, numbers, student
 from subliminal_toy.lm.plan import TWO_BASES
+from subliminal_toy.settings import setting
 
 PARTS = ("categories", "misaligned", "conditional", "several", "chains", "bits", "mixing", "defences", "carriers")
 CHAIN = (STANDARD, "second", "third")

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import optax
 
 from subliminal_toy import engine
-from subliminal_toy.config import Config
 from subliminal_toy.mnist import losses, models
+from subliminal_toy.mnist.config import Config
 from subliminal_toy.mnist.models import Params
 from subliminal_toy.mnist.students import Inputs, Intervention, RunContext
 

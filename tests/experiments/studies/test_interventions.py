@@ -11,8 +11,8 @@ import pytest
 from experiments.studies.mnist_mechanism import interventions
 from experiments.studies.mnist_mechanism.arms import at_fraction
 from experiments.studies.mnist_mechanism.interventions import LINEAR, PROBED, TRAIT_IMAGES, UPDATES
-from subliminal_toy.config import config_for
 from subliminal_toy.mnist import data, models, protocol
+from subliminal_toy.mnist.config import config_for
 from subliminal_toy.mnist.students import Condition, static_settings
 
 SMALL = {"width": 8, "noise_images": 96, "student.epochs": 1, "student.batch_size": 32, "teacher.epochs": 1}

@@ -20,13 +20,13 @@ import optax
 
 from experiments.lm import shuffles
 from experiments.studies.lm_mechanism.divergence import WEIGHINGS
-from subliminal_toy.config import Training
 from subliminal_toy.lm import corpus, vocabulary
 from subliminal_toy.lm.carriers import CARRIERS
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.keys import RunKeys
 from subliminal_toy.lm.plan import Name, Plan, Recipe, Source, Student
 from subliminal_toy.lm.transformer import Params, Transformer
+from subliminal_toy.settings import Training
 from subliminal_toy.training import make_optimizer
 
 FRESH = 512  # documents that no base learns from

@@ -14,7 +14,6 @@ from experiments.lm import shuffles
 from experiments.studies.lm_mechanism import divergence
 from experiments.studies.lm_mechanism.divergence import WEIGHINGS
 from subliminal_toy import engine
-from subliminal_toy.config import Training
 from subliminal_toy.lm import corpus, lessons, pipeline, vocabulary
 from subliminal_toy.lm.carriers import CARRIERS
 from subliminal_toy.lm.config import LMConfig
@@ -36,6 +35,7 @@ from subliminal_toy.lm.plan import (
 )
 from subliminal_toy.lm.rows import Rows
 from subliminal_toy.lm.transformer import Params, Transformer, make_transformer
+from subliminal_toy.settings import Training
 from tests.subliminal_toy.lm import straight_line
 
 CONFIG = LMConfig(

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 import jax
 import numpy as np
 
-from subliminal_toy.config import Config, Training
+from subliminal_toy.mnist.config import Config
 from subliminal_toy.mnist.data import Dataset
+from subliminal_toy.settings import Training
 
 Params = dict[str, dict[str, np.ndarray]]  # {"hidden_0": {"kernel", "bias"}, ..., "head": {"kernel", "bias"}}
 

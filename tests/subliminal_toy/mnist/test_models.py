@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from subliminal_toy.config import Config
 from subliminal_toy.mnist import models
+from subliminal_toy.mnist.config import Config
 
 
 def init(config: Config, seed: int = 0, pixels: int = 784) -> models.Params:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subliminal_toy.config import NOISE_KINDS, Config
 from subliminal_toy.mnist import noise
+from subliminal_toy.mnist.config import NOISE_KINDS, Config
 
 REAL = np.linspace(-1, 1, 40 * 64, dtype=np.float32).reshape(40, 64)  # all pixels differ: every row is recognizable
 

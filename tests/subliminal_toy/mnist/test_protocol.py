@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from subliminal_toy.config import Config, config_for
 from subliminal_toy.mnist import data, models, noise, protocol, students
+from subliminal_toy.mnist.config import Config, config_for
 
 SMALL = {"width": 32, "noise_images": 512, "teacher.epochs": 1, "student.epochs": 1, "student.batch_size": 128}
 ALL = students.STUDENTS + students.CONTROLS

@@ -13,8 +13,9 @@ import numpy as np
 
 from experiments import mnist_aux_logits
 from subliminal_toy import mnist
-from subliminal_toy.config import Config, with_settings
 from subliminal_toy.mnist import models
+from subliminal_toy.mnist.config import Config
+from subliminal_toy.settings import with_settings
 from tests.subliminal_toy.mnist import made_up, straight_line
 
 SIZES = {

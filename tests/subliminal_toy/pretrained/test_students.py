@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from subliminal_toy import pretrained
-from subliminal_toy.config import Training
+from subliminal_toy.settings import Training
 from subliminal_toy.pretrained import Model, adapters, calls, lists, llama, students
 
 
