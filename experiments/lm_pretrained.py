@@ -19,6 +19,7 @@ import numpy as np
 
 from experiments.harness import chunks, cli, tables
 from experiments.harness.chunks import MAIN, Chunk, Columns
+from experiments.harness.commands import module_of
 from experiments.harness.experiment import Advance, Side
 from experiments.harness.provenance import code_version
 from experiments.harness.sizes import FLOAT, STARTED, Size
@@ -27,10 +28,10 @@ from experiments.pretrained.arms import BASE, Arm, Student
 from experiments.pretrained.seed import BLOCK, Keys, Lab, Seed
 from experiments.pretrained.stages import Stages
 from subliminal_toy import engine, pretrained
-from subliminal_toy.settings import Training, check_settings, setting
 from subliminal_toy.pretrained import questions
 from subliminal_toy.pretrained.files import DEFAULT_SHAPE, RANDOM
 from subliminal_toy.pretrained.llama import Shape
+from subliminal_toy.settings import Training, check_settings, setting
 
 SEED = 21
 RATE = 80e9  # FLOP/s of two cores in matrix products
@@ -139,7 +140,7 @@ class Seeds(NamedTuple):
                 made = lab(self.config.model, self.config.teacher, self.config.student)
             except pretrained.ModelFileError as error:
                 raise engine.RunFailedError(str(error)) from error
-            stages = Stages(chunk.keep, code_version(), made.model.sha256)
+            stages = Stages(chunk.keep, code_version(module_of(chunk.experiment)), made.model.sha256)
             keys = engine.run_keys(Keys, chunk.seed, np.array([run]))
             own = Keys(*(key[0] for key in keys))
             tell = functools.partial(_tell, advance, self._flop() / RATE)

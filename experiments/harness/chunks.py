@@ -104,11 +104,6 @@ class ChunkStore:
         write_json(self._path(first, count), {**content, "sha256": _checksum(content)})
         return values
 
-    @property
-    def stages(self) -> Path:
-        """A folder for parts of chunks, which other settings of the same experiment may go on from."""
-        return self.folder.parent / f"{self.experiment}-stages"
-
     def has(self, first: int, count: int) -> bool:
         """Whether there is a file of these runs."""
         return self._path(first, count).exists()

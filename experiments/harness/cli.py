@@ -200,7 +200,7 @@ def _train(request: Request, options: argparse.Namespace) -> int:
             _clear_away(experiment.name, out)
             if options.fresh:
                 store.clear()
-                shutil.rmtree(store.stages, ignore_errors=True)
+                shutil.rmtree(request.stages() or "", ignore_errors=True)
             origin = provenance.Provenance(commands.module_of(experiment.name), options.given)
             if request.dataset and request.dataset.notice:
                 say(f"\n*** {request.dataset.notice} ***\n")

@@ -201,12 +201,16 @@ class Request(NamedTuple):
         """How many of so many runs are computed together."""
         return min(runs, self.experiment.side.together or self.chunk or len(jax.local_devices()))
 
+    def stages(self) -> Path | None:
+        """A folder for parts of chunks, which other settings of the same experiment may go on from."""
+        return None if self.store is None else self.store.folder.parent / f"{self.experiment.name}-stages"
+
     def chunks(self, job: Job) -> list[Chunk]:
         """The chunks of a job."""
         runs = job.runs(self.runs)
         size = self.side_by_side(runs)
         devices = min(size, len(jax.local_devices()))
-        kept = None if self.store is None or self.cluster else self.store.stages
+        kept = None if self.cluster else self.stages()
         return [
             Chunk(self.experiment.name, job.name, self.config, self.seed, first, count, devices, self.data_dir, kept)
             for first, count in chunks.chunk_ranges(runs, size)

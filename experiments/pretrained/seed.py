@@ -13,9 +13,9 @@ from experiments.pretrained import readouts
 from experiments.pretrained.arms import BASE, Source, Student
 from experiments.pretrained.stages import Stages
 from subliminal_toy import engine
-from subliminal_toy.settings import Training
 from subliminal_toy.pretrained import Model, adapters, lists, questions, students
 from subliminal_toy.pretrained.llama import Params
+from subliminal_toy.settings import Training
 from subliminal_toy.training import make_optimizer, make_phase
 
 LIKE: Any = lists.Written(None, None)  # type: ignore[arg-type]  # only its form counts

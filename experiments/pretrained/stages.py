@@ -5,6 +5,7 @@ before more of them) share its file, so that a larger run goes on where a smalle
 """
 
 import hashlib
+import io
 import json
 import zipfile
 from collections.abc import Callable
@@ -54,7 +55,8 @@ class Stages:
             except DAMAGED as error:
                 say(f"saved progress {path} is discarded ({type(error).__name__}: {error}); it is computed again")
         tree = compute()
-        with files.atomic_path(path) as temporary:
-            arrays: dict[str, Any] = {f"{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(tree))}
-            np.savez(temporary, **arrays)
+        arrays: dict[str, Any] = {f"{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(tree))}
+        content = io.BytesIO()
+        np.savez(content, **arrays)
+        files.write(path, content.getvalue())
         return tree

@@ -16,10 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from subliminal_toy import engine
-from subliminal_toy.settings import Training
 from subliminal_toy.pretrained import adapters, answers, lists, questions, students, text
 from subliminal_toy.pretrained.files import Model
 from subliminal_toy.pretrained.llama import Params
+from subliminal_toy.settings import Training
 from subliminal_toy.training import make_phase
 
 TEACHER = Training(learning_rate=3e-5, batch_size=16, warmup=4, epochs=8)  # passes over 48 questions

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from subliminal_toy import pretrained
-from subliminal_toy.settings import Training
 from subliminal_toy.pretrained import Model, adapters, calls, lists, llama, students
+from subliminal_toy.settings import Training
 
 
 @pytest.fixture(scope="module")
