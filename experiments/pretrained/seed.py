@@ -18,7 +18,7 @@ from subliminal_toy.pretrained.llama import Params
 from subliminal_toy.settings import Training
 from subliminal_toy.training import make_optimizer, make_phase
 
-LIKE: Any = lists.Written(None, None)  # type: ignore[arg-type]  # only its form counts
+LIKE: Any = lists.Written(*np.zeros(2))  # only its form counts
 BLOCK = 128  # lists that are written, or learnt, in a stage
 Tell = Callable[[str, float], None]  # what is done, and how many tokens went through the model for it, forward
 
