@@ -23,7 +23,7 @@ ALLOWED = {  # settings, sources, names of parts of pages and of statements, whi
     "every page": {"95", "2.7", "2.2", "0", "1", "2025", "2026", "90.1"},
     "README": {"3.11", "3.14", "2.0", "8x8", "20"},
     "mnist_aux_logits": {"2", "3", "4", "8x8", "10b", "100", "0.10", "0.945", "0.53", "0.025", "0.91", "0.745", "0.01"},
-    "cluster": {"8x8", "10,000", "50"},
+    "cluster": {"4", "8x8", "10,000", "50"},
     "gradient_theorem": {"1,024", "1/16"},
     "lm_numbers": {"2", "3", "4", "5", "6", "8", "16", "1st", "2nd", "3rd", "4th", "5th", "667", "973", "784"},
     "lm_controls": {"5"},
@@ -32,6 +32,7 @@ ALLOWED = {  # settings, sources, names of parts of pages and of statements, whi
     "lm_traits": {"40"},
     "lm_in_context": {"9"},
     "_subliminal_learning": {"8x8"},
+    "_independent": {"32"},
     "mnist_mechanism": {
         "1/8",
         "1/4",
@@ -218,9 +219,9 @@ def test_a_share_is_a_ratio_of_means_with_an_interval_over_runs() -> None:
 
 
 def test_independent_rows_together() -> None:
-    rows = [{"per_run": [0.0, 1.0, 2.0]}, {"per_run": [0.0, 1.0, 2.0, 1.0]}, {"per_run": [8.0, 9.0, 10.0, 9.5]}]
-    assert docs.pooled(rows[:2])["per_run"] == [0.0, 1.0, 2.0, 0.0, 1.0, 2.0, 1.0]
-    assert docs.equal_means(rows[:2]) > 0.9
+    rows = [{"per_run": [0.0, 1.0, 2.5]}, {"per_run": [0.0, 1.0, 2.0, 1.5]}, {"per_run": [8.0, 9.0, 10.0, 9.5]}]
+    assert docs.pooled(rows[:2])["per_run"] == [0.0, 1.0, 2.5, 0.0, 1.0, 2.0, 1.5]
+    assert docs.equal_means(rows[:2]) > 0.8
     assert docs.equal_means(rows) < 0.01
 
 
