@@ -7,6 +7,11 @@ A template sees the results of the experiment that it is called after, by their 
     row | interval, percent, median           as text; `value | number`, `seconds | minutes`
     values | ranked(rows)                     rank correlation of a number for each row with the rows, over runs
     row | less(other), row | of_runs([0, 2])  paired difference of two rows; a row over some runs
+    row | share(other)                        ratio of two means over the same runs, with a bootstrap interval
+    row | per(number), number | exp           the row in units of a number; its exponential
+    rows | pooled, rows | equal_means         all their runs as one row; p value of the test that their means are equal
+    row | power(difference)                   probability that a paired t test of so many runs detects this difference
+    points | interpolated(row)                accuracies at each run's own place between points with a `fraction`
     table(name)                               the experiment's own table; `source` the command, commit, device and time
     what_is_trained(name)                     what its jobs train, from their plans (experiments/trained.py)
     code(file, first, last)                   lines of a file of ours, from the one that begins so to the one that does
@@ -15,6 +20,7 @@ A template sees the results of the experiment that it is called after, by their 
 
 import contextlib
 import importlib
+import math
 import re
 import shlex
 import statistics
@@ -27,7 +33,8 @@ from typing import Any
 from experiments.harness import files  # isort: skip - first: from here on, before slow imports, Ctrl-C is quiet
 
 import jinja2
-from scipy.stats import spearmanr
+import numpy as np
+from scipy import stats
 
 from experiments.harness.commands import module_of
 from subliminal_toy.statistics import describe
@@ -113,7 +120,8 @@ def environment(folder: Path) -> jinja2.Environment:
     made.filters |= {
         "number": number, "signed": signed, "interval": interval, "percent": percent, "median": median,
         "minutes": minutes, "pick": pick, "mean": statistics.fmean, "outliers": outlying, "ranked": ranked,
-        "less": less, "of_runs": of_runs,
+        "less": less, "of_runs": of_runs, "share": share, "per": per, "pooled": pooled, "equal_means": equal_means,
+        "power": power, "interpolated": interpolated, "exp": math.exp,
     }  # fmt: skip
     return made
 
@@ -198,17 +206,66 @@ def outlying(row: Mapping[str, Any]) -> list[float]:
 def ranked(values: Sequence[float], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Spearman's correlation of a number for each row with the rows' values, in each run, as a row."""
     found = zip(*(row["per_run"] for row in rows), strict=True)
-    return describe([float(spearmanr(values, run).statistic) for run in found])
+    return describe([float(stats.spearmanr(values, run).statistic) for run in found])
 
 
 def less(row: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     """The difference of two rows with the same runs, run by run, as a row."""
-    return describe([a - b for a, b in zip(_runs(row), _runs(other), strict=True)])
+    return _row([a - b for a, b in zip(_runs(row), _runs(other), strict=True)])
 
 
 def of_runs(row: Mapping[str, Any], runs: Sequence[int]) -> dict[str, Any]:
     """The same row over some of its runs."""
-    return describe([_runs(row)[run] for run in runs])
+    return _row([_runs(row)[run] for run in runs])
+
+
+def share(row: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """The mean of a row divided by that of another with the same runs; 95% percentile bootstrap over runs."""
+    pairs = np.asarray(_runs(row), np.float64), np.asarray(_runs(other), np.float64)
+    if len(pairs[0]) < 2:
+        return {"mean": float(_ratio(*pairs)), "ci95": None}
+    found = stats.bootstrap(pairs, _ratio, paired=True, method="percentile", n_resamples=4000, rng=0)
+    return {"mean": float(_ratio(*pairs)), "ci95": [float(end) for end in found.confidence_interval]}
+
+
+def _ratio(values: np.ndarray, others: np.ndarray, axis: int = -1) -> np.ndarray:
+    ratio: np.ndarray = values.mean(axis=axis) / others.mean(axis=axis)
+    return ratio
+
+
+def per(row: Mapping[str, Any], unit: float) -> dict[str, Any]:
+    """Mean and interval of a row, divided by a number."""
+    return {"mean": row["mean"] / unit, "ci95": [end / unit for end in row["ci95"] or ()]}
+
+
+def pooled(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The runs of several independent rows as one row."""
+    return _row([value for row in rows for value in _runs(row)])
+
+
+def equal_means(rows: Sequence[Mapping[str, Any]]) -> float:
+    """Return the p value of equal means of independent rows, whose spreads may differ (Alexander-Govern test)."""
+    return float(stats.alexandergovern(*map(_runs, rows)).pvalue)
+
+
+def power(row: Mapping[str, Any], difference: float) -> float:
+    """Return the probability that a two-sided 5% t test of a row's number of runs, and spread, detects a true mean."""
+    degrees = len(_runs(row)) - 1
+    least = stats.t.ppf(0.975, degrees)
+    effect = difference / stats.sem(_runs(row))
+    return float(stats.nct.sf(least, degrees, effect) + stats.nct.cdf(-least, degrees, effect))
+
+
+def interpolated(points: Sequence[Mapping[str, Any]], row: Mapping[str, Any]) -> dict[str, Any]:
+    """Values between points with a `fraction`, by a straight line, at the fraction that the row has in each run."""
+    ordered = sorted(points, key=lambda point: point["fraction"])
+    fractions = [point["fraction"] for point in ordered]
+    runs = zip(*map(_runs, ordered), strict=True)
+    return _row([float(np.interp(at, fractions, run)) for at, run in zip(_runs(row), runs, strict=True)])
+
+
+def _row(values: Sequence[float]) -> dict[str, Any]:
+    return {**describe(values), "per_run": list(values)}
 
 
 def _runs(row: Mapping[str, Any]) -> Sequence[float]:

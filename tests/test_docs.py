@@ -7,7 +7,9 @@ import shutil
 from pathlib import Path
 
 import jinja2
+import numpy as np
 import pytest
+from scipy import stats
 
 import docs
 from docs import __main__ as command
@@ -19,24 +21,9 @@ from tests.experiments import made_up
 
 ALLOWED = {  # settings, sources, names of parts of pages and of statements, which no result holds
     "every page": {"95", "2.7", "2.2", "0", "1", "2025", "2026", "90.1"},
-    "README": {
-        "135M",
-        "19",
-        "3.11",
-        "3.14",
-        "2.0",
-        "8x8",
-        "10b",
-        "0.10",
-        "0.945",
-        "0.53",
-        "0.025",
-        "0.91",
-        "0.745",
-        "0.01",
-    },
+    "README": {"3.11", "3.14", "2.0", "8x8", "20", "19", "135M"},
     "mnist_aux_logits": {"2", "3", "4", "8x8", "10b", "100", "0.10", "0.945", "0.53", "0.025", "0.91", "0.745", "0.01"},
-    "cluster": {"8x8", "10,000", "50"},
+    "cluster": {"4", "8x8", "10,000", "50"},
     "gradient_theorem": {"1,024", "1/16"},
     "lm_numbers": {"2", "3", "4", "5", "6", "8", "16", "1st", "2nd", "3rd", "4th", "5th", "667", "973", "784"},
     "lm_controls": {"5"},
@@ -81,6 +68,7 @@ ALLOWED = {  # settings, sources, names of parts of pages and of statements, whi
         "1.27",
     },
     "_subliminal_learning": {"8x8"},
+    "_independent": {"32"},
     "mnist_mechanism": {
         "1/8",
         "1/4",
@@ -210,7 +198,12 @@ def test_pages_wait_for_their_results(results: Path) -> None:
     (results / "lm_other_init.json").write_text(json.dumps(document | {"results": rows}))
     assert "lm_other_init" in docs.names(results)
     assert f"changes by {docs.interval(rows['rows'][0], 3)} nats" in docs.render("lm_other_init", results)
-    assert docs.interval(rows["rows"][0], 3) in docs.render("README", results)
+    seeds = len(
+        json.loads((results / "lm_numbers.json").read_text())["results"]["overall"]["margin"][
+            "cross_minus_cross_regular"
+        ]["per_run"]
+    )
+    assert f"over {seeds + 3 * 10 + 6} seeds" in docs.render("README", results)
 
 
 def test_a_name_that_is_not_there_or_twice_is_an_error() -> None:
@@ -247,6 +240,38 @@ def test_filters() -> None:
     assert docs.holds(True) == ""
     with pytest.raises(jinja2.UndefinedError):
         jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=True).from_string("{{ a }}").render()
+
+
+def test_a_share_is_a_ratio_of_means_with_an_interval_over_runs() -> None:
+    ordinary = {"per_run": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]}
+    half = docs.share({"per_run": [0.5 * value for value in ordinary["per_run"]]}, ordinary)
+    assert [half["mean"], *half["ci95"]] == pytest.approx([0.5, 0.5, 0.5])  # what runs share cancels
+    shifted = docs.share({"per_run": ordinary["per_run"][::-1]}, ordinary)
+    assert shifted["mean"] == 1
+    assert shifted["ci95"][0] < 0.8 < 1.2 < shifted["ci95"][1]
+    assert shifted == docs.share({"per_run": ordinary["per_run"][::-1]}, ordinary)
+    assert docs.share({"per_run": [1.0]}, {"per_run": [4.0]}) == {"mean": 0.25, "ci95": None}
+    assert docs.per({"mean": 3.0, "ci95": [1.0, 5.0]}, 2) == {"mean": 1.5, "ci95": [0.5, 2.5]}
+
+
+def test_independent_rows_together() -> None:
+    rows = [{"per_run": [0.0, 1.0, 2.5]}, {"per_run": [0.0, 1.0, 2.0, 1.5]}, {"per_run": [8.0, 9.0, 10.0, 9.5]}]
+    assert docs.pooled(rows[:2])["per_run"] == [0.0, 1.0, 2.5, 0.0, 1.0, 2.0, 1.5]
+    assert docs.equal_means(rows[:2]) > 0.8
+    assert docs.equal_means(rows) < 0.01
+
+
+def test_power_is_the_share_of_t_tests_that_detect_a_difference() -> None:
+    row = {"per_run": [0.0, 1.0, 2.0, 3.0, 4.0]}
+    assert docs.power(row, 0) == pytest.approx(0.05)
+    spread, draws = np.std(row["per_run"], ddof=1), np.random.default_rng(0).normal(size=(20_000, 5))
+    p = stats.ttest_1samp(2 + spread * draws, 0, axis=1).pvalue
+    assert docs.power(row, 2) == pytest.approx(np.mean(p < 0.05), abs=0.01)
+
+
+def test_values_between_points_at_each_runs_place() -> None:
+    points = [{"fraction": 1.0, "per_run": [8.0, 20.0]}, {"fraction": 0.0, "per_run": [0.0, 10.0]}]
+    assert docs.interpolated(points, {"per_run": [0.25, 0.5]})["per_run"] == [2.0, 15.0]
 
 
 def test_the_notebook_is_what_its_template_makes_of_it() -> None:
