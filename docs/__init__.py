@@ -11,6 +11,7 @@ A template sees the results of the experiment that it is called after, by their 
     row | per(number), number | exp           the row in units of a number; its exponential
     rows | pooled, rows | equal_means         all their runs as one row; p value of the test that their means are equal
     row | power(difference)                   probability that a paired t test of so many runs detects this difference
+    row | spread                              its standard deviation over runs
     points | interpolated(row)                accuracies at each run's own place between points with a `fraction`
     table(name)                               the experiment's own table; `source` the command, commit, device and time
     what_is_trained(name)                     what its jobs train, from their plans (experiments/trained.py)
@@ -121,7 +122,7 @@ def environment(folder: Path) -> jinja2.Environment:
         "number": number, "signed": signed, "interval": interval, "percent": percent, "median": median,
         "minutes": minutes, "pick": pick, "mean": statistics.fmean, "outliers": outlying, "ranked": ranked,
         "less": less, "of_runs": of_runs, "share": share, "per": per, "pooled": pooled, "equal_means": equal_means,
-        "power": power, "interpolated": interpolated, "exp": math.exp,
+        "power": power, "spread": spread, "interpolated": interpolated, "exp": math.exp,
     }  # fmt: skip
     return made
 
@@ -254,6 +255,11 @@ def power(row: Mapping[str, Any], difference: float) -> float:
     least = stats.t.ppf(0.975, degrees)
     effect = difference / stats.sem(_runs(row))
     return float(stats.nct.sf(least, degrees, effect) + stats.nct.cdf(-least, degrees, effect))
+
+
+def spread(row: Mapping[str, Any]) -> float:
+    """Return the standard deviation of a row over its runs."""
+    return statistics.stdev(_runs(row))
 
 
 def interpolated(points: Sequence[Mapping[str, Any]], row: Mapping[str, Any]) -> dict[str, Any]:
