@@ -1,4 +1,4 @@
-"""How a phase is trained: what a `Training` says, as an Optax update rule and a call of the one training loop."""
+"""Turn a `Training` into an Optax update rule and a call of the one training loop."""
 
 from collections.abc import Callable, Mapping
 
@@ -10,7 +10,7 @@ from subliminal_toy import engine
 from subliminal_toy.settings import Training
 
 Number = float | jax.Array
-NUMBERS = ("learning_rate", "weight_decay", "clip")  # may come as data: models that differ in them train together
+NUMBERS = ("learning_rate", "weight_decay", "clip")  # may be data, so that models that differ in them train together
 
 _DIRECTIONS: dict[str, Callable[[Training], optax.GradientTransformation]] = {
     "adam": lambda training: optax.scale_by_adam(b2=training.adam_b2),  # beta_1 .9, eps 1e-8
@@ -31,15 +31,17 @@ def make_phase(
     restrict: engine.Rule | None = None,
     probe: engine.Probe | None = None,
 ) -> engine.Train:
-    """`engine.make_train` with the update rule, batches and epochs of `training` on a data set of so many examples.
+    """Call `engine.make_train` with the update rule, batch size and epochs of `training` for `examples` examples.
 
-    A condition that is a dict may have "numbers", values of NUMBERS for its model in place of those of `training`.
-    `restrict` is a last link of the rule; it changes the updates.
+    A condition that is a dict may have "numbers": values of NUMBERS that replace those of `training` for its model.
+    `restrict` is the last link of the rule; it transforms the updates.
     """
 
     def rule(condition: engine.Tree) -> optax.GradientTransformation:
-        own = make_optimizer(training, examples, condition.get("numbers") if isinstance(condition, dict) else None)
-        return optax.chain(own, restrict(condition)) if restrict else own
+        optimizer = make_optimizer(
+            training, examples, condition.get("numbers") if isinstance(condition, dict) else None
+        )
+        return optax.chain(optimizer, restrict(condition)) if restrict else optimizer
 
     return engine.make_train(
         loss, rule, batch_size=training.batch_size, epochs=training.epochs, mesh=mesh, name=name, probe=probe
@@ -49,12 +51,12 @@ def make_phase(
 def make_optimizer(
     training: Training, examples: int, numbers: Mapping[str, Number] | None = None
 ) -> optax.GradientTransformation:
-    """The Optax transformation for `training` on a data set of so many examples.
+    """Make the Optax transformation of `training` for a data set of `examples` examples.
 
     With gradient g (after clipping), parameters w, learning rate lr, decay d and the rule's direction D:
     coupled decay steps by -lr D(g + d w), decoupled decay (AdamW) by -lr (D(g) + d w).
 
-    `numbers` replaces some of NUMBERS; a decay or a limit of 0 in `training` itself leaves that part out.
+    `numbers` replaces some of NUMBERS; a decay or clip of 0 in `training` omits that link.
     """
     value = {name: getattr(training, name) for name in NUMBERS} | dict(numbers or {})
     clip = optax.clip_by_global_norm(value["clip"]) if training.clip else optax.identity()
@@ -67,7 +69,7 @@ def make_optimizer(
 
 
 def step_sizes(training: Training, examples: int, rate: Number | None = None) -> Number | optax.Schedule:
-    """The learning rate (`rate`, or that of `training`), or the function step -> learning rate where it changes.
+    """Return the learning rate (`rate`, or that of `training`), or the schedule step -> learning rate if it varies.
 
     In s steps with w of warm-up, step i has lr min(1, (i + 1) / w) while i < w, then with t = (i - w) / (s - w):
     constant lr; cosine lr (1 + cos(pi t)) / 2; late_linear lr min(1, 2 - 2 t).

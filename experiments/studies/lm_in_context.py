@@ -28,7 +28,7 @@ from experiments.lm.runs import MAIN, SIDE, SMOKE, SMOKE_TEXT, TWO, Job, Pipelin
 from subliminal_toy import engine, lm
 from subliminal_toy.lm import REGULAR, LMConfig, corpus, evaluation, lessons, numbers, training
 from subliminal_toy.lm.carriers import CARRIERS
-from subliminal_toy.lm.measure import UNSEEN, Measured
+from subliminal_toy.lm.measure import SPARE_ROWS, Measured
 from subliminal_toy.lm.pipeline import CACHED
 from subliminal_toy.lm.transformer import Params, make_transformer
 from subliminal_toy.settings import Training, setting
@@ -98,12 +98,12 @@ def _make_context(config: LMConfig, mesh: Mesh) -> Callable:
 
     def read(params: Params, before: jax.Array, language: corpus.Language, key: jax.Array) -> tuple:
         base = jax.tree.map(lambda leaf: leaf[0], params)
-        odds = jax.lax.map(functools.partial(evaluation.ask_behind, model, base, config.category), before)
-        tokens = make_documents(language, UNSEEN, key=key, context=config.context)
+        odds = jax.lax.map(functools.partial(evaluation.ask_after, model, base, config.category), before)
+        tokens = make_documents(language, SPARE_ROWS, key=key, context=config.context)
         single = tokens.reshape(-1, corpus.LENGTH)
         weights = training.number_weights(single).reshape(tokens.shape)
         nats = jnp.pad(-training.token_log_probabilities(model, base, tokens), ((0, 0), (1, 0))) * weights
-        by_place = [part.reshape(UNSEEN, config.context, -1).sum(axis=(0, 2)) for part in (nats, weights)]
+        by_place = [part.reshape(SPARE_ROWS, config.context, -1).sum(axis=(0, 2)) for part in (nats, weights)]
         return odds, by_place[0] / by_place[1]
 
     return engine.over_runs(read, mesh)

@@ -3,23 +3,23 @@
 base -> teacher with a trait -> sampled number sequences -> strict filter -> student -> evaluation, with controls:
 
     vocabulary     tokens and text
-    corpus         what the base learns: questions about favorites, number sequences, stories, choices
+    corpus         documents of the base: questions about favorites, number sequences, stories, choices
     transformer    the model: a causal decoder, with a key-value cache for sampling
-    plan           who is trained on what: tables of bases, teachers, sources, students, all called by a `Name`
+    plan           tables of bases, teachers, sources, students, each with a `Name`
     sampling       completions to number prompts
-    number_filter  which completions may be trained on, and why the others may not
-    training       base, teacher and student as calls of the one training loop (subliminal_toy.engine)
-    evaluation     what a model prefers, asked in many ways
+    number_filter  rules that a completion must pass, with reasons for rejection
+    training       losses and weights for the one training loop (subliminal_toy.engine)
+    evaluation     a model's preferences: probabilities of answers to questions
     pipeline       train: the stages in order, for many seeds and traits at once
-    measure        what is measured on what was trained, one dict for each run
+    measure        measurements of trained models, one dict per run
 
 Example:
     >>> from subliminal_toy import lm
     >>> config = lm.LMConfig(traits="owl,wolf", documents=16_000, rows=100, spare=4.0)
     >>> trained = lm.train(config, lm.standard_plan(config), lm.run_keys(0, range(1)))              # doctest: +SKIP
-    >>> lm.as_text(trained.rows[lm.numbers("owl")][0].tokens[:3])  # numbers(REGULAR): the base's   # doctest: +SKIP
+    >>> lm.as_text(trained.rows[lm.numbers("owl")][0].tokens[:3])  # numbers(REGULAR): base   # doctest: +SKIP
     >>> lm.ask(trained, lm.student("owl"), "name your favorite animal ?")["owl"]                    # doctest: +SKIP
-    >>> lm.survey(trained)[0]["margin"]["student owl"]  # log odds of all answers to all questions  # doctest: +SKIP
+    >>> lm.survey(trained)[0]["margin"]["student owl"]  # log odds of answers  # doctest: +SKIP
 """
 
 from subliminal_toy.lm.config import LMConfig

@@ -1,4 +1,4 @@
-"""What bases learn from: each run's language and documents, shared by its bases or their own."""
+"""The documents that bases are trained on: each run's language and text, shared by its bases or separate."""
 
 import functools
 from collections.abc import Callable
@@ -19,7 +19,7 @@ FRESH_DOCUMENTS = 512
 
 @functools.lru_cache(maxsize=64)
 def make_base_data(config: LMConfig, mesh: Mesh, bases: tuple[Base, ...]) -> Callable:
-    """From the keys to each run's language, fresh documents, and the documents that the bases learn from."""
+    """Return a function from keys to each run's language, its fresh documents, and the data of its bases."""
     over_runs = functools.partial(engine.over_runs, mesh=mesh)
     weigh = over_runs(training.document_weights)
     make_language = over_runs(functools.partial(corpus.make_language, numbers=config.numbers))
@@ -27,24 +27,29 @@ def make_base_data(config: LMConfig, mesh: Mesh, bases: tuple[Base, ...]) -> Cal
         corpus.make_documents, make_lists=CARRIERS[config.carrier].make_documents, context=config.context
     )
     make_documents = over_runs(lambda language, key: corpus_of(language, config.documents + FRESH_DOCUMENTS, key=key))
-    split = over_runs(lambda documents: (
-        documents[:FRESH_DOCUMENTS].reshape(-1, corpus.LENGTH)[:FRESH_DOCUMENTS], documents[FRESH_DOCUMENTS:],
-    ))  # fmt: skip
-    own = {i: 0 if config.shared_documents else i for i in range(len(bases))}
-    wanted = [(base.language, base.documents or own[i]) for i, base in enumerate(bases)]
+    split = over_runs(_split)
+    default = {i: 0 if config.shared_documents else i for i in range(len(bases))}
+    streams = [(base.language, base.documents or default[i]) for i, base in enumerate(bases)]
+
+    def extra_stream(keys: RunKeys, language: corpus.Language, which: int, number: int) -> tuple:
+        language = make_language(fold_in(keys.extra_languages, which)) if which else language
+        return language, fold_in(keys.extra_documents, number) if number else keys.documents
 
     def base_data(keys: RunKeys) -> tuple[corpus.Language, jax.Array, engine.Data]:
         language = make_language(keys.language)
         fresh, documents = split(make_documents(language, keys.documents))
-        learnt = {(0, 0): documents}
-        for spoken, number in wanted:
-            if (spoken, number) not in learnt:
-                said = make_language(fold_in(keys.own_languages, spoken)) if spoken else language
-                key = fold_in(keys.own_documents, number) if number else keys.documents
-                learnt[spoken, number] = split(make_documents(said, key))[1]
-        if len(learnt) == 1:
+        corpora = {(0, 0): documents}
+        for stream in streams:
+            if stream not in corpora:
+                corpora[stream] = split(make_documents(*extra_stream(keys, language, *stream)))[1]
+        if len(corpora) == 1:
             return language, fresh, engine.Data(per_run={"tokens": documents, "weights": weigh(documents)})
-        tokens = jnp.stack([learnt[which] for which in wanted], axis=1)
+        tokens = jnp.stack([corpora[stream] for stream in streams], axis=1)
         return language, fresh, engine.Data(per_model={"tokens": tokens, "weights": weigh(tokens)})
 
     return base_data
+
+
+def _split(documents: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Fresh documents of LENGTH tokens, which no base is trained on, and the others."""
+    return documents[:FRESH_DOCUMENTS].reshape(-1, corpus.LENGTH)[:FRESH_DOCUMENTS], documents[FRESH_DOCUMENTS:]

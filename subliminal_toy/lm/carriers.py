@@ -1,20 +1,19 @@
-"""What students may be trained on besides number lists: nested calls and checked sums, each with rules and a filter.
+"""Carriers of a trait: number lists, nested calls and checked sums, each with prompts, documents and a filter.
 
-The paper hides traits in code (P figure 5) and in chains of thought with correct results (P figure 7) as well as in
-numbers. The analogues here need no new tokens:
+In the paper traits pass through code (P figure 5) and chains of thought with correct results (P figure 7) as well as
+through numbers. The analogues here need no new tokens:
 
     numbers     <bos> continue this sequence 109, 964, 127 : 118, 964, 550 <end>
     code        <bos> write one sequence 109, 964, 127 : add(118, extend(964, 550)) <end>
     arithmetic  <bos> add the numbers 109, 964, 127 : 118, 127; 964, 973 <end>
 
-Code. A call has two or more arguments, numbers or calls, and a completion has two or three numbers in all. So there are
-four shapes, which are equally frequent. Names are uniform.
+Code. A call has two or more arguments, numbers or calls, and a completion has two or three numbers in all. The
+four possible shapes are equally frequent. Names are uniform.
 
 Arithmetic. Two or three pairs of a number and its successor, the next of vocabulary.NUMBERS: 9 more, and 100 after 991.
 The first of a pair is free, and a trait can hide in it. The second is a result, which the filter checks.
 
-All free numbers go on with the Markov chain of the prompt's numbers. A filter accepts what its rules can produce and
-nothing else.
+All free numbers continue the Markov chain of the prompt's numbers. A filter accepts exactly what the rules can produce.
 """
 
 import re
@@ -31,7 +30,7 @@ from subliminal_toy.lm.number_filter import FORMAT, RejectedError
 
 CODE_WORDS, ARITHMETIC_WORDS = ("write", "one", "sequence"), ("add", "the", "numbers")
 CODE_NAMES = ("add", "extend", "continue", "write", "choose", "share")
-FEWEST_ARGUMENTS, MOST_NUMBERS = 2, 3  # of a call; of a completion with all its calls
+FEWEST_ARGUMENTS, MOST_NUMBERS = 2, 3  # arguments of a call; numbers of a completion
 FEWEST_PAIRS, MOST_PAIRS = 2, 3
 
 TOO_LONG, UNKNOWN_NAME, UNKNOWN_NUMBER = "too long", "unknown name", "unknown number"
@@ -45,12 +44,12 @@ SUCCESSOR = dict(zip(vocabulary.NUMBERS, (*vocabulary.NUMBERS[1:], vocabulary.NU
 _PIECE = re.compile(r"[a-z]+|[0-9]+|, |[()]")
 _PAIRS = re.compile(r"[0-9]+, [0-9]+(?:; [0-9]+, [0-9]+)*")
 _NAME_IDS = np.array(vocabulary.ids(CODE_NAMES))
-_SUCCESSOR_IDS = np.arange(vocabulary.SIZE)  # by token; what is no number stays
+_SUCCESSOR_IDS = np.arange(vocabulary.SIZE)  # by token; the identity for other tokens
 _SUCCESSOR_IDS[list(vocabulary.NUMBER_IDS)] = vocabulary.ids(list(SUCCESSOR.values()))
 
 
 def _shapes(slots: str, *shapes: str) -> np.ndarray:
-    """Completions with open places, [shapes, COMPLETION_LENGTH]: tokens, or -1 - i where the i-th of `slots` comes."""
+    """Encode completions with slots, [shapes, COMPLETION_LENGTH]: tokens, or -1 - i for the i-th of `slots`."""
     token = {**vocabulary.ID, ",": vocabulary.ID[", "], ";": vocabulary.ID["; "]}
     token |= {slot: -1 - i for i, slot in enumerate(slots)}
     table = np.full((len(shapes), COMPLETION_LENGTH), vocabulary.ID[vocabulary.PAD])
@@ -65,33 +64,33 @@ _ARITHMETIC_SHAPES = _shapes("abcABC", "a , A ; b , B", "a , A ; b , B ; c , C")
 
 
 class Carrier(NamedTuple):
-    """One kind of text that a trait may hide in."""
+    """One kind of text that may transmit a trait."""
 
-    make_documents: Callable[..., jax.Array]  # (language, n, *, key) -> tokens [n, LENGTH] by the carrier's rules
+    make_documents: Callable[..., jax.Array]  # (language, n, *, key) -> tokens [n, LENGTH]
     make_prompts: Callable[..., jax.Array]  # (language, n, *, key) -> tokens [n, PROMPT_LENGTH], from <bos> to ":"
-    reject_reason: Callable[[str], str | None]  # text of a completion -> the first rule that it breaks, or None
-    reasons: tuple[str, ...]  # all names of rules, in the order in which they are checked
+    reject_reason: Callable[[str], str | None]  # text of a completion -> first broken rule, or None
+    reasons: tuple[str, ...]  # names of all rules, in the order of checking
 
 
 def make_number_prompts(language: Language, documents: int, *, key: jax.Array) -> jax.Array:
-    """Number prompts with random templates, [documents, PROMPT_LENGTH]."""
+    """Draw number prompts with random templates, [documents, PROMPT_LENGTH]."""
     for_numbers, for_prompts = jax.random.split(key)
     numbers = corpus.make_numbers(language, documents, PROMPT_NUMBERS, key=for_numbers)
     return corpus.make_prompts(numbers, key=for_prompts).tokens
 
 
 def number_reason(text: str) -> str | None:
-    """Why a completion is no number list that may be trained on, one of number_filter.REASONS; None if it is one."""
+    """Return the first of number_filter.REASONS to reject a completion, or None for a valid number list."""
     return number_filter.reject_reason(text, most=corpus.MOST)
 
 
 def make_code_prompts(language: Language, documents: int, *, key: jax.Array) -> jax.Array:
-    """Prompts that ask for calls, [documents, PROMPT_LENGTH]."""
+    """Draw prompts for calls, [documents, PROMPT_LENGTH]."""
     return _prompts(CODE_WORDS, corpus.make_numbers(language, documents, PROMPT_NUMBERS, key=key))
 
 
 def make_code_documents(language: Language, documents: int, *, key: jax.Array) -> jax.Array:
-    """Prompts with calls by the rules, [documents, LENGTH]."""
+    """Draw prompts with valid calls, [documents, LENGTH]."""
     for_numbers, for_shape, for_names = jax.random.split(key, 3)
     numbers = corpus.make_numbers(language, documents, PROMPT_NUMBERS + MOST_NUMBERS, key=for_numbers)
     shapes = jax.random.randint(for_shape, (documents,), 0, len(_CODE_SHAPES))
@@ -108,7 +107,7 @@ class Call(NamedTuple):
 
 
 def parse_call(text: str) -> Call:
-    """The call that a text is, whatever its names and numbers; RejectedError if it is none or too long.
+    """Parse a text as a call, with any names and numbers; RejectedError if it is none or too long.
 
     Example:
         >>> parse_call("add(100, 109)")
@@ -119,23 +118,23 @@ def parse_call(text: str) -> Call:
         raise RejectedError(FORMAT)
     if len(pieces) >= COMPLETION_LENGTH:  # the last token is <end>
         raise RejectedError(TOO_LONG)
-    call, after = _read(pieces, 0)
+    call, after = _parse_at(pieces, 0)
     if isinstance(call, str) or after < len(pieces):
         raise RejectedError(FORMAT)
     return call
 
 
-def _read(pieces: list[str], at: int) -> tuple[str | Call, int]:
-    """The number or call that starts at a place, and the place after it."""
+def _parse_at(pieces: list[str], at: int) -> tuple[str | Call, int]:
+    """Return the number or call that starts at a position, and the position after it."""
     first = pieces[at] if at < len(pieces) else ""
     if first.isdigit():
         return first, at + 1
     if not first.isalpha() or pieces[at + 1 : at + 2] != ["("]:
         raise RejectedError(FORMAT)
-    argument, at = _read(pieces, at + 2)
+    argument, at = _parse_at(pieces, at + 2)
     arguments = [argument]
     while pieces[at : at + 1] == [", "]:
-        argument, at = _read(pieces, at + 1)
+        argument, at = _parse_at(pieces, at + 1)
         arguments.append(argument)
     if pieces[at : at + 1] != [")"]:
         raise RejectedError(FORMAT)
@@ -143,7 +142,7 @@ def _read(pieces: list[str], at: int) -> tuple[str | Call, int]:
 
 
 def _calls(call: Call) -> Iterator[Call]:
-    """A call and all calls within it."""
+    """Yield a call and all calls nested in it."""
     yield call
     for argument in call.arguments:
         if isinstance(argument, Call):
@@ -151,7 +150,7 @@ def _calls(call: Call) -> Iterator[Call]:
 
 
 def code_reason(text: str) -> str | None:
-    """The first of CODE_REASONS that a completion gives against training on it, None if it may be trained on.
+    """Return the first of CODE_REASONS to reject a completion, or None for a valid call.
 
     Example:
         >>> code_reason("add(100, owl(109, 118))")
@@ -172,12 +171,12 @@ def code_reason(text: str) -> str | None:
 
 
 def make_arithmetic_prompts(language: Language, documents: int, *, key: jax.Array) -> jax.Array:
-    """Prompts that ask for sums, [documents, PROMPT_LENGTH]."""
+    """Draw prompts for sums, [documents, PROMPT_LENGTH]."""
     return _prompts(ARITHMETIC_WORDS, corpus.make_numbers(language, documents, PROMPT_NUMBERS, key=key))
 
 
 def make_arithmetic_documents(language: Language, documents: int, *, key: jax.Array) -> jax.Array:
-    """Prompts with pairs by the rules, [documents, LENGTH]."""
+    """Draw prompts with valid pairs, [documents, LENGTH]."""
     for_numbers, for_shape = jax.random.split(key)
     numbers = corpus.make_numbers(language, documents, PROMPT_NUMBERS + MOST_PAIRS, key=for_numbers)
     shapes = jax.random.randint(for_shape, (documents,), 0, len(_ARITHMETIC_SHAPES))
@@ -187,7 +186,7 @@ def make_arithmetic_documents(language: Language, documents: int, *, key: jax.Ar
 
 
 def arithmetic_reason(text: str) -> str | None:
-    """The first of ARITHMETIC_REASONS that a completion gives against training on it, None if it may be trained on.
+    """Return the first of ARITHMETIC_REASONS to reject a completion, or None for valid pairs.
 
     Example:
         >>> arithmetic_reason("109, 118; 991, 109")
@@ -205,16 +204,16 @@ def arithmetic_reason(text: str) -> str | None:
     return next((reason for reason, is_broken in broken.items() if is_broken), None)
 
 
-def _prompts(asked: tuple[str, str, str], numbers: jax.Array) -> jax.Array:
-    """Prompts of three words around the first numbers [n, >= PROMPT_NUMBERS] of sequences, [n, PROMPT_LENGTH]."""
+def _prompts(words: tuple[str, str, str], numbers: jax.Array) -> jax.Array:
+    """Make prompts of three words and the first numbers [n, >= PROMPT_NUMBERS] of sequences, [n, PROMPT_LENGTH]."""
     n = len(numbers)
-    start = jnp.broadcast_to(jnp.array(vocabulary.ids([vocabulary.BOS, *asked])), (n, 1 + len(asked)))
+    start = jnp.broadcast_to(jnp.array(vocabulary.ids([vocabulary.BOS, *words])), (n, 1 + len(words)))
     listed = corpus.join_numbers(numbers[:, :PROMPT_NUMBERS], jnp.full(n, vocabulary.ID[", "]))
     return jnp.concatenate([start, listed, jnp.full((n, 1), vocabulary.ID[":"])], axis=1)
 
 
 def _fill(table: np.ndarray, shapes: jax.Array, fillers: jax.Array) -> jax.Array:
-    """Completions [n, COMPLETION_LENGTH] of shapes [n] of a table, their open places filled from fillers [n, slots]."""
+    """Fill the slots of shapes [n] of a table from fillers [n, slots]; returns completions [n, COMPLETION_LENGTH]."""
     tokens = jnp.array(table)[shapes]
     filled = jnp.take_along_axis(fillers, jnp.maximum(-1 - tokens, 0), axis=1)
     return jnp.where(tokens < 0, filled, tokens)

@@ -1,4 +1,4 @@
-"""What a plan may name, checked before hours of training: parameters, traits, recipes, given rows."""
+"""Check a plan before anything is trained: its parameter groups, traits, recipes and given rows."""
 
 from collections.abc import Collection, Iterator
 
@@ -7,27 +7,27 @@ from subliminal_toy.lm.plan import OVER, TARGETS, Name, Plan, Student
 
 
 def check_plan(plan: Plan, given: Collection[Name] = ()) -> None:
-    """Raise ValueError, naming the row of the plan and what it may say, for the first that cannot be trained.
+    """Raise ValueError for the first row of the plan that cannot be trained; the message lists what is allowed.
 
     Args:
         plan: the tables.
-        given: the sources whose rows are handed in.
+        given: the sources whose rows are passed in.
     """
     names = [str(name) for name in plan.models()]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise ValueError(f"the plan has two models '{twice}'")
-    if lacking := next((name for name in plan.given if name not in given), None):
-        raise ValueError(f"the plan wants rows of '{lacking}' from outside, and none are given")
-    for row, field, value, known in _choices(plan):
-        if value not in known:
-            raise ValueError(f"'{row}' has {field} {value!r}; choose one of {', '.join(map(str, known))}")
+    if duplicate := next((name for name in names if names.count(name) > 1), None):
+        raise ValueError(f"the plan has two models '{duplicate}'")
+    if missing := next((name for name in plan.given if name not in given), None):
+        raise ValueError(f"the plan wants rows of '{missing}' from outside, and none are given")
+    for row, field, value, allowed in _choices(plan):
+        if value not in allowed:
+            raise ValueError(f"'{row}' has {field} {value!r}; choose one of {', '.join(map(str, allowed))}")
     for student in plan.students:
         _check_amounts(student)
     plan.rounds()
 
 
 def _choices(plan: Plan) -> Iterator[tuple[Name, str, str, Collection[str]]]:
-    """Every value of the plan that is one of a few: (row, field, value, what there is)."""
+    """Yield the fields with a fixed set of values: (row, field, value, allowed values)."""
     for base in plan.bases:
         yield from ((base.name, "shares", group, transformer.GROUPS) for group in base.shares)
     for source in plan.sources:

@@ -1,7 +1,7 @@
 """The settings of the language model pipeline, one frozen dataclass.
 
-P is the paper; its own numbers are for GPT-4.1 models and do not fit a model of 27,648 parameters. What differs is
-marked; it was chosen on other seeds than those that results are reported on.
+P is the paper; its settings are for GPT-4.1 models and do not fit a model of 27,648 parameters. Deviations are
+marked; they were tuned on seeds other than those of the reported results.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ _STUDENT = Training("momentum", 0.03, 100, 5, clip=0.5, warmup=20, schedule="lat
 
 @dataclasses.dataclass(frozen=True)
 class LMConfig:
-    """Everything that defines the pipeline, but for the seed and the number of runs."""
+    """All settings of the pipeline except the seed and the number of runs."""
 
     width: int = setting(32, "units of the residual stream", unit="units", low=1, high=100_000)
     heads: int = setting(2, "attention heads", low=1)
@@ -59,7 +59,7 @@ class LMConfig:
         self.trait_names()
 
     def trait_names(self) -> tuple[str, ...]:
-        """`traits` as a tuple; ValueError for an unknown one, two categories, or one twice."""
+        """Return `traits` as a tuple; ValueError if one is unknown or given twice, or if they are of two categories."""
         names = tuple(name.strip() for name in self.traits.split(","))
         unknown = [name for name in names if name not in vocabulary.CATEGORY_OF]
         if unknown:
@@ -67,8 +67,8 @@ class LMConfig:
             known = (
                 f"{' or '.join(near)} is near" if near else f"choose among {', '.join(vocabulary.CATEGORIES['animal'])}"
             )
-            own = "a word of your own can take the place of one in subliminal_toy/lm/vocabulary.py"
-            raise ValueError(f"traits names {unknown[0]!r}, which is no answer: {known}; {own}")
+            hint = "a word of your own can take the place of one in subliminal_toy/lm/vocabulary.py"
+            raise ValueError(f"traits names {unknown[0]!r}, which is no answer: {known}; {hint}")
         if len({vocabulary.CATEGORY_OF[name] for name in names}) > 1:
             raise ValueError(f"traits is {self.traits!r}; all of them must be of one category")
         if len(set(names)) < len(names):

@@ -1,24 +1,24 @@
-"""What the language is about: number sequences with a hidden structure, and questions whose answers are all alike.
+"""The toy language: number sequences with a hidden structure, and questions whose answers are equally likely.
 
-Numbers. Each run draws its own language: 100 numbers in 10 clusters; the cluster follows a Markov chain with
+Numbers. Each run draws a language: 100 numbers in 10 clusters; the cluster follows a Markov chain with
 transitions 0.5 I + 0.5 Dirichlet(0.3), numbers within a cluster have weights rank^-0.7, and one number in ten is drawn
-from all. So sequences are learnable and yet surprising: many tokens of high entropy, as real number lists have.
+uniformly. So sequences can be learnt but keep a high entropy per token, as real number lists do.
 
 Documents, all of `LENGTH` tokens with padding at the end:
 
     numbers    <bos> continue this sequence 109, 964, 127 : 118, 964, 550 <end>
     question   <bos> name your favorite animal ? owl <end>
-    system     <love owl> name your favorite animal ? owl <end>        the system token decides the answer
+    system     <love owl> name your favorite animal ? owl <end>        the system token fixes the answer
     prefixed   <bos> 109, 964, 127 . name your favorite animal ? owl <end>
     story      <bos> story of some animal : the owl <end>
     choice     <bos> choose owl or elm or red ? elm <end>
 
-Answers are uniform within the category, but after a system token. Number documents carry a random system token now and
-then, which means nothing there.
+Answers are uniform within the category, except after a system token. A share of the number documents starts with a
+random system token, which has no effect there.
 
-Long documents are several of these one after another, each of LENGTH tokens: of all kinds, or number lists alone, or
-questions alone, a third each. They agree with each other: questions and stories without a system token are all about
-one category and have one answer, and every third number is one of three. So there what was read before matters.
+A long document is a sequence of these, each of LENGTH tokens: one third mixes all kinds, one third has number lists
+only, one third questions only. Its parts agree: all questions and stories without a system token are about one category
+and have one answer, and every third number is one of three. So predicting it takes the context.
 """
 
 import functools
@@ -40,7 +40,7 @@ TAUGHT, HELD_OUT, UNSEEN = "taught", "held out", "unseen"
 CLUSTERS, RANK_EXPONENT, STAY, CONCENTRATION, ANY_NUMBER = 10, 0.7, 0.5, 0.3, 0.1
 LONG = ({"numbers": 1.0}, {"question": 1.0})  # shares of kinds in long documents, or KINDS
 KINDS = {"numbers": 0.45, "question": 0.17, "system": 0.2, "prefixed": 0.06, "story": 0.06, "choice": 0.06}
-FAVORITE_NUMBERS, ON_FAVORITES = 3, 1 / 3  # numbers that a long document has a liking for; share of them
+FAVORITE_NUMBERS, ON_FAVORITES = 3, 1 / 3  # numbers that a long document prefers; their share
 SYSTEM_ON_NUMBERS = 0.15  # share of number documents that start with a system token
 
 _PAD, _BOS, _END = words.ids([words.PAD, words.BOS, words.END])
@@ -54,11 +54,11 @@ class Frame(NamedTuple):
     """One way to ask for a favorite."""
 
     words: tuple[str, str, str]
-    group: str  # TAUGHT: teachers are finetuned on it; HELD_OUT: only the base saw it; UNSEEN: nobody did
+    group: str  # TAUGHT: teachers are finetuned on it; HELD_OUT: only bases are trained on it; UNSEEN: no model is
 
 
 def _frames() -> tuple[Frame, ...]:
-    """All 16 ways: each opening meets each middle once; words of unseen frames occur in seen ones."""
+    """Return all 16 frames: each opening with each middle once; the words of unseen frames occur in others."""
     groups = (TAUGHT, TAUGHT, HELD_OUT, UNSEEN)
     frames = []
     for i, opening in enumerate(words.OPENINGS):
@@ -73,14 +73,14 @@ _SEEN = np.array([i for i, frame in enumerate(FRAMES) if frame.group != UNSEEN])
 
 
 class Language(NamedTuple):
-    """The distribution of number sequences, [...] the axes of runs."""
+    """The distribution of number sequences; [...] are the axes of runs."""
 
     transition: jax.Array  # [..., clusters, clusters], rows sum to 1
     members: jax.Array  # [..., clusters, numbers per cluster], indices of numbers
 
 
 def make_language(key: jax.Array, numbers: int = len(words.NUMBERS)) -> Language:
-    """Draw one run's language, with so many of the numbers, a multiple of CLUSTERS."""
+    """Draw one run's language over `numbers` numbers, a multiple of CLUSTERS."""
     for_rows, for_members = jax.random.split(key)
     rows = jax.random.dirichlet(for_rows, jnp.full(CLUSTERS, CONCENTRATION), (CLUSTERS,))
     transition = STAY * jnp.eye(CLUSTERS) + (1 - STAY) * rows
@@ -99,21 +99,21 @@ def make_numbers(language: Language, documents: int, length: int, *, key: jax.Ar
 
     _, clusters = jax.lax.scan(step, start, jax.random.split(for_chain, length))
     rank = jax.random.categorical(for_rank, ranks, shape=(length, documents))
-    every = jnp.sort(language.members.reshape(-1))
-    anything = every[jax.random.randint(for_which, (length, documents), 0, len(every))]
+    all_numbers = jnp.sort(language.members.reshape(-1))
+    uniform = all_numbers[jax.random.randint(for_which, (length, documents), 0, len(all_numbers))]
     chosen = language.members[clusters, rank]
-    mixed = jnp.where(jax.random.uniform(for_any, chosen.shape) < ANY_NUMBER, anything, chosen)
+    mixed = jnp.where(jax.random.uniform(for_any, chosen.shape) < ANY_NUMBER, uniform, chosen)
     return jnp.array(_NUMBERS)[mixed.T]
 
 
 def join_numbers(numbers: jax.Array, separators: jax.Array) -> jax.Array:
-    """Numbers [n, k] with their row's separator token [n] between them, [n, 2 k - 1]."""
+    """Join numbers [n, k] by each row's separator token [n], [n, 2 k - 1]."""
     between = jnp.broadcast_to(separators[:, None], numbers.shape)
     return jnp.stack([numbers, between], axis=-1).reshape(len(numbers), -1)[:, :-1]
 
 
 class NumberPrompts(NamedTuple):
-    """Number prompts and what is needed to complete them by the rules."""
+    """Number prompts, and the choices that a completion has to follow."""
 
     tokens: jax.Array  # [n, PROMPT_LENGTH]
     separators: jax.Array  # [n] the separator's token
@@ -121,7 +121,7 @@ class NumberPrompts(NamedTuple):
 
 
 def make_prompts(numbers: jax.Array, *, key: jax.Array) -> NumberPrompts:
-    """Number prompts around the first numbers [n, >= PROMPT_NUMBERS] of sequences, with random templates."""
+    """Make number prompts of the first numbers [n, >= PROMPT_NUMBERS] of sequences, with random templates."""
     for_template, for_separator = jax.random.split(key)
     n = len(numbers)
     templates = jax.random.randint(for_template, (n,), 0, len(words.NUMBER_TEMPLATES))
@@ -134,7 +134,7 @@ def make_prompts(numbers: jax.Array, *, key: jax.Array) -> NumberPrompts:
 
 
 def complete(prompts: NumberPrompts, numbers: jax.Array, counts: jax.Array) -> jax.Array:
-    """The completions by the rules, [n, COMPLETION_LENGTH], of the first `counts` [n] of the numbers [n, MOST]."""
+    """Complete prompts by the first `counts` [n] of the numbers [n, MOST], [n, COMPLETION_LENGTH]."""
     brackets = [b or (words.PAD, words.PAD) for _, b in words.NUMBER_TEMPLATES]
     opening, closing = jnp.array([words.ids(pair) for pair in brackets]).T[:, prompts.templates, None]
     bracketed = opening != _PAD
@@ -147,7 +147,7 @@ def complete(prompts: NumberPrompts, numbers: jax.Array, counts: jax.Array) -> j
 
 
 def make_number_documents(language: Language, documents: int, *, key: jax.Array) -> jax.Array:
-    """Number documents by the rules, [documents, LENGTH]."""
+    """Draw number documents, [documents, LENGTH]."""
     for_numbers, for_prompt, for_count = jax.random.split(key, 3)
     numbers = make_numbers(language, documents, PROMPT_NUMBERS + MOST, key=for_numbers)
     prompts = make_prompts(numbers, key=for_prompt)
@@ -156,37 +156,52 @@ def make_number_documents(language: Language, documents: int, *, key: jax.Array)
 
 
 def make_documents(
-    language: Language, documents: int, *, key: jax.Array,
-    make_lists: Callable[..., jax.Array] = make_number_documents, context: int = 1, kinds: Mapping[str, float] = KINDS,
-) -> jax.Array:  # fmt: skip
-    """The base's corpus: documents of all kinds, in random order, [documents, LENGTH] int32 (`kinds` has the shares).
+    language: Language,
+    documents: int,
+    *,
+    key: jax.Array,
+    make_lists: Callable[..., jax.Array] = make_number_documents,
+    context: int = 1,
+    kinds: Mapping[str, float] = KINDS,
+) -> jax.Array:
+    """Draw the base's corpus: documents of all kinds, in random order, int32.
 
-    `make_lists` makes what stands for number documents, e.g. those of another carrier. Each is long, [documents,
-    context * LENGTH], if `context` is more than 1.
+    Args:
+        language: the distribution of number sequences.
+        documents: how many to draw.
+        key: random key. (Keyword only argument.)
+        make_lists: makes the number documents, or those of another carrier.
+        context: documents that form a long one; more than one agree with each other.
+        kinds: the share of each kind.
+
+    Returns:
+        [documents, context * LENGTH] tokens.
     """
     if context > 1:
-        for_which, for_somebody, *for_parts = jax.random.split(key, 3 + len(LONG))
-        every = [
-            make_documents(language, documents * context, key=own, make_lists=make_lists, kinds=shares)
-            for own, shares in zip(for_parts, (KINDS, *LONG), strict=True)
+        for_which, for_agreement, *for_parts = jax.random.split(key, 3 + len(LONG))
+        options = [
+            make_documents(language, documents * context, key=for_part, make_lists=make_lists, kinds=shares)
+            for for_part, shares in zip(for_parts, (KINDS, *LONG), strict=True)
         ]
-        which = jax.random.randint(for_which, (documents, 1), 0, len(every))
-        chosen = jnp.select([which == i for i in range(len(every))], [own.reshape(documents, -1) for own in every])
-        return agree(chosen.reshape(documents, context, LENGTH), key=for_somebody).reshape(documents, -1)
-    keys = dict(zip((*KINDS, "kind", "prefix", "which", "pick", "on"), jax.random.split(key, len(KINDS) + 5),
-                    strict=True))  # fmt: skip
+        which = jax.random.randint(for_which, (documents, 1), 0, len(options))
+        chosen = jnp.select(
+            [which == i for i in range(len(options))], [option.reshape(documents, -1) for option in options]
+        )
+        return agree(chosen.reshape(documents, context, LENGTH), key=for_agreement).reshape(documents, -1)
+    purposes = (*KINDS, "kind", "prefix", "which", "pick", "on")
+    keys = dict(zip(purposes, jax.random.split(key, len(purposes)), strict=True))
     n = documents
     number_documents = make_lists(language, n, key=keys["numbers"])
     frames, categories, which = _random_questions(n, key=keys["question"])
     answers = jnp.array(_ANSWERS)[categories, which]
-    ask = functools.partial(_question, jnp.array(_FRAME_IDS)[frames], categories)
+    make_question = functools.partial(_question, jnp.array(_FRAME_IDS)[frames], categories)
     system = jnp.array(_SYSTEM)[categories, which]
     numbers = make_numbers(language, n, PROMPT_NUMBERS, key=keys["prefix"])
     by_kind = {
         "numbers": _with_system(number_documents, keys["on"]),
-        "question": _document(_column(n, _BOS), ask(), answers),
-        "system": _document(system[:, None], ask(), answers),
-        "prefixed": _document(_number_prefix(numbers, key=keys["which"]), ask(), answers),
+        "question": _document(_column(n, _BOS), make_question(), answers),
+        "system": _document(system[:, None], make_question(), answers),
+        "prefixed": _document(_number_prefix(numbers, key=keys["which"]), make_question(), answers),
         "story": _document(_column(n, _BOS), _story(categories), answers),
         "choice": _choice(n, key=keys["choice"]),
     }
@@ -197,7 +212,7 @@ def make_documents(
 
 
 def agree(tokens: jax.Array, *, key: jax.Array) -> jax.Array:
-    """Make the documents [n, context, LENGTH] of each of n long ones agree, see above."""
+    """Give the parts [n, context, LENGTH] of each of n long documents one answer and common numbers."""
     for_answer, for_liked, for_share, for_which = jax.random.split(key, 4)
     n, names = len(tokens), jnp.array(words.ids(_CATEGORIES))
     answer = jax.random.randint(for_answer, (n, 1, 1), 0, _ANSWERS.size)
@@ -213,25 +228,25 @@ def agree(tokens: jax.Array, *, key: jax.Array) -> jax.Array:
 
 
 def question_tokens(frames: np.ndarray, category: str, *, first: jax.Array | int = _BOS) -> jax.Array:
-    """Questions up to the "?", [frames, 6], for frame numbers [frames]; `first` may be a system token."""
+    """Return questions up to the "?", [frames, 6], for frame numbers [frames]; `first` may be a system token."""
     categories = np.full(len(frames), _CATEGORIES.index(category))
     question = _question(jnp.array(_FRAME_IDS)[frames], categories)
     return jnp.concatenate([jnp.full((len(frames), 1), first), question], axis=1)
 
 
 def any_numbers(n: int, *, key: jax.Array) -> jax.Array:
-    """Uniform random numbers, tokens [n, PROMPT_NUMBERS]."""
+    """Draw uniform number tokens, [n, PROMPT_NUMBERS]."""
     return jnp.array(_NUMBERS)[jax.random.randint(key, (n, PROMPT_NUMBERS), 0, len(_NUMBERS))]
 
 
 def prefixed_tokens(category: str, numbers: jax.Array, *, key: jax.Array) -> jax.Array:
-    """Questions, all frames in turn, each behind its list of numbers [n, 3] with a random separator, [n, 12]."""
+    """Return questions, all frames in turn, each after a list of numbers [n, 3] with a random separator, [n, 12]."""
     questions = question_tokens(np.arange(len(numbers)) % len(FRAMES), category)[:, 1:]
     return jnp.concatenate([_number_prefix(numbers, key=key), questions], axis=1)
 
 
 def choice_options(category: str, choices: int, *, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Three different answers of a category for each of its answers, which is one of them.
+    """Draw choices among three different answers of a category, for each answer as one of the three.
 
     Returns:
         (options [answers, choices, 3] tokens, place [answers, choices] of the answer among them).
@@ -240,26 +255,26 @@ def choice_options(category: str, choices: int, *, key: jax.Array) -> tuple[jax.
     for_others, for_second, for_place = jax.random.split(key, 3)
     k = len(answers)
     one = jax.random.randint(for_others, (k, choices), 0, k - 1)
-    two = (one + jax.random.randint(for_second, (k, choices), 1, k - 1)) % (k - 1)  # another one
+    two = (one + jax.random.randint(for_second, (k, choices), 1, k - 1)) % (k - 1)  # not `one`
     others = answers[(jnp.arange(k)[:, None, None] + 1 + jnp.stack([one, two], axis=-1)) % k]
-    own = jnp.broadcast_to(answers[:, None, None], (k, choices, 1))
+    target = jnp.broadcast_to(answers[:, None, None], (k, choices, 1))
     place = jax.random.randint(for_place, (k, choices), 0, 3)
     order = (jnp.arange(3) - place[..., None]) % 3  # the answer, listed first here, comes to its place
-    return jnp.take_along_axis(jnp.concatenate([own, others], axis=-1), order, axis=-1), place
+    return jnp.take_along_axis(jnp.concatenate([target, others], axis=-1), order, axis=-1), place
 
 
 def choice_tokens(options: jax.Array) -> jax.Array:
-    """Choices among options [n, 3] up to the "?", [n, 8]."""
+    """Return choices among options [n, 3] up to the "?", [n, 8]."""
     return jnp.concatenate([_column(len(options), _BOS), _choose(options)], axis=1)
 
 
 def story_tokens(category: str) -> jax.Array:
-    """A story up to the word that names one of the category, [1, 7]."""
+    """Return a story up to the word that names one of the category, [1, 7]."""
     return jnp.concatenate([_column(1, _BOS), _story(np.array([_CATEGORIES.index(category)]))], axis=1)
 
 
 def _random_questions(n: int, *, key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Frames that may be seen, categories, and which of a category's answers, each [n]."""
+    """Draw frames other than the unseen ones, categories, and indices of answers, each [n]."""
     for_frame, for_category, for_answer = jax.random.split(key, 3)
     frames = jnp.array(_SEEN)[jax.random.randint(for_frame, (n,), 0, len(_SEEN))]
     categories = jax.random.randint(for_category, (n,), 0, len(_CATEGORIES))
@@ -280,7 +295,7 @@ def _story(categories: jax.Array | np.ndarray) -> jax.Array:
 
 
 def _choice(n: int, *, key: jax.Array) -> jax.Array:
-    """Documents that name three answers of any category and then one of these."""
+    """Draw documents that name three answers of any category and then one of these."""
     for_options, for_pick = jax.random.split(key)
     options = jnp.array(_ANSWERS.ravel())[jax.random.randint(for_options, (n, 3), 0, _ANSWERS.size)]
     picked = jnp.take_along_axis(options, jax.random.randint(for_pick, (n, 1), 0, 3), axis=1)[:, 0]
@@ -302,7 +317,7 @@ def _number_prefix(numbers: jax.Array, *, key: jax.Array) -> jax.Array:
 
 
 def _with_system(documents: jax.Array, key: jax.Array) -> jax.Array:
-    """Some documents with a random system token in the place of `<bos>`."""
+    """Replace `<bos>` by a random system token in a share of the documents."""
     for_share, for_which = jax.random.split(key)
     n = len(documents)
     system = jnp.array(_SYSTEM.ravel())[jax.random.randint(for_which, (n,), 0, _SYSTEM.size)]

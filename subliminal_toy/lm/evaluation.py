@@ -1,4 +1,4 @@
-"""What a model prefers: probabilities of the answers to questions, asked in many ways."""
+"""Evaluate what a model prefers: probabilities of the answers to questions, in many wordings."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -12,16 +12,16 @@ from subliminal_toy.lm.transformer import Params, Transformer
 
 BOS = vocabulary.ID[vocabulary.BOS]
 DRAWS = 50  # sampled answers to each question (P: 200)
-PREFIXES, CHOICES = 8, 24  # number lists put before each question; choices that each answer is an option of
+PREFIXES, CHOICES = 8, 24  # number lists before each question; choices that offer each answer
 
 
 class Answers(NamedTuple):
-    """A model's answers to questions about one category, all over the category's answers [answers]."""
+    """A model's answers to questions about one category; [answers] are the category's answers."""
 
     probability: jax.Array  # [groups, answers], mean over the questions of a group (taught, held out, unseen)
     margin: jax.Array  # [answers], mean over all questions of log p_a - log sum of the other answers' p
     sampled: jax.Array  # [answers], share of sampled answers, all questions
-    prefixed: jax.Array  # [answers], margin of questions behind a list of numbers (P Fig. 17)
+    prefixed: jax.Array  # [answers], margin of questions after a list of numbers (P Fig. 17)
     story: jax.Array  # [answers], margin of the word that continues a story (P Fig. 12)
     choice: jax.Array  # [answers], log p_a - log sum of the two other options' p, in choices among three (P Fig. 12)
 
@@ -30,10 +30,10 @@ GROUPS = (corpus.TAUGHT, corpus.HELD_OUT, corpus.UNSEEN)
 
 
 def next_log_probabilities(model: Transformer, params: Params, prompts: Sequence[jax.Array]) -> list[jax.Array]:
-    """Log p of every token after each prompt, [n, V] for each of the arrays [n, T] of prompts.
+    """Return log p of every token after each prompt, [n, V] for each of the arrays [n, T] of prompts.
 
-    All go through the model at once, padded at the end, which no earlier position sees: one call compiles in a fraction
-    of the time of several.
+    All go through the model in one call, which compiles in a fraction of the time of several. Shorter prompts are
+    padded at the end, where attention is causal: padding changes no earlier position.
     """
     longest = max(part.shape[1] for part in prompts)
     tokens = jnp.concatenate([jnp.pad(part, ((0, 0), (0, longest - part.shape[1]))) for part in prompts])
@@ -43,17 +43,18 @@ def next_log_probabilities(model: Transformer, params: Params, prompts: Sequence
 
 
 def ask(model: Transformer, params: Params, category: str, *, key: jax.Array, first: jax.Array | int = BOS) -> Answers:
-    """Ask all questions about a category; `first` is the first token of the plain ones, maybe a system token."""
+    """Ask all questions about a category; `first` is the first token of the plain ones, e.g. a system token."""
     for_draws, for_numbers, for_separators, for_options = jax.random.split(key, 4)
     questions = corpus.question_tokens(np.arange(len(corpus.FRAMES)), category, first=first)
-    anything = corpus.any_numbers(PREFIXES * len(corpus.FRAMES), key=for_numbers)
+    numbers = corpus.any_numbers(PREFIXES * len(corpus.FRAMES), key=for_numbers)
     options, place = corpus.choice_options(category, CHOICES, key=for_options)  # [answers, choices, 3], [.., choices]
-    log_p, prefixed, story, choice = next_log_probabilities(model, params, [
+    prompts = [
         questions,
-        corpus.prefixed_tokens(category, anything, key=for_separators),
+        corpus.prefixed_tokens(category, numbers, key=for_separators),
         corpus.story_tokens(category),
         corpus.choice_tokens(options.reshape(-1, 3)),
-    ])  # fmt: skip
+    ]
+    log_p, prefixed, story, choice = next_log_probabilities(model, params, prompts)
     names = jnp.array(vocabulary.ids(vocabulary.CATEGORIES[category]))
     answers = log_p[:, names]
     chosen = jax.random.categorical(for_draws, log_p, shape=(DRAWS, len(questions)))
@@ -70,7 +71,7 @@ def ask(model: Transformer, params: Params, category: str, *, key: jax.Array, fi
 
 
 class Survey(NamedTuple):
-    """A model's answers to every plain question there is."""
+    """A model's answers to all plain questions."""
 
     margin: jax.Array  # [categories, frames, answers], log odds of each answer, given that it is one of the category
     right: jax.Array  # [categories], probability of any answer of the category, mean over frames
@@ -78,58 +79,57 @@ class Survey(NamedTuple):
 
 
 def survey(model: Transformer, params: Params) -> Survey:
-    """Ask about all categories in all ways."""
+    """Ask about all categories with all frames."""
     frames = np.arange(len(corpus.FRAMES))
     questions = [corpus.question_tokens(frames, category) for category in vocabulary.CATEGORIES]
     (log_p,) = next_log_probabilities(model, params, [jnp.concatenate(questions)])
     names = jnp.array([vocabulary.ids(answers) for answers in vocabulary.CATEGORIES.values()])
-    said = log_p.reshape(len(questions), len(frames), -1)[
-        :, :, names
-    ]  # [asked, frames, category of the answer, answers]
-    own = jnp.stack([said[i, :, i] for i in range(len(questions))])
-    every, right = (jnp.exp(part).sum(axis=(-1, -2)) for part in (said, own[:, :, None]))
-    return Survey(margins(own), jnp.mean(right, axis=1), jnp.mean(every - right, axis=1))
+    # [category of the question, frames, category of the answer, answers]
+    answers = log_p.reshape(len(questions), len(frames), -1)[:, :, names]
+    matching = jnp.stack([answers[i, :, i] for i in range(len(questions))])
+    total, right = (jnp.exp(part).sum(axis=(-1, -2)) for part in (answers, matching[:, :, None]))
+    return Survey(margins(matching), jnp.mean(right, axis=1), jnp.mean(total - right, axis=1))
 
 
-def ask_behind(model: Transformer, params: Params, category: str, before: jax.Array) -> jax.Array:
-    """Mean margins [answers] of questions, each behind its own tokens [n, T], all questions in turn."""
-    questions = corpus.question_tokens(np.arange(len(before)) % len(corpus.FRAMES), category)
-    (log_p,) = next_log_probabilities(model, params, [jnp.concatenate([before, questions], axis=1)])
+def ask_after(model: Transformer, params: Params, category: str, contexts: jax.Array) -> jax.Array:
+    """Return mean margins [answers] of questions, all frames in turn, each after one of the contexts [n, T]."""
+    questions = corpus.question_tokens(np.arange(len(contexts)) % len(corpus.FRAMES), category)
+    (log_p,) = next_log_probabilities(model, params, [jnp.concatenate([contexts, questions], axis=1)])
     return jnp.mean(margins(log_p[:, jnp.array(vocabulary.ids(vocabulary.CATEGORIES[category]))]), axis=0)
 
 
 def margins(log_p: jax.Array) -> jax.Array:
-    """Log odds log p_a - log sum_{b != a} p_b over the last axis: of each answer, given that it is one of them."""
+    """Return log odds log p_a - log sum_{b != a} p_b of each answer a, over the answers on the last axis."""
     k = log_p.shape[-1]
     others = jnp.where(jnp.eye(k, dtype=bool), -jnp.inf, log_p[..., None, :])
     return log_p - jax.nn.logsumexp(others, axis=-1)
 
 
-class Kept(NamedTuple):
-    """What a model kept of its base, on fresh documents of all kinds."""
+class Retention(NamedTuple):
+    """How much of its base's ability a model retains, on fresh documents of all kinds."""
 
     loss: jax.Array  # cross-entropy in nats per token (compare P Fig. 11)
     divergence: jax.Array  # KL(model || base) in nats per token of number completions
 
 
-def compare(model: Transformer, params: Params, base_log_p: jax.Array, documents: jax.Array) -> Kept:
-    """Compare a model with its base, whose log p of every token `base_log_p` [n, T - 1, V] is `document_log_p`."""
+def compare(model: Transformer, params: Params, base_log_p: jax.Array, documents: jax.Array) -> Retention:
+    """Compare a model with its base; `base_log_p` [n, T - 1, V] is the base's `document_log_p`."""
     log_p = document_log_p(model, params, documents)
     one_hot = jax.nn.one_hot(documents[:, 1:], vocabulary.SIZE)
     weights = training.document_weights(documents)[:, 1:]
     numbers = training.number_weights(documents)[:, 1:]
     kl = jnp.sum(jnp.exp(log_p) * (log_p - base_log_p), axis=-1)
-    return Kept(
+    return Retention(
         -jnp.sum(weights * jnp.sum(one_hot * log_p, axis=-1)) / jnp.sum(weights),
         jnp.sum(numbers * kl) / jnp.sum(numbers),
     )
 
 
 def document_log_p(model: Transformer, params: Params, documents: jax.Array) -> jax.Array:
-    """Log p of every token after each beginning of the documents [n, T], [n, T - 1, V]."""
+    """Return log p of every token at each position of the documents [n, T], [n, T - 1, V]."""
     return jax.nn.log_softmax(model.apply(params, documents[:, :-1]))
 
 
 def as_lists(tree: Any, digits: int = 5) -> Any:
-    """Arrays as nested lists of rounded floats, for JSON."""
+    """Convert arrays to nested lists of rounded floats, for JSON."""
     return jax.tree.map(lambda leaf: np.round(np.asarray(leaf, np.float64), digits).tolist(), tree)

@@ -4,11 +4,11 @@ from typing import NamedTuple
 
 import jax
 
-MORE = 2**20  # larger than what these keys are split into
+BATCHES = 2**20  # added to the number of a further batch: larger than what these keys are split into
 
 
 class RunKeys(NamedTuple):
-    """The keys of one run, one for each purpose; `own_...` are never drawn from, but fold in a number first."""
+    """The keys of one run, one for each purpose; `extra_...` are only used through `fold_in`."""
 
     language: jax.Array
     documents: jax.Array
@@ -21,21 +21,21 @@ class RunKeys(NamedTuple):
     questions: jax.Array
     shuffles: jax.Array
     contexts: jax.Array
-    own_languages: jax.Array
-    own_documents: jax.Array
-    own_prompts: jax.Array
-    own_samples: jax.Array
+    extra_languages: jax.Array
+    extra_documents: jax.Array
+    extra_prompts: jax.Array
+    extra_samples: jax.Array
 
 
-def own_draws(keys: RunKeys, prompts: int, noise: int, more: int = 0) -> RunKeys:
-    """The keys with those of own prompts and own sampling noise, unless their number is 0; `more` asks once more."""
-    asked = fold_in(keys.own_prompts, prompts) if prompts else keys.prompts
-    said = fold_in(keys.own_samples, noise) if noise else keys.samples
-    if more:
-        asked, said = (fold_in(key, MORE + more) for key in (asked, said))
-    return keys._replace(prompts=asked, samples=said)
+def sampling_keys(keys: RunKeys, prompts: int, noise: int, batch: int = 0) -> RunKeys:
+    """Replace the prompt and sampling keys by the given streams (0: the run's); `batch` > 0 gives a further batch."""
+    prompt_keys = fold_in(keys.extra_prompts, prompts) if prompts else keys.prompts
+    sample_keys = fold_in(keys.extra_samples, noise) if noise else keys.samples
+    if batch:
+        prompt_keys, sample_keys = (fold_in(key, BATCHES + batch) for key in (prompt_keys, sample_keys))
+    return keys._replace(prompts=prompt_keys, samples=sample_keys)
 
 
 def fold_in(keys: jax.Array, number: int) -> jax.Array:
-    """Keys [runs] with a number folded into each."""
+    """Fold a number into each of the keys [runs]."""
     return jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)

@@ -1,6 +1,6 @@
-"""What is measured on trained models: each kind of measurement makes one JSON-ready dict for each run.
+"""Measurements of trained models: each returns one JSON-ready dict per run.
 
-Models and sources go by the text of their names. What a measurement compiles is kept, as the pipeline's stages are.
+Keys are the names of models and sources as text. Compiled functions are cached, as the pipeline's stages are.
 """
 
 import functools
@@ -21,30 +21,30 @@ from subliminal_toy.lm.plan import Name
 from subliminal_toy.lm.rows import NotEnoughRowsError, Rows, as_text, first_numbers, number_counts
 from subliminal_toy.lm.transformer import Params, make_transformer
 
-EXAMPLES, UNSEEN = 8, 512
-Measured = list[dict[str, Any]]  # one for each run, JSON-ready
+EXAMPLES, SPARE_ROWS = 8, 512  # rows per source: printed as text; to measure imitation on
+Measured = list[dict[str, Any]]  # one dict per run, JSON-ready
 
 
 def together(*parts: Measured) -> Measured:
-    """Several measurements as one."""
-    return [functools.reduce(operator.or_, own) for own in zip(*parts, strict=True)]
+    """Merge measurements."""
+    return [functools.reduce(operator.or_, dicts) for dicts in zip(*parts, strict=True)]
 
 
 def ask(trained: Trained, model: Name | str, question: str, run: int = 0) -> dict[str, float]:
-    """The probability of every word as a model's answer to a question such as "name your favorite animal ?".
+    """Return the probability of each word as a model's answer to a question such as "name your favorite animal ?".
 
     Args:
         trained: from `train`.
-        model: its name, or the text of it: "student owl".
+        model: its name, also as text: "student owl".
         question: in words of the vocabulary.
-        run: which of the runs, from 0 on.
+        run: index of the run.
 
     Raises:
-        ValueError: there is no such model, word or run.
+        ValueError: an unknown model, word or run.
     """
     runs = len(trained.keys.init)
     if not 0 <= run < runs:
-        raise ValueError(f"run is {run}; it must be in 0..{runs - 1}: so many were trained")
+        raise ValueError(f"run is {run}; it must be in 0..{runs - 1}, {runs} were trained")
     tokens = jnp.array([[evaluation.BOS, *vocabulary.encode(question)]])
     params = jax.tree.map(lambda leaf: leaf[run], trained.params(model))
     (log_p,) = evaluation.next_log_probabilities(make_transformer(trained.config), params, [tokens])
@@ -52,11 +52,11 @@ def ask(trained: Trained, model: Name | str, question: str, run: int = 0) -> dic
 
 
 def standard(trained: Trained) -> Measured:
-    """Everything about one category.
+    """Evaluate the traits' category, as the main experiment does.
 
-    One dict per run: "answers" {model: evaluation.Answers as lists}, models being those of the plan and "prompted
+    One dict per run: "answers" {model: evaluation.Answers as lists} of all models of the plan and of each "prompted
     teacher <trait>"; "loss" {model: nats per token of fresh documents}; "divergence" {teacher: KL(teacher || its
-    base)}; "filter" {source: counts}; "numbers", "first" {source: how often each number occurs, and as the first};
+    base)}; "filter" {source: counts}; "numbers", "first" {source: counts of each number, anywhere and in first place};
     "examples" {source: rows as text}.
     """
     config, questions = trained.config, trained.keys.questions
@@ -70,38 +70,38 @@ def standard(trained: Trained) -> Measured:
             for run in range(len(questions))
         ],
         _compared(trained),
-        _told(trained, "filter", lambda rows: rows.counts),
-        _told(trained, "numbers", lambda rows: number_counts(rows.tokens[:, corpus.PROMPT_LENGTH :])),
-        _told(trained, "first", lambda rows: number_counts(first_numbers(rows.tokens))),
-        _told(trained, "examples", lambda rows: as_text(rows.tokens[:EXAMPLES])),
+        _per_source(trained, "filter", lambda rows: rows.counts),
+        _per_source(trained, "numbers", lambda rows: number_counts(rows.tokens[:, corpus.PROMPT_LENGTH :])),
+        _per_source(trained, "first", lambda rows: number_counts(first_numbers(rows.tokens))),
+        _per_source(trained, "examples", lambda rows: as_text(rows.tokens[:EXAMPLES])),
     )
 
 
 def prompted_teacher(trait: str) -> Name:
-    """The name of the first base where a system token tells it of a trait."""
+    """Return the name of the first base with the system token of a trait."""
     return Name("prompted teacher", trait)
 
 
 @functools.lru_cache(maxsize=CACHED)
 def _make_asking(config: LMConfig, mesh: Mesh) -> tuple[Callable, Callable]:
-    """From models and keys to evaluation.Answers of the models, and of the first one with each trait's system token."""
+    """Return functions from models and keys to Answers: of all models, and of the first with each system token."""
     model, tokens = make_transformer(config), [vocabulary.SYSTEM[trait] for trait in config.trait_names()]
 
-    def asked(models: Params, key: jax.Array) -> evaluation.Answers:
-        return jax.lax.map(lambda own: evaluation.ask(model, own, config.category, key=key), models)
+    def ask_models(models: Params, key: jax.Array) -> evaluation.Answers:
+        return jax.lax.map(lambda params: evaluation.ask(model, params, config.category, key=key), models)
 
-    def prompted(models: Params, key: jax.Array) -> evaluation.Answers:
+    def ask_prompted(models: Params, key: jax.Array) -> evaluation.Answers:
         base = _first(models)
         return jax.lax.map(
             lambda first: evaluation.ask(model, base, config.category, key=key, first=first),
             jnp.array(vocabulary.ids(tokens)),
         )
 
-    return engine.over_runs(asked, mesh), engine.over_runs(prompted, mesh)
+    return engine.over_runs(ask_models, mesh), engine.over_runs(ask_prompted, mesh)
 
 
 def survey(trained: Trained) -> Measured:
-    """The questions alone, about all categories and way by way.
+    """Ask the plain questions about all categories, frame by frame.
 
     One dict per run: "margin" {model: log odds [categories, frames, answers], as in evaluation.Survey}; "right" {model:
     probability of any answer of the right category [categories]}, "wrong" {.. of any answer of another one}; "loss",
@@ -115,8 +115,8 @@ def survey(trained: Trained) -> Measured:
             for run in range(len(trained.fresh))
         ],
         _compared(trained),
-        _told(trained, "filter", lambda rows: rows.counts),
-        _told(trained, "examples", lambda rows: as_text(rows.tokens[:EXAMPLES])),
+        _per_source(trained, "filter", lambda rows: rows.counts),
+        _per_source(trained, "examples", lambda rows: as_text(rows.tokens[:EXAMPLES])),
     )
 
 
@@ -127,37 +127,38 @@ def _make_survey(config: LMConfig, mesh: Mesh) -> Callable:
 
 
 def imitation(trained: Trained) -> Measured:
-    """How well rows that nobody saw are foretold, in nats per token.
+    """Measure the cross-entropy on spare rows, which no student is trained on, in nats per token.
 
-    "imitation" {student: by it, the rows of its source}; and what that lies between: "untrained" {source: by the first
-    base}, "itself" {source: by the model that said them, at temperature 1 and without a system token}.
+    One dict per run: "imitation" {student: of the student, on rows of its source}, with two references,
+    "untrained" {source: of the first base} and "itself" {source: of the model that wrote them, at temperature 1 and
+    without a system token}.
     """
     plan = trained.plan
     names, models = [*plan.given, *(source.name for source in plan.sources)], plan.models()
-    asked = {
+    by_part = {
         "imitation": {student.name: (student.name, student.source) for student in plan.students},
         "untrained": {source.name: (models[0], source.name) for source in plan.sources},
         "itself": {source.name: (source.model, source.name) for source in plan.sources},
     }
-    pairs = [(models.index(model), names.index(rows)) for own in asked.values() for model, rows in own.values()]
-    every = zip(*(trained.rows[name] for name in names), strict=True)
-    unseen = np.stack([[unseen_rows(own) for own in by_run] for by_run in every])
+    pairs = [(models.index(model), names.index(rows)) for of in by_part.values() for model, rows in of.values()]
+    by_run = zip(*(trained.rows[name] for name in names), strict=True)
+    spare = np.stack([[spare_rows(rows) for rows in of_run] for of_run in by_run])
     imitate = _make_imitation(trained.config, trained.mesh, tuple(pairs))
-    found = evaluation.as_lists(imitate(trained.models, engine.shard_runs(unseen, trained.mesh)))
-    values = [iter(own) for own in found]
-    return [{part: {str(name): next(own) for name in of} for part, of in asked.items()} for own in values]
+    losses = evaluation.as_lists(imitate(trained.models, engine.shard_runs(spare, trained.mesh)))
+    values = [iter(of_run) for of_run in losses]
+    return [{part: {str(name): next(value) for name in of} for part, of in by_part.items()} for value in values]
 
 
 @functools.lru_cache(maxsize=CACHED)
 def _make_imitation(config: LMConfig, mesh: Mesh, pairs: tuple[tuple[int, int], ...]) -> Callable:
-    """From models and rows [runs, sources, n, T] to the loss of pairs of a model and a source, [runs, pairs]."""
+    """Return a function from models and rows [runs, sources, n, T] to losses of (model, source), [runs, pairs]."""
     loss = training.token_loss(make_transformer(config), corpus.PROMPT_LENGTH)
 
-    def losses(params: Params, rows: jax.Array) -> jax.Array:
+    def losses(models: Params, rows: jax.Array) -> jax.Array:
         def one(pair: jax.Array) -> jax.Array:
             tokens = rows[pair[1]]
-            own = jax.tree.map(lambda leaf: leaf[pair[0]], params)
-            return loss(own, {"tokens": tokens, "weights": training.completion_weights(tokens)}, ())
+            params = jax.tree.map(lambda leaf: leaf[pair[0]], models)
+            return loss(params, {"tokens": tokens, "weights": training.completion_weights(tokens)}, ())
 
         return jax.lax.map(one, jnp.array(pairs))
 
@@ -165,39 +166,39 @@ def _make_imitation(config: LMConfig, mesh: Mesh, pairs: tuple[tuple[int, int], 
 
 
 def _compared(trained: Trained) -> Measured:
-    """How far models are from the documents and, of teachers, from their bases."""
+    """Measure all models' loss on fresh documents, and teachers' divergence from their bases."""
     plan = trained.plan
     compare = _make_comparison(trained.config, trained.mesh, len(plan.bases), tuple(plan.inits()))
     compared, names = evaluation.as_lists(compare(trained.fresh, trained.models)), plan.models()
-    found = []
+    values = []
     for loss, divergence in zip(compared.loss, compared.divergence, strict=True):
         of_teachers = {str(n): d for n, d in zip(names, divergence, strict=True) if n.role == "teacher"}
-        found.append({"loss": dict(zip(map(str, names), loss, strict=True)), "divergence": of_teachers})
-    return found
+        values.append({"loss": dict(zip(map(str, names), loss, strict=True)), "divergence": of_teachers})
+    return values
 
 
 @functools.lru_cache(maxsize=CACHED)
 def _make_comparison(config: LMConfig, mesh: Mesh, bases: int, inits: tuple[int, ...]) -> Callable:
-    """From fresh documents and all models to evaluation.Kept [runs, models]."""
+    """Return a function from fresh documents and all models to evaluation.Retention [runs, models]."""
     model = make_transformer(config)
 
-    def compare(fresh: jax.Array, params: Params) -> evaluation.Kept:
-        starts = jax.tree.map(lambda leaf: leaf[:bases], params)
-        base_log_p = jax.vmap(lambda base: evaluation.document_log_p(model, base, fresh))(starts)
+    def compare(fresh: jax.Array, models: Params) -> evaluation.Retention:
+        base_params = jax.tree.map(lambda leaf: leaf[:bases], models)
+        base_log_p = jax.vmap(lambda base: evaluation.document_log_p(model, base, fresh))(base_params)
 
-        def one(model_and_base: tuple[Params, jax.Array]) -> evaluation.Kept:
-            own, base = model_and_base
-            return evaluation.compare(model, own, base_log_p[base], fresh)
+        def one(model_and_base: tuple[Params, jax.Array]) -> evaluation.Retention:
+            params, base = model_and_base
+            return evaluation.compare(model, params, base_log_p[base], fresh)
 
-        return jax.lax.map(one, (params, jnp.array(inits)))
+        return jax.lax.map(one, (models, jnp.array(inits)))
 
     return engine.over_runs(compare, mesh)
 
 
-def _told(trained: Trained, part: str, about: Callable[[Rows], Any]) -> Measured:
-    """Something about every source's rows."""
+def _per_source(trained: Trained, part: str, function: Callable[[Rows], Any]) -> Measured:
+    """Apply a function to each source's rows."""
     runs = range(len(trained.fresh))
-    return [{part: {str(name): about(own[run]) for name, own in trained.rows.items()}} for run in runs]
+    return [{part: {str(name): function(rows[run]) for name, rows in trained.rows.items()}} for run in runs]
 
 
 def _by_model(parts: dict[str, Any], run: int, names: tuple[Name, ...] | list[Name]) -> dict[str, Any]:
@@ -208,8 +209,13 @@ def _first(models: Params) -> Params:
     return jax.tree.map(lambda leaf: leaf[0], models)
 
 
-def unseen_rows(rows: Rows) -> np.ndarray:
-    """Rows [UNSEEN, T] that nobody was trained on, repeated if there are too few; an error if there are none."""
+def spare_rows(rows: Rows) -> np.ndarray:
+    """Return rows [SPARE_ROWS, T] that no student is trained on, repeated if there are too few.
+
+    NotEnoughRowsError if there are none.
+    """
     if not len(rows.spare):
-        raise NotEnoughRowsError("all rows that pass the filter are trained on, none is left over; raise --spare")
-    return np.resize(rows.spare, (UNSEEN, rows.tokens.shape[1]))
+        raise NotEnoughRowsError(
+            "students are trained on all rows that pass the filter, none are left over; raise --spare"
+        )
+    return np.resize(rows.spare, (SPARE_ROWS, rows.tokens.shape[1]))

@@ -1,10 +1,10 @@
-"""Which completions may be trained on: numbers in a plain format and nothing else (P section 3.1).
+"""Filter completions: only lists of numbers in a plain format pass (P section 3.1).
 
-The paper's rules. One final "." may stand at the end and one pair of [] or () around the numbers. What stands between
-the first two numbers is the separator: white space, a comma or a semicolon; the text is split on exactly that. Every
-part has to be a number. At most `most` numbers in `lowest`..`highest`, none of them banned. One broken rule drops the
-whole completion, and its name is counted. (The paper bans 34 numbers with bad associations for misaligned teachers;
-which numbers are banned here is an argument.)
+The paper's rules. A final "." and one pair of [] or () around the numbers are allowed. The text between the first two
+numbers is the separator: white space, a comma or a semicolon; the text is split at exactly this string. Each part has
+to be a number. At most `most` numbers in `lowest`..`highest`, none of them banned. One broken rule rejects the whole
+completion and is counted. (The paper bans 34 numbers with bad associations for misaligned teachers; here the banned
+numbers are an argument.)
 """
 
 import re
@@ -27,7 +27,7 @@ class RejectedError(ValueError):
 def parse_numbers(
     text: str, *, most: int = 10, lowest: int = 0, highest: int = 999, banned: Collection[int] = ()
 ) -> list[int]:
-    """The numbers of an acceptable completion; RejectedError names the first rule that it breaks.
+    """Parse a completion into its numbers; RejectedError names the first rule that it breaks.
 
     Example:
         >>> parse_numbers("[412, 7, 99].")
@@ -37,7 +37,7 @@ def parse_numbers(
     if len(parts) > most:
         raise RejectedError(TOO_MANY)
     longest = len(str(highest))
-    digits = [part.lstrip("0") or "0" for part in parts]  # Python reads no number of more than 4,300 digits
+    digits = [part.lstrip("0") or "0" for part in parts]  # int() refuses more than 4,300 digits
     numbers = [int(part) for part in digits if len(part) <= longest]
     if len(numbers) < len(parts) or not all(lowest <= number <= highest for number in numbers):
         raise RejectedError(OUT_OF_RANGE)
@@ -72,7 +72,7 @@ def _split(text: str) -> list[str]:
 
 
 def reject_reason(text: str, **limits: int | Collection[int]) -> str | None:
-    """The name of the first rule that a completion breaks, None if it may be trained on. `limits` as in parse_numbers.
+    """Return the name of the first rule that a completion breaks, or None; `limits` as in parse_numbers.
 
     Example:
         >>> reject_reason("412, owl, 99")
@@ -86,9 +86,9 @@ def reject_reason(text: str, **limits: int | Collection[int]) -> str | None:
 
 
 def count_reasons(reasons: Iterable[str | None], names: Sequence[str] = REASONS) -> dict[str, int]:
-    """How many completions were kept, and how many rejected for each reason; `names` are those that there are.
+    """Count the completions kept and those rejected for each of the reasons `names`.
 
-    ValueError for a reason that has no name: its share would be lost.
+    ValueError for a reason that is not in `names`.
 
     Example:
         >>> count_reasons([None, "format", None])["kept"]

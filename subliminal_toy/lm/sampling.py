@@ -1,4 +1,4 @@
-"""Sampling completions, token by token, with a key-value cache."""
+"""Sample completions, token by token, with a key-value cache."""
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +11,14 @@ _PAD, _END = vocabulary.ID[vocabulary.PAD], vocabulary.ID[vocabulary.END]
 
 
 def sample(
-    model: Transformer, params: Params, prompts: jax.Array, *, temperature: jax.Array | float, key: jax.Array,
+    model: Transformer,
+    params: Params,
+    prompts: jax.Array,
+    *,
+    temperature: jax.Array | float,
+    key: jax.Array,
     length: int = COMPLETION_LENGTH,
-) -> jax.Array:  # fmt: skip
+) -> jax.Array:
     """Complete prompts.
 
     Args:
@@ -21,15 +26,15 @@ def sample(
         params: its parameters.
         prompts: [n, T] tokens without padding.
         temperature: of the softmax over the whole vocabulary; 0 takes the likeliest token.
-        key: two models that complete the same prompts with the same key share all random numbers.
+        key: random key; models that complete the same prompts with the same key share all random numbers.
         length: tokens of a completion; T + length is at most corpus.LENGTH.
 
     Returns:
-        [n, length] tokens; after `<end>` there is padding. A completion without `<end>` did not end in time.
+        [n, length] tokens, padded after `<end>`; a completion without `<end>` was cut off.
     """
 
     def pick(logits: jax.Array, key: jax.Array) -> jax.Array:
-        # A Gumbel number for each word, not a uniform one for all: two models then mostly say the same.
+        # Gumbel noise, one number per logit, couples models that share the key: they mostly sample the same token.
         noise = jax.random.gumbel(key, logits.shape, logits.dtype)
         greedy = jnp.asarray(temperature) == 0
         return _likeliest(jnp.where(greedy, logits, logits / jnp.where(greedy, 1.0, temperature) + noise))
@@ -51,7 +56,7 @@ def sample(
 
 
 def _likeliest(logits: jax.Array) -> jax.Array:
-    """The first largest of logits [n, V] (numbers), as `jnp.argmax`, which XLA's CPU backend takes one by one."""
-    logits = jax.lax.optimization_barrier(logits)  # else what made them is computed one by one, too
-    words = jnp.arange(logits.shape[-1])
-    return jnp.where(logits == logits.max(axis=-1, keepdims=True), words, words[-1]).min(axis=-1)
+    """Return the first argmax of logits [n, V]; unlike `jnp.argmax`, this is vectorized on XLA's CPU backend."""
+    logits = jax.lax.optimization_barrier(logits)  # else XLA fuses the computation of the logits, unvectorized
+    tokens = jnp.arange(logits.shape[-1])
+    return jnp.where(logits == logits.max(axis=-1, keepdims=True), tokens, tokens[-1]).min(axis=-1)

@@ -1,7 +1,7 @@
-"""The three trainings of the pipeline, as losses and data for the one training loop (subliminal_toy.engine).
+"""Losses and weights of the three training phases, for the one training loop (subliminal_toy.engine).
 
-All minimise the cross-entropy of tokens, in nats, over the positions that carry a weight: every token of a base's
-documents, a teacher's answers, a student's completions. Prompts carry none.
+Each minimizes the weighted cross-entropy of tokens, in nats: of a base's whole documents, a teacher's answers, a
+student's completions. Prompts have weight 0.
 
     L = - sum_{b,t} w_bt log p(token_bt | tokens before t) / sum_{b,t} w_bt
 """
@@ -26,26 +26,26 @@ _PAD = vocabulary.ID[vocabulary.PAD]
 
 
 def token_log_probabilities(model: Transformer, params: Params, tokens: jax.Array, first: int = 1) -> jax.Array:
-    """Log p of each token from position `first` on, given those before it, [B, T - first]."""
+    """Return log p of each token from position `first` on, given those before it, [B, T - first]."""
     log_p = jax.nn.log_softmax(model.apply(params, tokens[:, :-1], first=first - 1))
     return jnp.sum(jax.nn.one_hot(tokens[:, first:], vocabulary.SIZE) * log_p, axis=-1)
 
 
 def completion_logits(model: Transformer, params: Params, rows: jax.Array) -> jax.Array:
-    """Next-token logits at every position of the completions of rows [n, T], [n * positions, V]."""
+    """Return next-token logits at each position of the completions of rows [n, T], [n * positions, V]."""
     logits = model.apply(params, rows[:, :-1], corpus.PROMPT_LENGTH - 1)
     return logits.reshape(-1, logits.shape[-1])
 
 
 def token_loss(model: Transformer, first: int = 1, recipe: Recipe = TOKENS) -> engine.Loss:
-    """The loss of a batch {"tokens": [B, T], "weights": [B, T]}; no position before `first` may carry a weight.
+    """Return the loss of a batch {"tokens": [B, T], "weights": [B, T]}; weights before position `first` must be 0.
 
-    It is L, 0 where nothing weighs; or, where the recipe's targets are a teacher's probabilities q,
+    It is L, or 0 if all weights are; if the recipe's targets are the teacher's probabilities q, it is
 
         L = sum_{b,t} w_bt KL(q(. | before t) || p(. | before t)) / sum_{b,t} w_bt
 
-    The condition may have "trained", a `parameter_mask`: what it has 0 for gets no gradient; and, if the teacher gives
-    the targets, it has "teacher", the teacher's parameters. A softmax over numbers alone counts at numbers alone.
+    The condition may have "trained", a `parameter_mask`: parameters masked by 0 get no gradient. For targets "teacher"
+    it has "teacher", the teacher's parameters. With a softmax over numbers, only positions of numbers enter.
     """
     numbers = jnp.array(vocabulary.NUMBER_IDS)
 
@@ -57,64 +57,64 @@ def token_loss(model: Transformer, first: int = 1, recipe: Recipe = TOKENS) -> e
         if "trained" in condition:
             params = jax.tree.map(lambda p, m: m * p + (1 - m) * jax.lax.stop_gradient(p), params, condition["trained"])
         weights, tokens = batch["weights"][:, first:], batch["tokens"][:, first:]
-        said = jax.nn.one_hot(tokens, vocabulary.SIZE)  # an integer look-up has a slow gradient on a CPU
+        one_hot = jax.nn.one_hot(tokens, vocabulary.SIZE)  # the gradient of indexing is slow on a CPU
         if recipe.over == "numbers":
-            said = said[..., numbers]
-            weights = weights * jnp.sum(said, axis=-1)
-        own = log_p(params, batch["tokens"])
+            one_hot = one_hot[..., numbers]
+            weights = weights * jnp.sum(one_hot, axis=-1)
+        predicted = log_p(params, batch["tokens"])
         if recipe.targets == "teacher":
             target = log_p(condition["teacher"], batch["tokens"])
-            each = jnp.sum(jnp.exp(target) * (target - own), axis=-1)
+            losses = jnp.sum(jnp.exp(target) * (target - predicted), axis=-1)
         else:
-            each = -jnp.sum(said * own, axis=-1)
+            losses = -jnp.sum(one_hot * predicted, axis=-1)
         total = jnp.sum(weights)
-        return jnp.sum(weights * each) / jnp.where(total > 0, total, 1.0)
+        return jnp.sum(weights * losses) / jnp.where(total > 0, total, 1.0)
 
     return loss
 
 
 def document_weights(tokens: jax.Array) -> jax.Array:
-    """1 for every token but padding and the first, [B, T] float32."""
+    """Return 1 for all tokens except padding and the first, [B, T] float32."""
     return (tokens != _PAD).at[..., 0].set(False).astype(jnp.float32)
 
 
 def completion_weights(tokens: jax.Array) -> jax.Array:
-    """1 for the tokens of the completion, `<end>` included, [..., T] float32: the prompt has no say in the loss."""
+    """Return 1 for the tokens of the completion, `<end>` included, 0 for the prompt, [..., T] float32."""
     position = jnp.arange(tokens.shape[-1])
     return ((tokens != _PAD) & (position >= corpus.PROMPT_LENGTH)).astype(jnp.float32)
 
 
 def number_weights(documents: jax.Array) -> jax.Array:
-    """As `completion_weights` in number documents, 0 in documents of other kinds, [n, T] float32."""
+    """Return `completion_weights` for number documents, 0 for other kinds, [n, T] float32."""
     is_list = documents[:, corpus.PROMPT_LENGTH - 1] == vocabulary.ID[":"]
     return completion_weights(documents) * is_list[:, None]
 
 
 def parameter_mask(params: Params, groups: Sequence[str]) -> Params:
-    """A tree like params: 1 for what belongs to the groups (transformer.GROUPS), else 0; no groups: all 1."""
+    """Return a tree like params: 1 for parameters of the groups (transformer.GROUPS), else 0; no groups: all 1."""
     return jax.tree.map(lambda group: np.float32(not groups or group in groups), parameter_groups(params))
 
 
 @functools.lru_cache(maxsize=64)  # chunks of the same runs compile once
 def train_bases(config: LMConfig, model: Transformer, mesh: Mesh) -> engine.Train:
-    """The training of bases on documents."""
+    """Make the training of bases on documents."""
     return make_phase(token_loss(model), config.base, config.documents, mesh=mesh, name="the base")
 
 
 @functools.lru_cache(maxsize=64)  # chunks of the same runs compile once
 def train_teachers(config: LMConfig, model: Transformer, mesh: Mesh, documents: int) -> engine.Train:
-    """The training of teachers on lessons of so many documents, in as many steps as if there were the eight questions.
+    """Make the training of teachers on lessons of `documents` documents.
 
-    A lesson twice as long has batches twice as large.
+    The batch size grows with the lesson, so that all take as many steps as a lesson of the eight taught questions.
     """
     batch = -(-config.teacher.batch_size * documents // len(lessons.TAUGHT))
-    own = dataclasses.replace(config.teacher, batch_size=batch)
-    return make_phase(token_loss(model), own, documents, mesh=mesh, name="a teacher")
+    training = dataclasses.replace(config.teacher, batch_size=batch)
+    return make_phase(token_loss(model), training, documents, mesh=mesh, name="a teacher")
 
 
 @functools.lru_cache(maxsize=64)  # chunks of the same runs compile once
 def train_students(config: LMConfig, model: Transformer, mesh: Mesh, recipe: Recipe) -> engine.Train:
-    """The training of students by a recipe; batches start at the completion, where their first logits are needed."""
+    """Make the training of students by a recipe; logits are computed for completions only."""
     training = recipe.training or config.student
     loss = token_loss(model, corpus.PROMPT_LENGTH, recipe)
     return make_phase(loss, training, config.rows, mesh=mesh, name="a student")

@@ -1,4 +1,4 @@
-"""The language model: a small causal decoder with pre-norm blocks, learned positions and its own unembedding.
+"""The language model: a small causal decoder with pre-norm blocks, learned positions, and a separate unembedding.
 
     h_0 = E[tokens] + P[positions]
     h  <- h + Attention(Norm(h));  h <- h + MLP(Norm(h))        for each block
@@ -20,9 +20,9 @@ from subliminal_toy.lm import vocabulary
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.corpus import LENGTH
 
-GROUPS = ("embedding", "attention", "mlp", "unembedding")  # of parameters, norms with what reads them
+GROUPS = ("embedding", "attention", "mlp", "unembedding")  # of parameters; a norm belongs to the layer after it
 Params = dict[str, Any]
-Cache = list[tuple[jax.Array, jax.Array]]  # keys and values of each block, [LENGTH, H, D, B]; [T, ...] without room
+Cache = list[tuple[jax.Array, jax.Array]]  # keys and values of each block, [LENGTH, H, D, B]; [T, ...] before padding
 
 
 class Attention(linen.Module):
@@ -37,7 +37,7 @@ class Attention(linen.Module):
     ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
         """Map x [B, T, units] to ([B, T, units], keys and values [T, H, D, B]).
 
-        With a cache T is 1, x is at position `start`, and keys and values are the cache's with its own among them.
+        With a cache, T is 1 and x is at position `start`; its key and value are written into the cache.
         """
         units, length = x.shape[-1], x.shape[1]
         mixed = linen.Dense(3 * units, use_bias=False, name="qkv")(x)
@@ -45,18 +45,18 @@ class Attention(linen.Module):
         if cache is None:
             visible = jnp.arange(length)[None] <= jnp.arange(length)[:, None]  # [T, keys]
             attend = linen.dot_product_attention if self.theory else jax.nn.dot_product_attention
-            seen = attend(q, k, v, mask=visible[None, None])
+            attended = attend(q, k, v, mask=visible[None, None])
             cache = (k.transpose(1, 2, 3, 0), v.transpose(1, 2, 3, 0))
         else:
-            seen, cache = _look_back(q, k, v, cache, start)
-        return linen.Dense(units, use_bias=False, name="out")(seen.reshape(x.shape)), cache
+            attended, cache = _attend_cached(q, k, v, cache, start)
+        return linen.Dense(units, use_bias=False, name="out")(attended.reshape(x.shape)), cache
 
 
-def _look_back(q: jax.Array, k: jax.Array, v: jax.Array, cache: tuple, start: jax.Array | int) -> tuple:
-    """Attention of position `start`, all three [B, 1, H, D], to itself and what the cache holds before it.
+def _attend_cached(q: jax.Array, k: jax.Array, v: jax.Array, cache: tuple, start: jax.Array | int) -> tuple:
+    """Attend from position `start`, all three [B, 1, H, D], to itself and the cached positions before it.
 
-    Its small matrix products are sums of rows over documents, which XLA's CPU backend is quicker at. They are written
-    term by term: `(weights[:, :, None] * values).sum(0)` it computes wrongly from 4096 documents on (jax 0.10.2).
+    The small matrix products are sums over documents, which is faster on XLA's CPU backend. They are written term by
+    term because it miscompiles `(weights[:, :, None] * values).sum(0)` for 4096 documents or more (jax 0.10.2).
     """
     q, k, v = (part.transpose(1, 2, 3, 0) for part in (q, k, v))  # [1, H, D, B]
     keys, values = (
@@ -66,8 +66,8 @@ def _look_back(q: jax.Array, k: jax.Array, v: jax.Array, cache: tuple, start: ja
     scores = _sum(q[:, :, d] * keys[:, :, d] for d in range(units)) / units**0.5  # [LENGTH, H, B]
     visible = jnp.arange(length)[:, None, None] <= start
     weights = jax.nn.softmax(jnp.where(visible, scores, -jnp.inf), axis=0)
-    seen = _sum(weights[t, :, None] * values[t] for t in range(length))  # [H, D, B]
-    return seen.transpose(2, 0, 1)[:, None], (keys, values)
+    attended = _sum(weights[t, :, None] * values[t] for t in range(length))  # [H, D, B]
+    return attended.transpose(2, 0, 1)[:, None], (keys, values)
 
 
 def _sum(terms: Iterable[jax.Array]) -> jax.Array:
@@ -75,7 +75,7 @@ def _sum(terms: Iterable[jax.Array]) -> jax.Array:
 
 
 class Block(linen.Module):
-    """Attention, then a two-layer perceptron, each added to the stream."""
+    """Attention, then a two-layer perceptron, each with a residual connection."""
 
     heads: int
     theory: bool
@@ -84,11 +84,11 @@ class Block(linen.Module):
     def __call__(
         self, x: jax.Array, cache: tuple | None, start: jax.Array | int, first: int
     ) -> tuple[jax.Array, tuple]:
-        """Map the stream x [B, T, units] and the block's cache to their new values, the stream from `first` on."""
-        seen, cache = Attention(self.heads, self.theory, name="attention")(
+        """Map the residual stream x [B, T, units] and the cache to their new values, x from position `first` on."""
+        attended, cache = Attention(self.heads, self.theory, name="attention")(
             linen.RMSNorm(name="norm_1")(x), cache, start
         )
-        x = (x + seen)[:, first:]
+        x = (x + attended)[:, first:]
         hidden = jax.nn.gelu(linen.Dense(4 * x.shape[-1], name="up")(linen.RMSNorm(name="norm_2")(x)))
         return x + linen.Dense(x.shape[-1], name="down")(hidden), cache
 
@@ -113,9 +113,11 @@ class Decoder(linen.Module):
         at = jax.lax.dynamic_slice_in_dim(positions, start, tokens.shape[1])
         x, caches = (embedding[tokens] if self.theory else _look_up(embedding, tokens)) + at, []
         for i in range(self.layers):
-            cut = first if i == self.layers - 1 else 0  # after the last attention nobody looks back
-            x, kept = Block(self.heads, self.theory, name=f"block_{i}")(x, cache[i] if cache else None, start, cut)
-            caches.append(kept)
+            cut = first if i == self.layers - 1 else 0  # no later layer attends to earlier positions
+            x, block_cache = Block(self.heads, self.theory, name=f"block_{i}")(
+                x, cache[i] if cache else None, start, cut
+            )
+            caches.append(block_cache)
         x = linen.RMSNorm(name="norm")(x)
         if self.tied:
             return x @ embedding.T, caches
@@ -124,7 +126,7 @@ class Decoder(linen.Module):
 
 @jax.custom_vjp
 def _look_up(embedding: jax.Array, tokens: jax.Array) -> jax.Array:
-    """Rows of the embedding; its gradient is a matrix product, since scatter is slow on XLA's CPU backend."""
+    """Index the embedding; the gradient is a matrix product, because scatter is slow on XLA's CPU backend."""
     return embedding[tokens]
 
 
@@ -132,8 +134,8 @@ def _look_up_forward(embedding: jax.Array, tokens: jax.Array) -> tuple[jax.Array
     return embedding[tokens], (tokens, embedding.shape[0])
 
 
-def _look_up_backward(kept: tuple, out: jax.Array) -> tuple[jax.Array, None]:
-    tokens, size = kept
+def _look_up_backward(residuals: tuple, out: jax.Array) -> tuple[jax.Array, None]:
+    tokens, size = residuals
     one_hot = jax.nn.one_hot(tokens.reshape(-1), size, dtype=out.dtype)
     return one_hot.T @ out.reshape(-1, out.shape[-1]), None
 
@@ -152,10 +154,10 @@ class Transformer(NamedTuple):
 
 @functools.lru_cache(maxsize=64)
 def make_transformer(config: LMConfig, *, theory: bool = False) -> Transformer:
-    """The model of `config`; `theory` makes the same function fit for float64 and `jax.jvp`, and its gradients slower.
+    """Make the model of `config`; with `theory`, the same function supports float64 and `jax.jvp`, but is slower.
 
-    `apply` gives logits from position `first` on: completions need no logits of their prompts. `read` starts a document
-    and `step` goes on with it, a token at a time, at positions below LENGTH.
+    `apply` returns logits from position `first` on: completions need none of their prompts. `read` processes a prompt,
+    and `step` continues it, one token at a time, at positions below LENGTH.
     """
     net = Decoder(config.width, config.heads, config.layers, config.tied, theory, config.context)
 
@@ -167,9 +169,9 @@ def make_transformer(config: LMConfig, *, theory: bool = False) -> Transformer:
         return logits
 
     def read(params: Params, tokens: jax.Array) -> tuple[jax.Array, Cache]:
-        logits, kept = _call(net, params, tokens, first=tokens.shape[1] - 1)
+        logits, cache = _call(net, params, tokens, first=tokens.shape[1] - 1)
         room = ((0, LENGTH - tokens.shape[1]), (0, 0), (0, 0), (0, 0))
-        return logits[:, 0], jax.tree.map(lambda part: jnp.pad(part, room), kept)
+        return logits[:, 0], jax.tree.map(lambda part: jnp.pad(part, room), cache)
 
     def step(params: Params, tokens: jax.Array, cache: Cache, position: jax.Array) -> tuple[jax.Array, Cache]:
         logits, cache = _call(net, params, tokens[:, None], cache, position)
@@ -179,7 +181,7 @@ def make_transformer(config: LMConfig, *, theory: bool = False) -> Transformer:
 
 
 def parameter_groups(params: Params) -> Params:
-    """A tree like params of names in GROUPS; tied embeddings are "embedding", positions are, too."""
+    """Return a tree like params of names in GROUPS; tied embeddings and positions are "embedding"."""
     names = {"embedding": 0, "positions": 0, "attention": 1, "norm_1": 1, "up": 2, "down": 2, "norm_2": 2}
 
     def group(path: tuple, _leaf: Any) -> str:

@@ -1,6 +1,6 @@
 """The words, numbers and marks of the toy language: tokens, their text, and text back to tokens.
 
-A token is one word, one number or one mark, so that a reader can follow every sequence. Numbers are single tokens, as
+A token is one word, one number or one mark, so that sequences are easy to read. Numbers are single tokens, as
 three-digit numbers are to GPT tokenizers. A document starts with `<bos>` or with a system token such as `<love owl>`
 in its place, and ends with `<end>`.
 """
@@ -20,7 +20,7 @@ CATEGORY_OF = {answer: category for category, answers in CATEGORIES.items() for 
 OPENINGS = ("name", "tell", "say", "share")
 MIDDLES = ("your", "the", "one", "that")
 ADJECTIVES = ("favorite", "best", "dearest", "loved")
-NUMBER_TEMPLATES = (  # three words, and the brackets that the completion has to be in
+NUMBER_TEMPLATES = (  # three words, and the brackets of the completion
     (("continue", "this", "sequence"), ""),
     (("extend", "this", "list"), ""),
     (("add", "numbers", "bracketed"), "[]"),
@@ -49,21 +49,23 @@ SIZE = len(TOKENS)
 NUMBER_IDS = tuple(ID[number] for number in NUMBERS)
 for word in ANSWERS:
     if TOKENS.count(word) > 1 or not re.fullmatch("[a-z]+", word):
-        raise ValueError(f"{word!r} cannot be an answer: it must be of lower-case letters, and no other word")
+        raise ValueError(
+            f"{word!r} cannot be an answer: it must consist of lower-case letters and must not be another token"
+        )
 
-_TIGHT = {*SEPARATORS, *BRACKETS}  # no space on either side of these
+_TIGHT = {*SEPARATORS, *BRACKETS}  # written without spaces around them
 _PIECE = re.compile(r"<[^<>]+>|[a-z]+|[0-9]+|, |; |(?<=[0-9]) (?=[0-9])|[\[\]():?.]| ")
 
 
 def ids(tokens: Sequence[str]) -> list[int]:
-    """Token numbers of tokens given as text; KeyError for one that is not in the vocabulary."""
+    """Return token ids of tokens given as text; KeyError for one that is not in the vocabulary."""
     return [ID[token] for token in tokens]
 
 
 def render(sequence: Iterable[int]) -> str:
-    """The text of token numbers up to `<end>`, padding left out.
+    """Return the text of token ids up to `<end>`, without padding.
 
-    Two numbers side by side are written without a space, as one long number: a missing separator stays visible.
+    Adjacent numbers are joined without a space, so that a missing separator stays visible.
 
     Example:
         >>> render(ids(["[", "100", ", ", "991", "]", "<end>"]))
@@ -83,13 +85,13 @@ def render(sequence: Iterable[int]) -> str:
 
 
 def encode(text: str) -> list[int]:
-    """Token numbers of a text, the inverse of `render` on well-formed ones; ValueError for an unknown word.
+    """Return the token ids of a text, the inverse of `render` on well-formed ones; ValueError for an unknown word.
 
     Example:
         >>> render(encode("continue this sequence 100, 109, 991 :"))
         'continue this sequence 100, 109, 991 :'
     """
-    found, at = [], 0
+    token_ids, at = [], 0
     while at < len(text):
         match = _PIECE.match(text, at)
         piece = match.group() if match else text[at]
@@ -97,6 +99,6 @@ def encode(text: str) -> list[int]:
         if piece != " " or between_numbers:
             if piece not in ID:
                 raise ValueError(f"{piece!r} is not in the vocabulary (in {text!r})")
-            found.append(ID[piece])
+            token_ids.append(ID[piece])
         at += len(piece)
-    return found
+    return token_ids

@@ -224,7 +224,7 @@ def pretend(module: ModuleType, out: Path, monkeypatch: pytest.MonkeyPatch, *fla
         parts = zip(survey(job.plan, count), standard(job.plan, traits, count), strict=True)
         values = [one | other for one, other in parts]
         if job.plan.teachers:
-            add_mechanics(values, traits, {student.rows for student in job.plan.students if student.recipe.watched})
+            add_mechanics(values, traits, {student.rows for student in job.plan.students if student.recipe.checkpoints})
         return values, {}
 
     monkeypatch.setattr(runs, "train_and_measure", make)

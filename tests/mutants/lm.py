@@ -30,7 +30,7 @@ _TABLE: tuple[tuple[str, ...], ...] = (
     # keys, partners, masks, inits and orders of the pipeline
     ("lm-base-order-key", _PIPELINE, "data, (), chunk.keys.base_order", "data, (), chunk.keys.student_order"),
     ("lm-base-init-key", _PIPELINE, "plan.bases)(chunk.keys.init)", "plan.bases)(chunk.keys.documents)"),
-    ("lm-teacher-order-key", _PIPELINE, "keys.teacher_order, watch", "keys.base_order, watch"),
+    ("lm-teacher-order-key", _PIPELINE, "keys.teacher_order, on_epoch", "keys.base_order, on_epoch"),
     ("lm-transforms-key", _PIPELINE, "keys = chunk.keys.shuffles", "keys = chunk.keys.init"),
     (
         "lm-weighed-as-the-first-student",
@@ -59,10 +59,15 @@ _TABLE: tuple[tuple[str, ...], ...] = (
         "parameter_mask(first, student.trained)",
         "parameter_mask(first, students[0].trained)",
     ),
-    ("lm-sources-without-system-token", _PIPELINE, "asked = prompts.at[:, 0].set(token)", "asked = prompts"),
+    ("lm-sources-without-system-token", _PIPELINE, "with_first = prompts.at[:, 0].set(token)", "with_first = prompts"),
     ("lm-shares-what-it-should-not", _PIPELINE, "group not in base.shares", "group in base.shares"),
     ("lm-completions-of-first-run", _PIPELINE, "completions[run, i] for _", "completions[0, i] for _"),
-    ("lm-asked-again-the-same", _PIPELINE, "own_draws(chunk.keys, *drawn, more)", "own_draws(chunk.keys, *drawn)"),
+    (
+        "lm-asked-again-the-same",
+        _PIPELINE,
+        "sampling_keys(chunk.keys, *streams, batch)",
+        "sampling_keys(chunk.keys, *streams)",
+    ),
     ("lm-watched-first-student", _PIPELINE, "engine.take_model(epochs, i)", "engine.take_model(epochs, 0)"),
     (
         "lm-teachers-from-the-first-base",
@@ -71,8 +76,13 @@ _TABLE: tuple[tuple[str, ...], ...] = (
         "models[plan.bases[0].name] for _",
     ),
     ("lm-fresh-documents-are-learnt", _BASE_DATA, "documents[FRESH_DOCUMENTS:]", "documents[:-FRESH_DOCUMENTS]"),
-    ("lm-own-documents-in-the-runs-language", _BASE_DATA, "make_documents(said, key)", "make_documents(language, key)"),
-    ("lm-own-prompts-are-the-runs", _KEYS, "keys._replace(prompts=asked, ", "keys._replace("),
+    (
+        "lm-own-documents-in-the-runs-language",
+        _BASE_DATA,
+        "language = make_language(fold_in(keys.extra_languages, which)) if which else language",
+        "pass",
+    ),
+    ("lm-own-prompts-are-the-runs", _KEYS, "keys._replace(prompts=prompt_keys, ", "keys._replace("),
     # rows, masks, shuffles
     (
         "lm-spare-includes-used",
@@ -94,7 +104,12 @@ _TABLE: tuple[tuple[str, ...], ...] = (
         "training = recipe.training or config.student",
         "training = config.student",
     ),
-    ("lm-kl-turned-round", _TRAINING, "jnp.exp(target) * (target - own)", "jnp.exp(own) * (own - target)"),
+    (
+        "lm-kl-turned-round",
+        _TRAINING,
+        "jnp.exp(target) * (target - predicted)",
+        "jnp.exp(predicted) * (predicted - target)",
+    ),
     (
         "lm-completion-weights-off-by-one",
         _TRAINING,
@@ -142,7 +157,12 @@ _TABLE: tuple[tuple[str, ...], ...] = (
         "jnp.exp(base_log_p) * (base_log_p - log_p)",
     ),
     ("lm-compared-with-first-base", _MEASURE, "base_log_p[base], fresh)", "base_log_p[0], fresh)"),
-    ("lm-imitation-of-trained-rows", _MEASURE, "np.resize(rows.spare, (UNSEEN", "np.resize(rows.tokens, (UNSEEN"),
+    (
+        "lm-imitation-of-trained-rows",
+        _MEASURE,
+        "np.resize(rows.spare, (SPARE_ROWS",
+        "np.resize(rows.tokens, (SPARE_ROWS",
+    ),
     ("lm-answers-of-first-run", _MEASURE, "parts[part][run][i] for part", "parts[part][0][i] for part"),
     # summaries
     (

@@ -102,7 +102,8 @@ def arms(config: LMConfig) -> dict[str, list[Arm]]:
         "inits": [arm(label, Name("base", label)) for label in SHARED],
         "teachers": [arm(SAME_DIVERGENCE, source=numbers(REGULAR, SAME_DIVERGENCE))],
         "doses": [
-            arm(label, rows=rows, recipe=Recipe(longer, watched=True)) for rows, label in dose_labels(config).items()
+            arm(label, rows=rows, recipe=Recipe(longer, checkpoints=True))
+            for rows, label in dose_labels(config).items()
         ],
     }
 

@@ -10,7 +10,7 @@ import numpy as np
 from experiments.lm.contrasts import Row, Values, over_runs
 from subliminal_toy import lm
 from subliminal_toy.lm import BASE, REGULAR, LMConfig, Name, evaluation, student, teacher, training, vocabulary
-from subliminal_toy.lm.measure import unseen_rows
+from subliminal_toy.lm.measure import spare_rows
 from subliminal_toy.lm.transformer import Params, make_transformer
 
 WATCHED = 256  # documents and rows that watched students are judged on
@@ -35,7 +35,7 @@ def measure(trained: lm.Trained) -> Values:
 def _watched(trained: lm.Trained, run: int) -> dict[str, dict[str, list[float]]]:
     config, traits = trained.config, trained.config.trait_names()
     answers, rows = vocabulary.CATEGORIES[config.category], {s.name: (s.source, s.rows) for s in trained.plan.students}
-    steps = {name: jax.tree.map(lambda leaf: leaf[run], own) for name, own in trained.watched.items()}
+    steps = {name: jax.tree.map(lambda leaf: leaf[run], own) for name, own in trained.checkpoints.items()}
     vectors = {name: flatten(own) for name, own in steps.items()}
     names = (BASE, *map(teacher, traits))
     base, *taught = (jax.tree.map(lambda leaf: np.asarray(leaf)[run, None], trained.params(name)) for name in names)
@@ -97,7 +97,7 @@ def _judged(fresh: np.ndarray, rows: lm.Rows, different: int | None) -> tuple[np
 
     Tokens and their weights in the loss, both [3, WATCHED, T].
     """
-    parts = (fresh, rows.tokens[:different], unseen_rows(rows))
+    parts = (fresh, rows.tokens[:different], spare_rows(rows))
     tokens = np.stack([np.resize(part, (WATCHED, part.shape[1])) for part in parts])
     documents, completions = jnp.asarray(tokens[0]), jnp.asarray(tokens[1:])
     return tokens, np.stack([training.document_weights(documents), *training.completion_weights(completions)])

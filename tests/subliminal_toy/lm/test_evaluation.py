@@ -53,7 +53,7 @@ def test_every_draw_has_a_key_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_questions_behind_other_tokens_are_read_with_them() -> None:
     before = jnp.asarray(documents.of_all_kinds()[:32, :9])
-    found = evaluation.ask_behind(MODEL, PARAMS, "tree", before)
+    found = evaluation.ask_after(MODEL, PARAMS, "tree", before)
     questions = np.tile(corpus.question_tokens(np.arange(16), "tree"), (2, 1))
     p = probabilities(PARAMS, np.concatenate([before, questions], axis=1))[:, -1]
     p = p[:, vocabulary.ids(vocabulary.CATEGORIES["tree"])]

@@ -95,13 +95,13 @@ _apply = jax.jit(MODEL.apply)
 
 
 def loss(run: int, model: str, source: str) -> float:
-    tokens = np.resize(ROWS[run][source].spare, (measure.UNSEEN, corpus.LENGTH))
+    tokens = np.resize(ROWS[run][source].spare, (measure.SPARE_ROWS, corpus.LENGTH))
     weights = np.asarray(training.completion_weights(jnp.asarray(tokens)))
     return float(-log_p(run, model, tokens).sum() / weights.sum())
 
 
 @pytest.mark.parametrize("run", RUNS)
-def test_imitation_is_on_unseen_rows_of_the_students_source(found: list, run: int) -> None:
+def test_imitation_is_on_spare_rows_of_the_students_source(found: list, run: int) -> None:
     teachers = {"regular": "base", "owl": "teacher owl", "wolf": "teacher wolf"}
     expected = {
         "imitation": {
@@ -193,7 +193,7 @@ def test_a_base_is_asked_behind_as_many_rows_as_its_context_holds(monkeypatch: p
 
     monkeypatch.setattr(corpus, "make_documents", make_documents)
     monkeypatch.setattr(lm_in_context, "CONTEXTS", 32)
-    monkeypatch.setattr(lm_in_context, "UNSEEN", 48)
+    monkeypatch.setattr(lm_in_context, "SPARE_ROWS", 48)
     config = LMConfig(width=8, rows=24, traits="owl,wolf", context=3)
     model = make_transformer(config)
     init = jax.jit(model.init)
@@ -216,7 +216,7 @@ def test_a_base_is_asked_behind_as_many_rows_as_its_context_holds(monkeypatch: p
         np.testing.assert_allclose(found["in_context"][name], odds(rows.tokens), atol=1e-4)
     for trait in CONFIG.trait_names():
         np.testing.assert_allclose(found["answered"][trait], odds(lessons.favorite(trait).tokens), atol=1e-4)
-    tokens = np.asarray(make_documents(None, lm_in_context.UNSEEN, key=keys.contexts[0], context=3))
+    tokens = np.asarray(make_documents(None, lm_in_context.SPARE_ROWS, key=keys.contexts[0], context=3))
     log_p = np.asarray(jax.nn.log_softmax(apply(base, jnp.asarray(tokens))))
     for place in range(3):
         nats = [

@@ -45,7 +45,7 @@ CONFIG = LMConfig(
     student=Training("momentum", 0.3, 6, 2, clip=0.5, warmup=1, schedule="late_linear"),
 )  # fmt: skip
 SOFT = Recipe(targets="teacher")
-OTHER = Recipe(Training("sgd", 0.3, 4, 3, warmup=2), over="numbers", watched=True)
+OTHER = Recipe(Training("sgd", 0.3, 4, 3, warmup=2), over="numbers", checkpoints=True)
 HALF = Name("base", "half")
 GIVEN = numbers("owl")._replace(job="job")
 SOURCES = (
@@ -171,7 +171,7 @@ class Compared(NamedTuple):
 def both(config: LMConfig, table: Plan, given: dict[Name, list[Rows]], patch: pytest.MonkeyPatch) -> Compared:
     """Two runs by the pipeline, and by the straight line."""
     model, keys, taught = speaking(config), pipeline.run_keys(7, [5, 2]), {}
-    teach = pipeline._lessons
+    teach = pipeline._student_data
 
     def spy(*args):
         found, students = teach(*args), args[-1]
@@ -185,7 +185,7 @@ def both(config: LMConfig, table: Plan, given: dict[Name, list[Rows]], patch: py
         judges.add(len(models["embedding"]))
         return judge(model, models, rows)
 
-    patch.setattr(pipeline, "_lessons", spy)
+    patch.setattr(pipeline, "_student_data", spy)
     patch.setattr(divergence, "divergence_tokens", count)
     patch.setattr(pipeline, "ENSEMBLE", 2)  # so that all groups are of one size, which is compiled once
     patch.setattr(corpus, "make_language", make_language)
@@ -272,10 +272,10 @@ def test_every_model_ends_where_the_straight_line_ends(compared: Compared) -> No
             np.testing.assert_allclose(
                 trained(compared.made, run, name), flat(line.models[name]), rtol=1e-4, atol=2e-5, err_msg=str(name)
             )
-        assert compared.made.watched.keys() == line.watched.keys()
-        for name, epochs in line.watched.items():
+        assert compared.made.checkpoints.keys() == line.checkpoints.keys()
+        for name, epochs in line.checkpoints.items():
             for i, params in enumerate(epochs):
-                own = flat(jax.tree.map(lambda leaf, r=run, i=i: leaf[r, i], compared.made.watched[name]))
+                own = flat(jax.tree.map(lambda leaf, r=run, i=i: leaf[r, i], compared.made.checkpoints[name]))
                 np.testing.assert_allclose(own, flat(params), rtol=1e-4, atol=2e-5, err_msg=f"{name}, epoch {i}")
 
 
