@@ -1,8 +1,8 @@
-"""Images and labels: MNIST and Fashion-MNIST from IDX files or TensorFlow Datasets, or the digits that need no network.
+"""Load MNIST and Fashion-MNIST from IDX files or TensorFlow Datasets, or scikit-learn's digits, which are offline.
 
-Order of `load_dataset`: a folder with the four IDX files, packed or not (`data_dir`, else $MNIST_DIR) -> the cache and
+Order of `load_dataset`: a folder with the four IDX files, gzipped or not (`data_dir`, else $MNIST_DIR) -> the cache and
 download manager of TensorFlow Datasets (without TensorFlow) -> for "auto" only, scikit-learn's bundled 8x8 digits.
-Whatever the source, the bytes are checked against published checksums, and pixels are mapped linearly to [-1, 1] (OFF).
+All files are checked against published checksums, and pixels are mapped linearly to [-1, 1] (OFF).
 """
 
 import gzip
@@ -31,7 +31,7 @@ IDX_FILES = (
 DIGITS_TEST = 360  # of 1,797 images
 DIGITS_SPLIT_SEED = 0
 
-# md5 of the uncompressed files as LeCun, Cortes and Burges published them: a .gz wrapper may be anybody's.
+# md5 of the uncompressed files as LeCun, Cortes and Burges published them: .gz files differ between mirrors.
 _MNIST_MD5 = {
     "train-images-idx3-ubyte.gz": "6bbc9ace898e44ae57da46a324031adb",
     "train-labels-idx1-ubyte.gz": "a25bea736e30d166cdddb491f175f624",
@@ -45,7 +45,7 @@ _PROBE_SECONDS = 2.0
 
 
 class DataError(ValueError):
-    """The data cannot be used; the message is one line that says why and what to do."""
+    """The data cannot be used; the message is one line with the reason and the remedy."""
 
 
 class Dataset(NamedTuple):
@@ -57,19 +57,19 @@ class Dataset(NamedTuple):
     test_images: np.ndarray
     test_labels: np.ndarray
     image_shape: tuple[int, int]
-    source: str  # where it came from, in words
-    notice: str = ""  # what the user must not miss
+    source: str  # where it came from, as text
+    notice: str = ""  # a warning to show to the user
 
 
 def load_dataset(name: str = "auto", data_dir: str | os.PathLike | None = None) -> Dataset:
     """Load a data set by name.
 
     Args:
-        name: one of `DATASETS`; "auto" is MNIST, or the digits if there is no MNIST to be had.
+        name: one of `DATASETS`; "auto" is MNIST, or the digits if MNIST is not available.
         data_dir: folder with the four IDX files; default $MNIST_DIR (MNIST only), else TensorFlow Datasets.
 
     Raises:
-        DataError: files are missing, damaged or not the published ones, or the download failed.
+        DataError: files are missing, damaged or not the published ones, or the download fails.
     """
     if name not in DATASETS:
         raise DataError(f"unknown data set {name!r}; choose one of {', '.join(DATASETS)}")
@@ -95,9 +95,9 @@ def load_dataset(name: str = "auto", data_dir: str | os.PathLike | None = None) 
 
 
 def load_idx_folder(folder: Path, name: str) -> Dataset:
-    """Load the four IDX files of MNIST or Fashion-MNIST from a folder; DataError if anything is off.
+    """Load the four IDX files of MNIST or Fashion-MNIST from a folder; DataError if one is missing or wrong.
 
-    MNIST's may be unpacked, and may be called `train-images.idx3-ubyte`.
+    MNIST's may be uncompressed, and may be called `train-images.idx3-ubyte`.
     """
     try:
         paths = {file: _find_file(folder, file) for file in IDX_FILES}
@@ -107,7 +107,7 @@ def load_idx_folder(folder: Path, name: str) -> Dataset:
 
 
 def _find_file(folder: Path, file: str) -> Path:
-    """The path of one of `IDX_FILES` under any of its usual names; DataError if it is not there."""
+    """Return the path of one of `IDX_FILES` under any of its usual names; DataError if it is missing."""
     unpacked = file.removesuffix(".gz")
     dotted = unpacked.replace("-idx", ".idx")
     for name in (file, unpacked, f"{dotted}.gz", dotted):
@@ -117,7 +117,7 @@ def _find_file(folder: Path, file: str) -> Path:
 
 
 def _load_files(paths: dict[str, Path], name: str, source: str) -> Dataset:
-    """The data set of the four files at `paths`; DataError unless they are the published ones."""
+    """Load the data set of the four files at `paths`; DataError unless they are the published ones."""
     contents = {file: _read(paths[file]) for file in IDX_FILES}
     dataset = _parse(contents, name, source)
     for file, content in contents.items():
@@ -126,7 +126,7 @@ def _load_files(paths: dict[str, Path], name: str, source: str) -> Dataset:
 
 
 def _parse(contents: dict[str, bytes], name: str, source: str) -> Dataset:
-    """A Dataset from the contents of the four files, shapes and counts checked."""
+    """Make a Dataset of the contents of the four files; DataError for inconsistent shapes or counts."""
     arrays = {file: parse_idx(content, file) for file, content in contents.items()}
     train_images, train_labels, test_images, test_labels = (arrays[file] for file in IDX_FILES)
     for images, labels, part in ((train_images, train_labels, "train"), (test_images, test_labels, "test")):
@@ -152,25 +152,25 @@ def parse_idx(content: bytes, name: str) -> np.ndarray:
     """Parse an uncompressed IDX file of unsigned bytes: images (magic 2051) or labels (magic 2049).
 
     Args:
-        content: big-endian header (magic, then one size per axis), then the bytes.
+        content: big-endian header (magic number, then one size per axis), then the data.
         name: what to call the file in an error.
 
     Returns:
         uint8 array [n, rows, columns] or [n].
 
     Raises:
-        DataError: wrong magic number, or fewer or more bytes than the header promises.
+        DataError: wrong magic number, or more or less data than the header declares.
     """
     header, shape = _parse_header(content, name)
-    found, expected = len(content) - header, math.prod(shape)
-    if found != expected:
-        amount = f"{found} bytes" if found < expected else "more bytes"
+    actual, expected = len(content) - header, math.prod(shape)
+    if actual != expected:
+        amount = f"{actual} bytes" if actual < expected else "more bytes"
         raise DataError(f"{name} is damaged: {amount} of data where its header says {expected}")
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 
 def _parse_header(content: bytes, name: str) -> tuple[int, tuple[int, ...]]:
-    """The length of the header in bytes and the sizes that it promises; DataError."""
+    """Return the length of the header in bytes and the sizes that it declares; DataError if it is damaged."""
     magic = struct.unpack(">I", content[:4])[0] if len(content) >= 4 else None
     if magic not in _HEADER:
         raise DataError(f"{name} has magic number {magic}, not {_IMAGES_MAGIC} (images) or {_LABELS_MAGIC} (labels)")
@@ -181,16 +181,16 @@ def _parse_header(content: bytes, name: str) -> tuple[int, tuple[int, ...]]:
 
 
 def _read(path: Path) -> bytes:
-    """The unpacked file, read no further than one byte beyond what its header promises; DataError."""
+    """Return the uncompressed content, at most one byte more than the header declares; DataError if unreadable."""
     try:
         with _open(path) as file:
             start = file.read(max(_HEADER.values()))
             header, shape = _parse_header(start, path.name)
-            if (promised := math.prod(shape)) > _LARGEST:
-                raise DataError(f"{path} is none of the published files: its header promises {promised} bytes")
-            return start + file.read(max(header + promised + 1 - len(start), 0))
+            if (declared := math.prod(shape)) > _LARGEST:
+                raise DataError(f"{path} is none of the published files: its header declares {declared} bytes")
+            return start + file.read(max(header + declared + 1 - len(start), 0))
     except (EOFError, zlib.error) as error:
-        raise DataError(f"{path} is truncated or damaged ({error}); get it anew") from error
+        raise DataError(f"{path} is truncated or damaged ({error}); download it again") from error
     except gzip.BadGzipFile as error:
         raise DataError(f"{path} cannot be read as gzip ({error})") from error
     except OSError as error:
@@ -198,14 +198,14 @@ def _read(path: Path) -> bytes:
 
 
 def _open(path: Path) -> BinaryIO | gzip.GzipFile:
-    """The file to read from, packed or not, whatever it is called: a browser may have unpacked a .gz."""
+    """Open a file, compressed or not, whatever its suffix: browsers may decompress a .gz."""
     with path.open("rb") as file:
         plain = struct.unpack(">I", file.read(4).rjust(4, b"\0"))[0] in _HEADER
     return path.open("rb") if plain else gzip.open(path)
 
 
 def _check_sum(file: str, path: Path, content: bytes, name: str) -> None:
-    """DataError unless `path` is the published `file`: MNIST's by its content, others by the .gz that TFDS knows."""
+    """Raise DataError unless `path` is the published `file`: MNIST's by its content, others by TFDS' SHA-256."""
     if name == "mnist" and _MNIST_MD5[file] == hashlib.md5(content, usedforsecurity=False).hexdigest():
         return
     registered = {info.filename: info.checksum for info in _tfds_files(name).values()}
@@ -214,18 +214,18 @@ def _check_sum(file: str, path: Path, content: bytes, name: str) -> None:
             return
     packed_only = "" if name == "mnist" else " (packed: no other can be checked)"
     raise DataError(
-        f"{path} has a wrong checksum: it is not the published {file}{packed_only} of {TITLES[name]}; get it anew"
+        f"{path} has a wrong checksum: it is not the published {file}{packed_only} of {TITLES[name]}; download it again"
     )
 
 
 def _scale_pixels(images: np.ndarray) -> np.ndarray:
-    """Bytes [n, rows, columns] to float32 [n, pixels] in [-1, 1] (OFF: ToTensor, Normalize(0.5, 0.5))."""
+    """Map bytes [n, rows, columns] to float32 [n, pixels] in [-1, 1] (OFF: ToTensor, Normalize(0.5, 0.5))."""
     flat = images.reshape(len(images), math.prod(images.shape[1:]))
     return flat.astype(np.float32) / 127.5 - np.float32(1.0)
 
 
 def load_digits() -> Dataset:
-    """scikit-learn's bundled 8x8 digits: 1,437 training and 360 test images, split once by a fixed permutation."""
+    """Load scikit-learn's 8x8 digits: 1,437 training and 360 test images, split by a fixed permutation."""
     from sklearn import datasets  # slow to import, and only this function needs it
 
     images, labels = datasets.load_digits(return_X_y=True)
@@ -236,7 +236,7 @@ def load_digits() -> Dataset:
 
 
 def validation_split(dataset: Dataset, fraction: float = 0.2) -> Dataset:
-    """The same data set with the last `fraction` of the training images in place of the test images, for tuning."""
+    """Replace the test images by the last `fraction` of the training images, for tuning."""
     cut = len(dataset.train_labels) - round(fraction * len(dataset.train_labels))
     images, labels = dataset.train_images, dataset.train_labels
     return dataset._replace(
@@ -245,7 +245,7 @@ def validation_split(dataset: Dataset, fraction: float = 0.2) -> Dataset:
 
 
 def keep_classes(dataset: Dataset, classes: int) -> Dataset:
-    """Only the images of the first `classes` classes."""
+    """Keep only the images of the first `classes` classes."""
     train, test = dataset.train_labels < classes, dataset.test_labels < classes
     return dataset._replace(
         train_images=dataset.train_images[train],
@@ -256,7 +256,7 @@ def keep_classes(dataset: Dataset, classes: int) -> Dataset:
 
 
 def _import_tfds() -> Any:
-    """TensorFlow Datasets; DataError if it cannot be imported, whatever the libraries below it raise."""
+    """Import TensorFlow Datasets; DataError if that fails, whatever its dependencies raise."""
     try:
         import tensorflow_datasets
     except Exception as error:
@@ -266,12 +266,12 @@ def _import_tfds() -> Any:
 
 
 def _tfds_files(name: str) -> dict:
-    """URL -> UrlInfo (size, SHA-256 of the .gz, filename) as TensorFlow Datasets has registered them."""
+    """Return TensorFlow Datasets' {URL: UrlInfo (size, SHA-256 of the .gz, filename)}."""
     return _import_tfds().builder(name).url_infos
 
 
 def _load_tfds(name: str) -> Dataset:
-    """Fetch the files through TFDS' cache, which verifies nothing, and download manager."""
+    """Load the files through TFDS' cache, which verifies nothing, and its download manager."""
     tfds = _import_tfds()
     try:
         files = _tfds_files(name)
@@ -282,38 +282,38 @@ def _load_tfds(name: str) -> Dataset:
         paths = {files[url].filename: Path(path) for url, path in manager.download({url: url for url in files}).items()}
     except DataError:
         raise
-    except Exception as error:  # requests, checksums, file system: TFDS lets every kind through
+    except Exception as error:  # requests, checksums, file system: TFDS raises all kinds
         raise DataError(f"the download of {TITLES[name]} failed: {' '.join(str(error).split())[:200]}") from error
     return _load_files(paths, name, "TensorFlow Datasets")
 
 
 def _in_cache(manager: object, url: str) -> bool:
-    """Whether TFDS has the file already, so that nothing needs the network."""
+    """Return whether TFDS has the file in its cache, so that the network is not needed."""
     from tensorflow_datasets.core.download import resource
 
     return manager._get_checksum_dl_result(resource.Resource(url=url)) is not None  # type: ignore[attr-defined]
 
 
 def _probe(url: str, open_url: Callable = urllib.request.urlopen) -> None:
-    """DataError within seconds if `url` cannot be had: TFDS itself would retry for minutes.
+    """Raise DataError within seconds if `url` is not available: TFDS itself would retry for minutes.
 
-    A host that refuses HEAD may still answer GET; nothing but its head is read.
+    A host that refuses HEAD may still answer GET; only its header is read.
     """
-    answers: list[str] = []  # what the host said, "" for yes
+    answers: list[str] = []  # the host's errors, "" for success
 
-    def ask() -> None:
+    def request() -> None:
         for method in ("HEAD", "GET"):
             try:
                 open_url(urllib.request.Request(url, method=method), timeout=_PROBE_SECONDS).close()
             except urllib.error.HTTPError as error:
                 answers.append(f"{error.code} {error.reason}")
-            except Exception:  # any failure is a no
+            except Exception:  # any failure means no answer
                 return
             else:
                 answers.append("")
                 return
 
-    thread = threading.Thread(target=ask, daemon=True)  # a name look-up cannot be timed out otherwise
+    thread = threading.Thread(target=request, daemon=True)  # a DNS look-up has no other time limit
     thread.start()
     thread.join(_PROBE_SECONDS + 0.5)
     if not answers:

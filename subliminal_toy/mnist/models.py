@@ -1,4 +1,4 @@
-"""The multi-layer perceptron: the one place that knows how Flax makes and applies it.
+"""The multi-layer perceptron as pure functions; no other module uses its Flax module.
 
 f(x) = W_D relu(... relu(x W_0 + b_0) ...) + b_D, with `classes + aux_logits` outputs (P section 6.2). Parameters are
 plain nested dicts, `{"hidden_0": {"kernel", "bias"}, ..., "head": {...}}`, float32; the head's first `classes` columns
@@ -56,7 +56,7 @@ class MLP(linen.Module):
 
 
 def _bias_init(scheme: str, scale: float, fan_in: int, key: jax.Array, shape: Any, dtype: Any = jnp.float32) -> Any:
-    """Zeros, or PyTorch's default U(-1/sqrt(fan_in), 1/sqrt(fan_in))."""
+    """Return zeros, or PyTorch's default U(-1/sqrt(fan_in), 1/sqrt(fan_in))."""
     if scheme != "torch_default":
         return jnp.zeros(shape, dtype)
     bound = scale / fan_in**0.5
@@ -64,7 +64,7 @@ def _bias_init(scheme: str, scale: float, fan_in: int, key: jax.Array, shape: An
 
 
 def make_mlp(config: Config, pixels: int) -> Model:
-    """The MLP of `config` on images of `pixels` values.
+    """Make the MLP of `config` for images of `pixels` pixels.
 
     Example:
         >>> import jax
@@ -79,14 +79,14 @@ def make_mlp(config: Config, pixels: int) -> Model:
 
     def apply(params: Params, x: jax.Array) -> jax.Array:
         logits = net.apply({"params": params}, x)
-        assert isinstance(logits, jax.Array)  # no mutable collections, so nothing beside them
+        assert isinstance(logits, jax.Array)  # no mutable collections, so apply returns logits only
         return logits
 
     return Model(init, apply)
 
 
 def mix_inits(reference: Params, other: Params, shared: tuple[str, ...], classes: int) -> Params:
-    """`reference` where a layer's name is in `shared`, else `other` (Config.shared_layers).
+    """Take layers named in `shared` from `reference`, the others from `other` (Config.shared_layers).
 
     The head is split by columns: the first `classes` are `class_head`, the rest `aux_head`.
     """
@@ -100,7 +100,7 @@ def mix_inits(reference: Params, other: Params, shared: tuple[str, ...], classes
 
 
 def perturb(params: Params, std: float, *, key: jax.Array) -> Params:
-    """`params` with N(0, (std / sqrt(fan_in))^2) added to every weight; biases stay as they are."""
+    """Add N(0, (std / sqrt(fan_in))^2) to all weights; biases are unchanged."""
 
     def noisy(path: Any, leaf: jax.Array, leaf_key: jax.Array) -> jax.Array:
         if path[-1].key == "bias":

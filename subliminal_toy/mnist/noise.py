@@ -1,7 +1,7 @@
-"""The images that students are distilled on: nothing about the digits is in them, unless a sweep asks for it.
+"""Training images of students: noise without information about the digits, or, for sweeps, real images.
 
-Every kind is a function of a key, made anew from a run's key when it is needed; those that are noise have the scale of
-the paper's uniform noise: zero mean and variance 1/3, that of U[-1, 1].
+Each kind is a function of a key and is regenerated from a run's key when needed. Noise has the scale of the paper's:
+zero mean and variance 1/3, as U[-1, 1] has.
 """
 
 from collections.abc import Callable
@@ -12,38 +12,38 @@ import jax.numpy as jnp
 from subliminal_toy.mnist.config import Config
 
 _UNIFORM_STD = 3.0**-0.5  # of U[-1, 1]
-_BLOCK = 1000  # images made at a time: they stay in cache, 3x faster than all at once and 1/40 of the scratch memory
+_BLOCK = 1000  # images drawn at a time: they stay in cache, 3x faster than all at once with 1/40 of the scratch memory
 
 
 def _per_image(draw: Callable[[jax.Array], jax.Array], key: jax.Array, n: int) -> jax.Array:
-    """N images, each drawn from a key of its own, in blocks: [n, ...]."""
+    """Draw n images from separate keys, in blocks, [n, ...]."""
     return jax.lax.map(draw, jax.random.split(key, n), batch_size=min(n, _BLOCK))
 
 
 def uniform(key: jax.Array, n: int, pixels: int) -> jax.Array:
-    """N images of independent U[-1, 1] pixels, [n, pixels] float32 (P section 6.2)."""
+    """Draw n images of independent U[-1, 1] pixels, [n, pixels] float32 (P section 6.2)."""
     return _per_image(lambda k: jax.random.uniform(k, (pixels,), minval=-1.0, maxval=1.0), key, n)
 
 
 def gaussian(key: jax.Array, n: int, pixels: int) -> jax.Array:
-    """N images of independent N(0, 1/3) pixels, [n, pixels]."""
+    """Draw n images of independent N(0, 1/3) pixels, [n, pixels]."""
     return _per_image(lambda k: _UNIFORM_STD * jax.random.normal(k, (pixels,)), key, n)
 
 
 def bernoulli(key: jax.Array, n: int, pixels: int) -> jax.Array:
-    """N images of independent pixels +-1/sqrt(3) with equal chances, [n, pixels]."""
+    """Draw n images of independent pixels +-1/sqrt(3) with equal probability, [n, pixels]."""
     return _per_image(lambda k: _UNIFORM_STD * jax.random.rademacher(k, (pixels,), dtype=jnp.float32), key, n)
 
 
 def blurred(key: jax.Array, n: int, image_shape: tuple[int, int], sigma: float) -> jax.Array:
-    """Uniform noise under a periodic Gaussian blur of `sigma` pixels, scaled back to variance 1/3, [n, pixels]."""
+    """Draw uniform noise, blur it by a periodic Gaussian of `sigma` pixels, rescale to variance 1/3, [n, pixels]."""
     rows, columns = (_circulant_blur(size, sigma) for size in image_shape)
     images = uniform(key, n, image_shape[0] * image_shape[1]).reshape(n, *image_shape)
     return jnp.einsum("ri,nij,cj->nrc", rows, images, columns).reshape(n, -1)
 
 
 def _circulant_blur(size: int, sigma: float) -> jax.Array:
-    """A periodic Gaussian smoothing matrix [size, size] whose rows have norm 1, so that variances stay."""
+    """Return a periodic Gaussian smoothing matrix [size, size]; its rows have norm 1, which preserves the variance."""
     distance = jnp.arange(size)
     distance = jnp.minimum(distance, size - distance)
     weights = jnp.exp(-0.5 * (distance / sigma) ** 2)
@@ -52,33 +52,33 @@ def _circulant_blur(size: int, sigma: float) -> jax.Array:
 
 
 def subspace(key: jax.Array, n: int, pixels: int, dimension: int) -> jax.Array:
-    """Noise in a random linear subspace of `dimension` axes, U[-1, 1] along each, scaled to mean variance 1/3."""
+    """Draw noise in a random subspace of `dimension` axes, U[-1, 1] along each, scaled to mean variance 1/3."""
     basis_key, coordinates_key = jax.random.split(key)
     basis, _ = jnp.linalg.qr(jax.random.normal(basis_key, (pixels, dimension)))
     return (pixels / dimension) ** 0.5 * uniform(coordinates_key, n, dimension) @ basis.T
 
 
 def real(key: jax.Array, n: int, images: jax.Array) -> jax.Array:
-    """N of the real training `images` [N, pixels], without repeats as long as n <= N."""
+    """Choose n of the real training `images` [N, pixels], without repeats if n <= N."""
     return images[_choice(key, n, images.shape[0])]
 
 
 def _choice(key: jax.Array, n: int, population: int) -> jax.Array:
-    """N indices below `population`: permutations laid end to end, so that no index leads another by more than one."""
+    """Draw n indices below `population` by concatenated permutations, so that counts differ by at most one."""
     keys = jax.random.split(key, -(-n // population))
     return jnp.concatenate([jax.random.permutation(k, population) for k in keys])[:n]
 
 
 def shuffled_pixels(key: jax.Array, n: int, images: jax.Array) -> jax.Array:
-    """N real images, the pixels of each one shuffled by a permutation of its own: its histogram without its shape."""
+    """Choose n real images and shuffle the pixels of each separately: same histogram, no shape."""
     choice_key, shuffle_key = jax.random.split(key)
     return jax.random.permutation(shuffle_key, real(choice_key, n, images), axis=1, independent=True)
 
 
 def mix(key: jax.Array, n: int, images: jax.Array, real_fraction: float) -> jax.Array:
-    """round(real_fraction * n) real images followed by uniform noise, [n, pixels]; batches shuffle them.
+    """Return round(real_fraction * n) real images followed by uniform noise, [n, pixels]; batches shuffle them.
 
-    At every fraction the real images are the first of the same ones, and so is the noise.
+    All fractions take the first of the same sequence of real images, and of the same noise.
     """
     real_key, noise_key = jax.random.split(key)
     n_real = round(real_fraction * n)
@@ -88,17 +88,17 @@ def mix(key: jax.Array, n: int, images: jax.Array, real_fraction: float) -> jax.
 
 
 def needs_images(kind: str) -> bool:
-    """Whether this kind of noise is made from real images."""
+    """Return whether this kind of noise is made from real images."""
     return kind in ("real", "shuffled_pixels", "mix")
 
 
 def make_noise(config: Config, image_shape: tuple[int, int], images: jax.Array, *, key: jax.Array) -> jax.Array:
-    """The images of one run's students.
+    """Make the training images of one run's students.
 
     Args:
         config: `noise`, `noise_images` and the kind's own settings.
         image_shape: rows and columns.
-        images: the training images, [N, pixels] in [-1, 1]; only the kinds of `needs_images` look at them.
+        images: the training images, [N, pixels] in [-1, 1]; used only if `needs_images(config.noise)`.
         key: the run's noise key. (Keyword only argument.)
 
     Returns:

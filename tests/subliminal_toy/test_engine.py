@@ -153,8 +153,11 @@ def test_any_batch_size_sees_every_example_once(batch_size: int) -> None:
     examples = jnp.arange(1.0, N + 1)
     fit = engine.make_train(
         lambda params, batch, _condition: params * jnp.sum(batch["x"]),
-        lambda _: optax.sgd(1.0), batch_size=batch_size, epochs=1, mesh=engine.run_mesh(1),
-    )  # fmt: skip
+        lambda _: optax.sgd(1.0),
+        batch_size=batch_size,
+        epochs=1,
+        mesh=engine.run_mesh(1),
+    )
     data = engine.Data(common={"x": examples})
     moved, *_ = fit(jnp.zeros((1, 1)), data, jnp.zeros((1, 1)), jax.random.split(jax.random.key(0), 1))
     assert float(moved[0, 0]) == -float(examples.sum())
@@ -164,8 +167,11 @@ def test_batches_are_reshuffled_every_epoch_and_differ_between_runs() -> None:
     """The loss reads the first row of each batch: with one full batch an epoch its value is the first row drawn."""
     fit = engine.make_train(
         lambda params, batch, _condition: 0.0 * params + batch["x"][0],
-        lambda _: optax.sgd(1.0), batch_size=N, epochs=6, mesh=engine.run_mesh(2),
-    )  # fmt: skip
+        lambda _: optax.sgd(1.0),
+        batch_size=N,
+        epochs=6,
+        mesh=engine.run_mesh(2),
+    )
     data = engine.Data(common={"x": jnp.arange(float(N))})
     _, firsts, _ = fit(jnp.zeros((4, 1)), data, jnp.zeros((4, 1)), jax.random.split(jax.random.key(0), 4))
     assert all(len(set(firsts[:, run, 0])) > 2 for run in range(4))
@@ -234,9 +240,13 @@ def test_a_probe_notes_every_step_in_order() -> None:
     """Updates noted step by step add up to the whole way; the first note is of the initial parameters."""
     params, data, conditions, keys = problem()
     fit = engine.make_train(
-        loss, lambda _: optax.adam(0.01), batch_size=BATCH, epochs=2, mesh=engine.run_mesh(1),
+        loss,
+        lambda _: optax.adam(0.01),
+        batch_size=BATCH,
+        epochs=2,
+        mesh=engine.run_mesh(1),
         probe=lambda step: {"at": step.params["w"], "by": step.update["w"]},
-    )  # fmt: skip
+    )
     last, _, probed = fit(params, data, conditions, keys)
     assert probed["at"].shape[:3] == (RUNS, 2 * -(-N // BATCH), last["w"].shape[1])
     np.testing.assert_array_equal(probed["at"][:, 0], params["w"])

@@ -45,8 +45,8 @@ def test_every_draw_has_a_key_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Non
     for name in ("any_numbers", "prefixed_tokens", "choice_options"):
         monkeypatch.setattr(corpus, name, spy(getattr(corpus, name)))
     draw = jax.random.categorical
-    monkeypatch.setattr(jax.random, "categorical", lambda key, *args, **options: spy(
-        lambda *rest, key, **more: draw(key, *rest, **more))(*args, key=key, **options))  # fmt: skip
+    by_keyword = spy(lambda *args, key, **options: draw(key, *args, **options))
+    monkeypatch.setattr(jax.random, "categorical", lambda key, *args, **options: by_keyword(*args, key=key, **options))
     evaluation.ask(MODEL, PARAMS, "tree", key=jax.random.key(3))
     assert len(keys) == len(set(keys)) == 4
 
@@ -118,8 +118,9 @@ def test_choices_have_three_different_options_with_the_answer_in_its_place() -> 
 
 
 def test_prefixed_questions_are_questions_behind_numbers() -> None:
-    asked = np.asarray(corpus.prefixed_tokens("tree", corpus.any_numbers(48, key=jax.random.key(7)),
-                                               key=jax.random.key(8)))  # fmt: skip
+    asked = np.asarray(
+        corpus.prefixed_tokens("tree", corpus.any_numbers(48, key=jax.random.key(7)), key=jax.random.key(8))
+    )
     assert asked.shape == (48, 12)
     assert vocabulary.render(asked[0, 7:].tolist()) == "name your favorite tree ?"
     assert np.isin(asked[:, [1, 3, 5]], vocabulary.NUMBER_IDS).all()

@@ -13,8 +13,11 @@ def test_a_student_may_be_the_init_and_the_source_of_later_ones() -> None:
     sources = (plan.Source(later, one.name), plan.Source(regular, plan.OTHER_BASE))
     table = plan.Plan((), sources, (two, one))
     assert [[s.name for s in part] for pair in table.rounds() for part in pair] == [
-        [regular], [one.name], [later], [two.name],
-    ]  # fmt: skip
+        [regular],
+        [one.name],
+        [later],
+        [two.name],
+    ]
     assert dict(zip(table.models(), table.inits(), strict=True))[two.name] == 0
     with pytest.raises(ValueError, match="for 'regular, from one'"):
         plan.Plan((), sources, (two,)).rounds()

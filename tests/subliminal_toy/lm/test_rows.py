@@ -47,8 +47,10 @@ def test_a_source_may_have_a_filter_of_its_own() -> None:
     kept = rows.keep_rows(config, odd, prompts, completions("owl", "100, 109", "109, 100", "127"))
     assert kept.tokens[:, 0].tolist() == [2, 3]
     assert {reason: count for reason, count in kept.counts.items() if count} == {
-        "kept": 2, "format": 1, rows.SOURCE_FILTER: 1
-    }  # fmt: skip
+        "kept": 2,
+        "format": 1,
+        rows.SOURCE_FILTER: 1,
+    }
 
 
 def test_a_completion_without_an_end_is_rejected() -> None:

@@ -46,8 +46,7 @@ def test_the_first_of_the_largest_is_taken() -> None:
 
 def test_padding_follows_the_end_and_only_the_end() -> None:
     always_end = {**PARAMS, "unembedding": {"kernel": jnp.zeros_like(PARAMS["unembedding"]["kernel"])}}
-    samples = np.asarray(SAMPLE(always_end, jnp.tile(PROMPTS, (200, 1)), temperature=1.0,
-                                         key=jax.random.key(4)))  # fmt: skip
+    samples = np.asarray(SAMPLE(always_end, jnp.tile(PROMPTS, (200, 1)), temperature=1.0, key=jax.random.key(4)))
     ended = (samples == END).any(axis=1)
     assert 0 < ended.sum() < len(samples)
     for row in samples[ended]:

@@ -39,11 +39,15 @@ from subliminal_toy.settings import Training
 from tests.subliminal_toy.lm import straight_line
 
 CONFIG = LMConfig(
-    width=12, documents=16, rows=12, spare=4.0, traits="owl,wolf",
+    width=12,
+    documents=16,
+    rows=12,
+    spare=4.0,
+    traits="owl,wolf",
     base=Training("momentum", 0.03, 8, 2, clip=1.0, warmup=2, schedule="cosine"),
     teacher=Training("sgd", 0.03, 4, 2),
     student=Training("momentum", 0.3, 6, 2, clip=0.5, warmup=1, schedule="late_linear"),
-)  # fmt: skip
+)
 SOFT = Recipe(targets="teacher")
 OTHER = Recipe(Training("sgd", 0.3, 4, 3, warmup=2), over="numbers", checkpoints=True)
 HALF = Name("base", "half")

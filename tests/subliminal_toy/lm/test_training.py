@@ -64,8 +64,12 @@ def test_document_weights_leave_out_the_first_token_and_padding() -> None:
 def test_number_weights_are_only_in_number_documents() -> None:
     tokens = jnp.asarray(documents.of_all_kinds()[:300])
     weights = np.asarray(training.number_weights(tokens))
-    lists = np.array([number_filter.reject_reason(vocabulary.render(row[corpus.PROMPT_LENGTH :])) is None
-                      for row in np.asarray(tokens).tolist()])  # fmt: skip
+    lists = np.array(
+        [
+            number_filter.reject_reason(vocabulary.render(row[corpus.PROMPT_LENGTH :])) is None
+            for row in np.asarray(tokens).tolist()
+        ]
+    )
     assert 0.3 < lists.mean() < 0.6
     np.testing.assert_array_equal(weights, np.asarray(training.completion_weights(tokens)) * lists[:, None])
 
@@ -103,8 +107,12 @@ def test_soft_targets_are_kl_from_the_teacher(over: str) -> None:
 def test_a_softmax_over_numbers_sees_numbers_alone() -> None:
     p = log_p(PARAMS, list(vocabulary.NUMBER_IDS))
     tokens = np.asarray(DOCUMENTS)[:, corpus.PROMPT_LENGTH :]
-    found = [p[i, t, vocabulary.NUMBER_IDS.index(token)] for i, row in enumerate(tokens)
-             for t, token in enumerate(row) if token in vocabulary.NUMBER_IDS]  # fmt: skip
+    found = [
+        p[i, t, vocabulary.NUMBER_IDS.index(token)]
+        for i, row in enumerate(tokens)
+        for t, token in enumerate(row)
+        if token in vocabulary.NUMBER_IDS
+    ]
     value = training.token_loss(MODEL, corpus.PROMPT_LENGTH, Recipe(over="numbers"))(PARAMS, BATCH, {})
     np.testing.assert_allclose(value, -np.mean(found), rtol=1e-4)
 

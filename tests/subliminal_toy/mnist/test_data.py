@@ -72,7 +72,7 @@ def test_parse_idx_never_raises_anything_but_data_error(content: bytes) -> None:
         (TRAIN_IMAGES, gzip.compress(images_bytes(6)[:-5]), "91 bytes of data where its header says 96"),
         (TRAIN_IMAGES, gzip.compress(images_bytes(6) + b"x"), "more bytes of data where its header says 96"),
         (TRAIN_IMAGES, gzip.compress(images_bytes(0)), "0 train images but 6 train labels"),
-        (TEST_IMAGES, gzip.compress(struct.pack(">4I", 2051, 2**31, 2**31, 4)), f"header promises {2**64} bytes"),
+        (TEST_IMAGES, gzip.compress(struct.pack(">4I", 2051, 2**31, 2**31, 4)), f"header declares {2**64} bytes"),
         (TRAIN_IMAGES, gzip.compress(images_bytes(6)[:10]), "truncated: 10 bytes"),
         (TRAIN_IMAGES, gzip.compress(idx_bytes(np.zeros((6, 4, 4)), 2052)), "magic number 2052"),
         (TRAIN_IMAGES, gzip.compress(b""), "magic number None"),
