@@ -142,6 +142,7 @@ class Experiment(NamedTuple):
             >>> results = mnist_aux_logits.run(runs=3)                                         # doctest: +SKIP
         """
         self._check_asked(config, runs=runs, seed=seed, chunk=chunk, cluster=cluster)
+        config = self._with_further_settings(config)
         if config is None:
             config = self.configure(
                 "default", {}, (dataset.name if dataset else self.source().first) if self.side.data else None
@@ -163,8 +164,15 @@ class Experiment(NamedTuple):
         if cluster is not None and not cluster:
             raise ValueError("cluster is empty; give the address of a Dask scheduler, or 'local'")
         wanted = self.config_class()
-        if config is not None and not isinstance(config, wanted):
+        if config is not None and not isinstance(config, wanted) and not issubclass(wanted, type(config)):
             raise ValueError(f"config is a {type(config).__name__}; {self.name} needs a {wanted.__name__}")
+
+    def _with_further_settings(self, config: Any) -> Any:
+        """Return a config of the side's class as the experiment's own, with defaults for its further settings."""
+        wanted = self.config_class()
+        if config is None or isinstance(config, wanted):
+            return config
+        return wanted(**{field.name: getattr(config, field.name) for field in dataclasses.fields(config)})
 
 
 def check_numbers(numbers: Mapping[str, Any]) -> None:

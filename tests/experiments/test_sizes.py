@@ -253,7 +253,7 @@ def test_cores_are_counted_on_systems_that_tell_less(monkeypatch: pytest.MonkeyP
 def test_peak_memory_where_there_is_no_proc(monkeypatch: pytest.MonkeyPatch) -> None:
     known = machine.peak_memory()
     assert 50e6 < known < 100 * GB
-    monkeypatch.setattr(Path, "read_text", lambda _path: (_ for _ in ()).throw(FileNotFoundError()))
+    monkeypatch.setattr(Path, "read_text", lambda _path, **_options: (_ for _ in ()).throw(FileNotFoundError()))
     assert known / 2 < machine.peak_memory() < known * 2  # getrusage's, in kB on Linux
     in_kb = machine.peak_memory()
     monkeypatch.setattr("sys.platform", "darwin")

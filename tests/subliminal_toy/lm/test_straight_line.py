@@ -257,8 +257,8 @@ def test_rows_and_what_is_left_over_are_the_same(compared: Compared) -> None:
 def test_every_student_gets_its_own_rows_and_weights(compared: Compared) -> None:
     assert compared.judges == {len(PLAN.teachers)}  # the base is one: where it alone differs is too rare to rely on
     for run, line in enumerate(compared.lines):
-        assert line.taught.keys() == {one.name for one in STUDENTS}
-        for name, (rows, weights) in line.taught.items():
+        assert line.student_data.keys() == {one.name for one in STUDENTS}
+        for name, (rows, weights) in line.student_data.items():
             np.testing.assert_array_equal(compared.taught[name][0][run], rows, err_msg=str(name))
             np.testing.assert_array_equal(compared.taught[name][1][run], weights, err_msg=str(name))
         shares = compared.diverging[run]["diverging"]

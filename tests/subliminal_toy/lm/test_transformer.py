@@ -84,8 +84,8 @@ def by_hand(params: dict, tokens: np.ndarray, heads: int, tied: bool) -> np.ndar
     return norm(x, p["norm"]["scale"]) @ (p["embedding"].T if tied else p["unembedding"]["kernel"])
 
 
-@pytest.mark.parametrize("tied", [0, 1])
-def test_model_is_the_formula(tied: int) -> None:
+@pytest.mark.parametrize("tied", [False, True])
+def test_model_is_the_formula(tied: bool) -> None:
     model = make_transformer(dataclasses.replace(CONFIG, tied=tied))
     params = model.init(jax.random.key(4))
     noise = jax.random.key(5)
