@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from theory.checks import check_bound, check_float64, check_grid, checked_ray, conditions_at
+from theory.checks import check_bound, check_float64, check_precision, checked_grid, checked_ray, conditions_at
 from theory.conditions import LossReport
 from theory.descent import MLPTeacher, certified_product
 from theory.one_step import (
@@ -181,8 +181,8 @@ def certify(
     direction: Tree | None = None,
     teacher_loss: TeacherLoss | None = None,
     bound: BoundRay | None = None,
-    eps: Sequence[float] = EPS_GRID,
-    alphas: Sequence[float] = ALPHA_GRID,
+    eps: Sequence[float] | Array | float = EPS_GRID,
+    alphas: Sequence[float] | Array | float = ALPHA_GRID,
 ) -> Certificate:
     """Check Lemma 1 (L1, L2), Theorem 1 (T1) and the guaranteed radius (B1, B2) on one problem.
 
@@ -195,14 +195,15 @@ def certify(
         teacher_loss: `L_T(params)`, any differentiable function; then `d = -grad L_T` and its descent is mapped. An
             `MLPTeacher` (with `apply = mlp(...)` and a loss of `theory.losses`) gets a certified box too.
         bound: a ray bound from `theory.radius`, for the guaranteed radius.
-        eps: the teacher's step sizes, ascending and positive.
-        alphas: the student's learning rates, ascending and positive.
+        eps: the teacher's step sizes, ascending and positive: a sequence, an array or one number.
+        alphas: the student's learning rates, likewise.
 
     Raises:
         ValueError: not exactly one of `direction` and `teacher_loss`; a grid that is not ascending and positive;
             outputs that are not `[..., n]`, not finite, or (log-)probabilities under a loss of logits; another ray's
             bound.
-        TypeError: a parameter is not a float64 array, or `apply` does not return one array.
+        TypeError: a parameter is not a float64 array, something computes in fewer bits, or `apply` does not return one
+            array.
 
     Example:
         >>> with jax.enable_x64(True):  # doctest: +SKIP
@@ -210,30 +211,33 @@ def certify(
     """
     if (direction is None) == (teacher_loss is None):
         raise ValueError("give exactly one of direction and teacher_loss")
-    check_grid("eps", eps)
-    check_grid("alphas", alphas)
     check_float64(params)
+    steps, rates = checked_grid("eps", eps), checked_grid("alphas", alphas)
     towards = teacher_direction(teacher_loss, params) if teacher_loss is not None else direction
-    grid = jnp.asarray(eps, dtype=float)
+    grid = jnp.asarray(steps)
     at = checked_ray(apply, params, towards, inputs)
-    conditions = conditions_at(apply, loss, params, towards, inputs, at, eps)
+    check_precision("apply", lambda p: apply(p, inputs), params)
+    check_precision("loss", loss, at.outputs[0], at.outputs[0])
+    if teacher_loss is not None:
+        check_precision("teacher_loss", teacher_loss, params)
+    conditions = conditions_at(apply, loss, params, towards, inputs, at, steps)
     seen = jax.jit(lambda p, d, x: observe(apply, loss, p, d, x, grid))(params, towards, inputs)
     if bound is not None:
         check_bound(bound, seen.leading, seen.noise)
     radius = None if bound is None else float(jax.jit(guaranteed_radius)(as_pytree(bound)))
-    changes, ascents = _descent(apply, loss, teacher_loss, params, inputs, grid, alphas)
+    changes, ascents = _descent(apply, loss, teacher_loss, params, inputs, grid, rates)
     return Certificate(
         parameters=tree_size(params),
         samples=at.outputs.shape[0],
         leading_coefficient=float(seen.leading),
         vacuous=bool(seen.vacuous),
-        eps=tuple(eps),
+        eps=steps,
         inner_products=tuple(seen.inner_products.tolist()),
         cosines=tuple(seen.cosines.tolist()),
         remainder_slope=_finite(float(seen.slope)),
         remainder_points=int(seen.slope_points),
         first_negative_eps=_finite(float(seen.first_negative)),
-        alphas=tuple(alphas) if teacher_loss is not None else (),
+        alphas=rates if teacher_loss is not None else (),
         descent=changes,
         first_ascent_alpha=ascents,
         certified_alpha=_certified(loss, params, towards, inputs, teacher_loss, grid),

@@ -1,6 +1,6 @@
 """What `certify` refuses, and where it looks at the loss: at the outputs that occur."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -59,12 +59,42 @@ def check_bound(bound: BoundRay, leading: Array, noise: Array) -> None:
         raise ValueError(f"the bound is not of this ray: its phi'(0) is in {text}; make it with the same direction")
 
 
-def check_grid(name: str, grid: Sequence[float]) -> None:
-    """Stop unless the grid is positive and ascending."""
-    values = tuple(grid)
+def checked_grid(name: str, grid: Sequence[float] | Array | float) -> tuple[float, ...]:
+    """Return the grid (a number is a grid of one) after refusing one that is not positive and ascending."""
+    values = tuple(jnp.ravel(jnp.asarray(grid, dtype=float)).tolist())
     ascending = all(a < b for a, b in pairwise(values))
     if not values or not all(0 < value < float("inf") for value in values) or not ascending:
         raise ValueError(f"{name} must be positive and ascending, got {values}")
+    return values
+
+
+def check_precision(name: str, function: Callable[..., Any], *arguments: Any) -> None:
+    """Stop if what the function makes of its arguments passes through floats of less than 64 bits.
+
+    The derivative is looked at: what depends on no argument (a table of positions, say) may be of any type.
+    """
+    found: set[str] = set()
+
+    def trace(*arguments: Any) -> None:
+        _, push = jax.linearize(function, *arguments)
+        found.update(_narrow_types(jax.make_jaxpr(push)(*arguments).jaxpr))
+
+    jax.eval_shape(trace, *arguments)
+    if found:
+        kinds = " and ".join(sorted(found))
+        raise TypeError(f"{name} computes in {kinds}, too coarse for orders of remainders: make it float64 throughout")
+
+
+def _narrow_types(jaxpr: Any) -> set[str]:
+    """Return the types of less than 64 bits among all floats of a program, its inner programs included."""
+    found = set()
+    for step in jaxpr.eqns:
+        types = [out.aval.dtype for out in step.outvars if hasattr(out.aval, "dtype")]
+        found |= {str(t) for t in types if jnp.issubdtype(t, jnp.floating) and jnp.finfo(t).bits < 64}
+        for inner in jax.tree.leaves(step.params, is_leaf=lambda part: hasattr(part, "eqns")):
+            if hasattr(inner, "eqns"):  # a jaxpr, or one closed over its constants
+                found |= _narrow_types(inner)
+    return found
 
 
 def check_float64(params: Tree) -> None:

@@ -117,10 +117,21 @@ class _SoftmaxLoss:
     temperature: Any
     indices: tuple[int, ...] | None
 
+    def kept(self, x: Array) -> Array:
+        """Return the logits the softmax sees, `[..., kept]` of `[..., n]`.
+
+        Raises:
+            ValueError: an index is not below `n` (JAX would take the last logit instead).
+        """
+        if self.indices is None:
+            return x
+        if max(self.indices) >= x.shape[-1]:
+            raise ValueError(f"indices {self.indices} reach past the model's {x.shape[-1]} outputs")
+        return x[..., jnp.asarray(self.indices)]
+
     def logits(self, x: Array) -> Array:
         """Return the logits the softmax sees, divided by the temperature; `x` is `[n]`."""
-        kept = x if self.indices is None else x[jnp.asarray(self.indices)]
-        return kept / self.temperature
+        return self.kept(x) / self.temperature
 
     def pull(self, start: Jet, jet: Jet) -> Jet:
         """Enclose `(q - p) / T`, `q' / T` and `q'' / T`; zero outside `indices`."""
@@ -137,8 +148,7 @@ class _SoftmaxLoss:
     def enclose(self, start: Jet, jet: Jet) -> Jet:
         """Enclose `<u - c, h>` and its derivatives, averaged over the batch; `c` is the mean of `u` under a `q`."""
         weight = jax.vmap(lambda y: jax.nn.softmax(self.logits(y)))(midpoint(jet.value))
-        kept = midpoint(start.first) if self.indices is None else midpoint(start.first)[:, jnp.asarray(self.indices)]
-        centre = jnp.sum(weight * kept, axis=1, keepdims=True)
+        centre = jnp.sum(weight * self.kept(midpoint(start.first)), axis=1, keepdims=True)
         return _along(subtract(start.first, point(centre)), self.pull(start, jet))
 
     def derivatives(self, jet: Jet, targets: Array) -> tuple[Interval, Interval]:
@@ -150,8 +160,7 @@ class _SoftmaxLoss:
 
     def _scaled(self, part: Interval) -> Interval:
         """Enclose the kept entries divided by the temperature."""
-        kept = part if self.indices is None else Interval(*(end[:, jnp.asarray(self.indices)] for end in part))
-        return self._over_temperature(kept)
+        return self._over_temperature(Interval(*map(self.kept, part)))
 
     def _over_temperature(self, part: Interval) -> Interval:
         return outward(Interval(part.lo / self.temperature, part.hi / self.temperature))

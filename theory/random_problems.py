@@ -79,7 +79,7 @@ class Row(NamedTuple):
         observation: what `theory.certificate.observe` saw on the eps grid.
         guaranteed: radius by one bound (B1, B2).
         marched: radius by a chain of bounds (B4).
-        observed: last step of a fine grid before the first negative inner product, or infinity.
+        observed: first step of a fine grid with a negative inner product, or infinity.
         negative: how many of 16 inner products inside the marched radius were negative; 0 if the theory is right.
     """
 

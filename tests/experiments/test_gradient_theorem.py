@@ -60,6 +60,20 @@ def test_families_cover_what_the_statements_speak_of() -> None:
     assert len(experiment.FAMILIES) * experiment.PRESETS["default"].runs >= 1000
 
 
+def test_a_line_of_the_table_has_each_number_in_its_place() -> None:
+    rows = [
+        row(slope=1.9, marched_radius=0.25, observed_radius=0.5, cosine=0.3, other_init_cosine=-0.2),
+        row(slope=2.0, marched_radius=0.75, observed_radius=None, cosine=0.4, other_init_cosine=-0.1, negative=2),
+        row(slope=2.3, marched_radius=0.5, observed_radius=0.875, cosine=0.5, other_init_cosine=0.0, vacuous=True),
+    ]
+    cosines = experiment.summarize([row | {"vacuous": False} for row in rows])["cosines"][0]
+    assert (cosines["shared"]["mean"], cosines["other"]["mean"]) == pytest.approx((0.4, -0.1))
+    line = experiment._line("name", rows, cosines)
+    assert line[:6] == ("name", "3", "1", "2", "1.900, 2.000, 2.300", "0.5 / 0.875")
+    assert line[6].startswith("0.400 [")
+    assert "0.100 [" in line[7][:8]
+
+
 @pytest.mark.slow
 def test_smoke_run_writes_everything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture

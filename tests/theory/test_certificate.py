@@ -16,13 +16,14 @@ from theory import (
     init_mlp,
     mlp,
     mlp_ray_bound,
+    random_problems,
     softmax_cross_entropy,
     squared_error,
     study_many,
 )
 from theory.losses import kl_divergence
 from theory.one_step import powers_of_two
-from theory.random_problems import random_inputs, weight_decay
+from theory.random_problems import Problem, random_inputs, weight_decay
 
 SIN = ACTIVATIONS["sin"]
 
@@ -125,6 +126,16 @@ def test_many_random_problems_in_one_call():
     assert bool(jnp.all(rows.guaranteed > 0))
     assert bool(jnp.all(rows.guaranteed <= rows.observed))
     assert abs(float(jnp.nanmedian(rows.observation.slope)) - 2) < 0.02
+
+
+def test_b4_a_negative_product_beyond_the_guaranteed_radius_is_counted(monkeypatch):
+    """With a march that is wrong (up to 4; phi = 2 sin t turns at pi): 4 of 16 points lie beyond the change."""
+    monkeypatch.setattr(random_problems, "marched_radius", lambda *_, **__: jnp.asarray(4.0))
+    net, rate, x = _sine()
+    row = random_problems.measure(Problem(net, rate, x), SIN, SquaredError(jnp.ones(1)), jnp.asarray([0.5, 1.0]))
+    assert 1.5 < row.guaranteed < np.pi
+    assert (row.marched, row.negative) == (4, 4)
+    assert np.pi < row.observed < np.pi * 2**0.25  # the grid's next quarter octave
 
 
 def test_float64_does_not_leak_out_of_this_folder():

@@ -246,6 +246,15 @@ def test_s6_so_many_inputs_show_their_share_of_the_leading_coefficient(seed, del
     assert np.mean(few_inputs < mean / 2) > delta / 2  # within a factor of the least number that does
 
 
+def test_s6_counts_are_those_of_the_closed_forms():
+    """By hand: 2 * 3 log 20 / 0.01; 2 * 3 log 10 / 0.81 / 4; Bernstein's two terms, each alone and both."""
+    assert inputs_needed(1.0, 3.0, share=0.9) == 1798
+    assert inputs_needed(2.0, 3.0, share=0.1, delta=0.1) == 5
+    assert labels_needed(0.5, 0.0, 60.0) == 240  # 2 * 10 log 20 / 0.25
+    assert labels_needed(0.5, 10.0, 0.0) == 240
+    assert labels_needed(0.5, 10.0, 60.0, delta=0.1) == 369  # 2 * 20 log 10 / 0.25
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 def test_s6_so_many_labels_show_the_sign(seed):
     product, variance, spread, sign = _label_problem(seed)

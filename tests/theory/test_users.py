@@ -14,6 +14,7 @@ from theory import (
     conditions,
     estimated_ray_bound,
     inner_product_curve,
+    kl_divergence,
     mlp,
     mlp_ray_bound,
     softmax_cross_entropy,
@@ -30,11 +31,19 @@ def _linear(p, x):
     return x @ p
 
 
+def _narrowed(values, kind=jnp.float32):
+    """As layers with half the bits inside do: the outputs' own type does not show it."""
+    return values.astype(kind).astype(float)
+
+
+def _halved(values, _):
+    return _narrowed(values, jnp.float16), None
+
+
 def _report(apply=_linear, loss=None, params=PARAMS, direction=TOWARDS, inputs=X, eps=EPS, **options):
     arrays = jnp.asarray(params), jnp.asarray(inputs)
-    return certify(
-        apply, loss or softmax_cross_entropy(), *arrays, direction=jnp.asarray(direction), eps=eps, **options
-    )
+    towards = None if direction is None else jnp.asarray(direction)
+    return certify(apply, loss or softmax_cross_entropy(), *arrays, direction=towards, eps=eps, **options)
 
 
 REFUSED = (
@@ -46,6 +55,21 @@ REFUSED = (
     ({"inputs": np.zeros((0, 2))}, ValueError, r"at least one sample, got shape \(0, 3\)"),
     ({"eps": (np.nan,)}, ValueError, "eps must be positive and ascending"),
     ({"eps": (0.5, np.inf)}, ValueError, "eps must be positive and ascending"),
+    ({"eps": np.ones((2, 2))}, ValueError, "eps must be positive and ascending"),
+    (
+        {"loss": kl_divergence(indices=(1, 2, 3))},
+        ValueError,
+        r"indices \(1, 2, 3\) reach past the model's 3 outputs",
+    ),
+    ({"apply": lambda p, x: _narrowed(x @ p)}, TypeError, "apply computes in float32, too coarse"),
+    ({"apply": jax.jit(lambda p, x: _narrowed(x @ p, jnp.bfloat16))}, TypeError, "apply computes in bfloat16"),
+    ({"apply": lambda p, x: x @ jax.lax.scan(_halved, p, None, 2)[0]}, TypeError, "apply computes in float16"),
+    ({"loss": lambda z, y: jnp.sum(_narrowed(z - y) ** 2)}, TypeError, "loss computes in float32"),
+    (
+        {"direction": None, "teacher_loss": lambda p: jnp.sum(_narrowed(p))},
+        TypeError,
+        "teacher_loss computes in float32",
+    ),
     ({"direction": np.full((2, 3), np.inf)}, ValueError, "derivative J d hold NaN"),
     (
         {"apply": lambda p, x: jax.nn.log_softmax(x @ p), "loss": lambda z, y: -jnp.sum(jnp.exp(y) * z)},
@@ -62,6 +86,29 @@ def test_certificate_refuses_what_it_would_misread(changed, error, words):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("kind", [softmax_cross_entropy, kl_divergence], ids=lambda v: v.__name__)
+def test_b3_bounds_refuse_indices_past_the_outputs(kind):
+    """JAX takes the last logit instead, and the bound would enclose another function."""
+    net = ((jnp.asarray(PARAMS), jnp.zeros(3)),)
+    for indices in ((0, 3), (3,)):
+        bound = mlp_ray_bound(ACTIVATIONS["tanh"], kind(indices=indices), net, net, jnp.asarray(X))
+        with pytest.raises(ValueError, match="reach past the model's 3 outputs"):
+            bound(0.0, 0.5)
+
+
+def test_positions_of_another_type_are_no_loss_of_precision():
+    """What depends on no parameter may be float32: the sum is of float64."""
+    assert _report(lambda p, x: x @ p + jnp.sin(jnp.arange(3, dtype=jnp.float32)).astype(float)[None, :]).samples == 3
+
+
+@pytest.mark.parametrize("grid", [jnp.logspace(-4, 0, 3), np.logspace(-4, 0, 3), [0.0001, 0.01, 1]], ids=type)
+def test_grids_may_be_arrays(grid):
+    report = _report(eps=grid, direction=None, teacher_loss=lambda p: jnp.sum(p**2), alphas=2.0)
+    np.testing.assert_allclose(report.eps, (1e-4, 1e-2, 1.0))
+    assert report.alphas == (2.0,)
+    assert all(type(e) is float for e in report.eps)
+
+
 def test_certificate_refuses_leaves_that_are_no_arrays():
     for leaf, words in ((0.5, r"got 0.5 at \['w'\]"), (jnp.tanh, "arrays only, got .* at")):
         with pytest.raises(TypeError, match=words):
@@ -70,10 +117,12 @@ def test_certificate_refuses_leaves_that_are_no_arrays():
 
 def test_certificate_checks_that_the_bound_belongs_to_the_direction():
     net = ((jnp.asarray(PARAMS), jnp.zeros(3)),)
-    rate, other = (((jnp.asarray(d), jnp.zeros(3)),) for d in (TOWARDS, 1.01 * TOWARDS))
+    rate, short, long = (((jnp.asarray(d), jnp.zeros(3)),) for d in (TOWARDS, 0.99 * TOWARDS, 1.01 * TOWARDS))
     loss, tanh, x = squared_error(), ACTIVATIONS["tanh"], jnp.asarray(X)
-    with pytest.raises(ValueError, match="not of this ray"):
-        certify(mlp(tanh), loss, net, x, direction=rate, bound=mlp_ray_bound(tanh, loss, net, other, x), eps=EPS)
+    for other in (short, long):  # the slope is too small, and too large
+        bound = mlp_ray_bound(tanh, loss, net, other, x)
+        with pytest.raises(ValueError, match="not of this ray"):
+            certify(mlp(tanh), loss, net, x, direction=rate, bound=bound, eps=EPS)
     report = certify(mlp(tanh), loss, net, x, direction=rate, bound=mlp_ray_bound(tanh, loss, net, rate, x), eps=EPS)
     assert report.guaranteed_radius > 1000
     assert "negative within radius   0" in str(report)
@@ -86,6 +135,13 @@ def test_certificate_judges_the_loss_at_the_outputs_that_occur():
     assert "minimum" in report.conditions.failed
     assert "L1" in report.lost
     assert "statements lost          L1, L2, T1, T2" in str(report)
+
+
+def test_certificate_judges_the_loss_at_the_outputs_of_a_teacher_that_went_far():
+    """The student's outputs are small, and so are the teacher's at all steps but the last."""
+    clipped = lambda z, y: jnp.sum((z - jnp.clip(y, -100.0, 100.0)) ** 2)  # noqa: E731
+    assert _report(loss=clipped, direction=1e3 * TOWARDS, eps=EPS[:-1]).conditions.failed == ()
+    assert _report(loss=clipped, direction=1e3 * TOWARDS).conditions.failed == ("minimum",)
 
 
 def test_certificate_is_not_fooled_by_saturated_logits_nor_by_a_common_shift():
