@@ -87,7 +87,7 @@ def check_precision(name: str, function: Callable[..., Any], *arguments: Any) ->
 
 def _narrow_types(jaxpr: Any) -> set[str]:
     """Return the types of less than 64 bits among all floats of a program, its inner programs included."""
-    found = set()
+    found: set[str] = set()
     for step in jaxpr.eqns:
         types = [out.aval.dtype for out in step.outvars if hasattr(out.aval, "dtype")]
         found |= {str(t) for t in types if jnp.issubdtype(t, jnp.floating) and jnp.finfo(t).bits < 64}

@@ -141,7 +141,7 @@ def test_certificate_judges_the_loss_at_the_outputs_of_a_teacher_that_went_far()
     """The student's outputs are small, and so are the teacher's at all steps but the last."""
     clipped = lambda z, y: jnp.sum((z - jnp.clip(y, -100.0, 100.0)) ** 2)  # noqa: E731
     assert _report(loss=clipped, direction=1e3 * TOWARDS, eps=EPS[:-1]).conditions.failed == ()
-    assert _report(loss=clipped, direction=1e3 * TOWARDS).conditions.failed == ("minimum",)
+    assert "minimum" in _report(loss=clipped, direction=1e3 * TOWARDS).conditions.failed
 
 
 def test_certificate_is_not_fooled_by_saturated_logits_nor_by_a_common_shift():
