@@ -580,6 +580,32 @@ def test_lm_traits_prices() -> None:
         assert any(near(point, [x, y]) for point in points)
 
 
+def test_lm_pretrained_has_each_animal_beside_its_name() -> None:
+    (doses, animals), results = panels("lm_pretrained")
+    rows = [row for row in results["students"] if row["main"]]
+    lines = curves(doses)
+    assert set(lines) == {row["trait"] for row in rows}
+    for trait, line in lines.items():
+        mine = [row for row in rows if row["trait"] == trait]
+        assert near(line.get_xdata(), [row["updates"] for row in mine])
+        assert near(line.get_ydata(), [row["change"]["mean"] for row in mine])
+        dotted = [
+            other for other in doses.lines if other.get_linestyle() == ":" and other.get_color() == line.get_color()
+        ]
+        assert near(dotted[0].get_ydata(), [row["others"]["mean"] for row in mine])
+    last = max(row["updates"] for row in rows)
+    for y, label in ticks(animals, "y").items():
+        row = pick(rows, updates=last, trait=label.removesuffix(" lists"))
+        changes = dict(zip(results["animals"], np.mean(row["animals"], axis=0), strict=True))
+        here = [line for line in animals.lines if line.get_marker() == "o" and set(line.get_ydata()) == {y}]
+        ring, dot = sorted(here, key=lambda line: -len(line.get_xdata()))
+        assert near(ring.get_xdata(), list(changes.values()))
+        assert near(dot.get_xdata(), [changes[row["trait"]]])
+        named = {text.get_text(): text.xy[0] for text in animals.texts if text.xy[1] == y}
+        largest = max((name for name in changes if name != row["trait"]), key=changes.__getitem__)
+        assert named == pytest.approx({name: changes[name] for name in (row["trait"], largest)})
+
+
 def test_every_picture_is_read_back() -> None:
     own = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
     for name in figures.names():
