@@ -142,7 +142,7 @@ def test_models_differ_only_by_their_condition() -> None:
 def test_zero_epochs_train_nothing() -> None:
     params, data, conditions, keys = problem()
     fit = engine.make_train(loss, lambda _: optax.adam(0.01), batch_size=BATCH, epochs=0, mesh=engine.run_mesh(1))
-    trained, losses, _ = fit(params, data, conditions, keys)
+    trained, losses, *_ = fit(params, data, conditions, keys)
     jax.tree.map(np.testing.assert_array_equal, trained, params)
     assert losses.size == 0
 
@@ -173,7 +173,7 @@ def test_batches_are_reshuffled_every_epoch_and_differ_between_runs() -> None:
         mesh=engine.run_mesh(2),
     )
     data = engine.Data(common={"x": jnp.arange(float(N))})
-    _, firsts, _ = fit(jnp.zeros((4, 1)), data, jnp.zeros((4, 1)), jax.random.split(jax.random.key(0), 4))
+    _, firsts, *_ = fit(jnp.zeros((4, 1)), data, jnp.zeros((4, 1)), jax.random.split(jax.random.key(0), 4))
     assert all(len(set(firsts[:, run, 0])) > 2 for run in range(4))
     assert len({tuple(firsts[:, run, 0]) for run in range(4)}) == 4
 
@@ -247,7 +247,7 @@ def test_a_probe_notes_every_step_in_order() -> None:
         mesh=engine.run_mesh(1),
         probe=lambda step: {"at": step.params["w"], "by": step.update["w"]},
     )
-    last, _, probed = fit(params, data, conditions, keys)
+    last, _, probed, _ = fit(params, data, conditions, keys)
     assert probed["at"].shape[:3] == (RUNS, 2 * -(-N // BATCH), last["w"].shape[1])
     np.testing.assert_array_equal(probed["at"][:, 0], params["w"])
     np.testing.assert_allclose(probed["at"][:, 0] + probed["by"].sum(axis=1), last["w"], rtol=1e-5, atol=1e-6)
