@@ -50,8 +50,16 @@ def insist() -> None:
 
     def hook(unraisable: Any) -> None:
         if issubclass(unraisable.exc_type, KeyboardInterrupt):
-            threading.Timer(AGAIN, signal.raise_signal, [signal.SIGINT]).start()
+            threading.Timer(AGAIN, _interrupt_main_thread).start()
         else:
             report(unraisable)
 
     sys.unraisablehook = hook
+
+
+def _interrupt_main_thread() -> None:
+    """Send SIGINT to the main thread, so that it also ends a wait there; a signal to this one would not."""
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    else:
+        signal.raise_signal(signal.SIGINT)
