@@ -232,6 +232,21 @@ def test_s5_random_mismatch_of_the_tolerated_size_fails_as_often_as_predicted():
         tolerated_mismatch(1.0, 1.0, 0.1, delta=0.5)
 
 
+def test_s5_the_number_of_parameters_enters_at_finite_steps():
+    """`f = theta_1 + |theta|^2/2` at 0, d = e_1: the first-order law promises 0.05 whatever P is."""
+    eps, rng = 1e-3, np.random.default_rng(0)
+    rho = float(tolerated_mismatch(2.0, 2.0, eps))  # A = |G d| = 2
+    apply = lambda p, x: x * (p[0] + p @ p / 2)  # noqa: E731
+    r = jnp.asarray(rho * rng.normal(size=50))
+    at = jnp.zeros(50), jnp.eye(50)[0], jnp.ones((1, 1)), eps
+    found = student_step(apply, SquaredError(jnp.ones(1)), *at, student=r)[0]
+    gap = lambda first, square: first + square / 2 - eps - eps**2 / 2  # noqa: E731
+    np.testing.assert_allclose(found, -2 * gap(r[0], r @ r) * (1 + r[0]), rtol=1e-9)
+    for parameters, expected in ((10, 0.05), (1000, 0.09), (100_000, 1.0)):
+        first, rest = rho * rng.normal(size=40_000), rho**2 * rng.chisquare(parameters - 1, size=40_000)
+        assert abs(np.mean(gap(first, first**2 + rest) > 0) - expected) < 0.007
+
+
 @few
 @given(seed=seeds, delta=st.sampled_from((0.3, 0.05)), heavy=st.booleans())
 def test_s6_so_many_inputs_show_their_share_of_the_leading_coefficient(seed, delta, heavy):
