@@ -8,6 +8,7 @@
     training     how a phase is trained, as an Optax update rule
     settings     what a setting is: its range, unit and help text; how a phase is trained
     statistics   means and medians over runs, with 95% intervals
+    progress     a bar in notebooks and on terminals
     machine      cores and memory
 
 Each is imported when it is first used: `import subliminal_toy` is cheap, `subliminal_toy.mnist` works.
@@ -21,7 +22,18 @@ Example:
 import importlib
 from types import ModuleType
 
-__all__ = ["engine", "lm", "machine", "minimal", "mnist", "pretrained", "settings", "statistics", "training"]
+__all__ = [
+    "engine",
+    "lm",
+    "machine",
+    "minimal",
+    "mnist",
+    "pretrained",
+    "progress",
+    "settings",
+    "statistics",
+    "training",
+]
 
 
 def __getattr__(name: str) -> ModuleType:

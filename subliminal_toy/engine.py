@@ -117,11 +117,28 @@ def mesh_for(runs: int) -> Mesh:
 
 
 def fill_devices(first: int, count: int, mesh: Mesh) -> np.ndarray:
-    """Numbers of `count` runs from `first` on, some of them again, so that a smaller last chunk fills all devices.
+    """Return the numbers of `count` runs from `first` on, padded with the first of them until they fill all devices.
 
-    What is done twice is dropped; being the same runs, it cannot fail where they do not.
+    Padding is dropped at the end; it repeats runs of the same chunk, so it cannot fail where they do not.
     """
     return first + np.arange(-(-count // mesh.size) * mesh.size) % count
+
+
+def pad_runs(runs: int) -> np.ndarray:
+    """Return indices of runs that fill all devices: those of 3 runs on 2 devices are [0, 1, 2, 0]."""
+    return fill_devices(0, runs, run_mesh(runs))
+
+
+def drop_padding(tree: Tree, runs: int) -> Tree:
+    """Keep the first runs of arrays [n, ...]; JAX's are laid over as many devices as divide the runs."""
+    if all(leaf.shape[0] == runs for leaf in jax.tree.leaves(tree)):
+        return tree
+    sharding = NamedSharding(mesh_for(runs), P(RUNS))
+
+    def first(leaf: Any) -> Any:
+        return jax.device_put(leaf[:runs], sharding) if isinstance(leaf, jax.Array) else leaf[:runs]
+
+    return jax.tree.map(first, tree)
 
 
 def run_keys(names: type[NamedTuple], seed: int, runs: np.ndarray) -> Any:

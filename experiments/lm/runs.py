@@ -135,12 +135,5 @@ def _bytes(job: Job, parameters: int) -> float:
 
 def _work(job: Job, seconds: Mapping[str, float]) -> float:
     """Rough seconds of a run."""
-    config, plan = job.config, job.plan
-    times = {
-        "base": config.base.epochs * len(plan.bases),
-        "teachers": config.teacher.epochs * len(plan.teachers),
-        "samples": len(plan.sources),
-        "students": sum((student.recipe.training or config.student).epochs for student in plan.students),
-        "evaluation": len(plan.models()),
-    }
-    return sum(seconds[stage] * count for stage, count in times.items())
+    counts = {**job.plan.epochs(job.config), "evaluation": len(job.plan.models())}
+    return sum(seconds[stage] * count for stage, count in counts.items())

@@ -14,6 +14,7 @@ from experiments.harness.sizes import COMPILING, FLOAT, FLOPS, RATE, STARTED, ST
 from subliminal_toy import mnist
 from subliminal_toy.mnist import data, models
 from subliminal_toy.mnist.config import DATASET_SETTINGS
+from subliminal_toy.mnist.students import count_epochs
 from subliminal_toy.statistics import t_interval
 
 Measure = Callable[[mnist.Trained, mnist.Dataset], dict[str, np.ndarray]]  # name -> [runs, ...]
@@ -52,9 +53,7 @@ class Job(NamedTuple):
 
     def work(self) -> float:
         """Epochs of all models of a run, in passes over all images."""
-        images = self.config.noise_images
-        students = [c.config(self.config).student.epochs * (c.images or images) / images for c in self.conditions]
-        return self.config.teacher.epochs + sum(students)
+        return count_epochs(self.config, self.conditions)
 
     def _images(self, dataset: mnist.Dataset) -> mnist.Dataset:
         return data.keep_classes(data.validation_split(dataset) if self.held_out else dataset, self.config.classes)

@@ -9,7 +9,7 @@ the same settings, do not compile them again.
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from subliminal_toy import engine
+from subliminal_toy import engine, progress
 from subliminal_toy.lm import corpus, evaluation, lessons, sampling, training, vocabulary
 from subliminal_toy.lm.base_data import make_base_data
 from subliminal_toy.lm.carriers import CARRIERS
@@ -26,6 +26,7 @@ from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.keys import RunKeys, sampling_keys
 from subliminal_toy.lm.plan import Base, Name, Plan, Recipe, Source, Student, Weighing
 from subliminal_toy.lm.rows import NotEnoughRowsError, Rows, keep_rows, student_rows
+from subliminal_toy.lm.trained import Models, Sampled, Trained
 from subliminal_toy.lm.transformer import Params, Transformer, make_transformer, parameter_groups
 
 DIVERGENCE_DOCUMENTS = 128  # fresh documents that a teacher's divergence is measured on
@@ -33,42 +34,7 @@ MAX_BATCHES = 4  # batches of completions drawn from a source until enough pass 
 ENSEMBLE = 18  # most students trained side by side: more do not fit the CPU's cache
 CACHED = 64  # compiled stages kept in memory
 OnStage = Callable[[str, int], None]  # stage, models or sources that finished an epoch of it
-Models = dict[Name, Params]  # leaves [runs, ...]
-Sampled = dict[Name, list[Rows]]  # one element per run
 Completions = tuple[np.ndarray, np.ndarray]  # prompts [runs, n, T] and completions [runs, sources, n, T']
-
-
-class Trained(NamedTuple):
-    """All models of some runs, with their settings, plan, keys and data."""
-
-    config: LMConfig
-    plan: Plan
-    keys: RunKeys
-    language: corpus.Language  # [runs, ...]
-    fresh: jax.Array  # [runs, n, T] documents that no base is trained on
-    models: Params  # [runs, models, ...], in the order of Plan.models
-    rows: Sampled  # of each source, filtered
-    checkpoints: Models  # of students with recipe.checkpoints, leaves [runs, epochs, ...]
-
-    def __repr__(self) -> str:
-        """Name the models, without the arrays."""
-        names = ", ".join(str(model) for model in self.plan.models())
-        return f"<lm.Trained: {self.keys.init.shape[0]} runs of {names}>"
-
-    def params(self, name: Name | str) -> Params:
-        """Return the parameters of a model by its name, also as text, [runs, ...].
-
-        ValueError for a model that is not in the plan.
-        """
-        known = [str(model) for model in self.plan.models()]
-        if str(name) not in known:
-            raise ValueError(f"there is no model '{name}'; these were trained: {', '.join(known)}")
-        return engine.take_model(self.models, known.index(str(name)))
-
-    @property
-    def mesh(self) -> Mesh:
-        """The devices that the runs are laid over."""
-        return engine.mesh_for(self.keys.init.shape[0])
 
 
 class _Chunk(NamedTuple):
@@ -91,7 +57,7 @@ def train(
     plan: Plan,
     keys: RunKeys,
     *,
-    on_stage: OnStage = lambda _stage, _done: None,
+    on_stage: OnStage | None = None,
     given: Mapping[Name, list[Rows]] | None = None,
 ) -> Trained:
     """Train bases, teachers and students of some runs.
@@ -100,21 +66,46 @@ def train(
         config: the settings.
         plan: what to train and sample.
         keys: of the runs, leaves [runs].
-        on_stage: called with the stage and the number of models whenever they finish a part of it.
+        on_stage: called with the stage and the number of models whenever they finish a part of it; default a progress
+            bar in notebooks and on terminals.
         given: rows of the sources in `plan.given`; others are ignored.
 
     Raises:
         ValueError: the plan is invalid; raised before anything is trained.
         engine.RunFailedError: a loss is not finite, or too few completions pass the filter.
     """
-    check_plan(plan, given or {})
-    mesh = engine.mesh_for(keys.init.shape[0])
+    given = given or {}
+    check_plan(plan, given)
+    if on_stage is None:
+        with _bar(config, plan) as on_stage:
+            return train(config, plan, keys, on_stage=on_stage, given=given)
+    runs = len(keys.init)
+    padded = engine.pad_runs(runs)
+    rows = {name: [given[name][i] for i in padded] for name in plan.given}
+    trained = _train(config, plan, RunKeys(*(key[padded] for key in keys)), on_stage, rows)
+    arrays = {field: getattr(trained, field) for field in ("keys", "language", "fresh", "models", "checkpoints")}
+    rows = {name: of_runs[:runs] for name, of_runs in trained.rows.items()}
+    return trained._replace(**engine.drop_padding(arrays, runs), rows=rows)
+
+
+@contextlib.contextmanager
+def _bar(config: LMConfig, plan: Plan) -> Iterator[OnStage]:
+    """Show progress in documents and rows that models read or write."""
+    sampled = config.rows + round(config.rows * config.spare)
+    each = {"base": config.documents, "teachers": len(lessons.TAUGHT), "samples": sampled, "students": config.rows}
+    total = sum(count * each[stage] for stage, count in plan.epochs(config).items())
+    with progress.bar(total, "language model") as advance:
+        yield lambda stage, done: advance(done * each[stage], stage)
+
+
+def _train(config: LMConfig, plan: Plan, keys: RunKeys, on_stage: OnStage, rows: Sampled) -> Trained:
+    """Train runs that fill all devices; `rows` are given ones."""
+    mesh = engine.mesh_for(len(keys.init))
     chunk = _Chunk(config, make_transformer(config), mesh, engine.shard_runs(keys, mesh), on_stage)
     language, fresh, data = make_base_data(config, mesh, plan.bases)(chunk.keys)
     inits = _make_inits(chunk.model, mesh, plan.bases)(chunk.keys.init)
     models = _train_bases(chunk, plan, inits, data)
     models |= _train_teachers(chunk, plan, models, fresh)
-    rows: Sampled = {name: (given or {})[name] for name in plan.given}
     checkpoints: Models = {}
     for sources, students in plan.rounds():
         rows |= _sample(chunk, language, sources, models)

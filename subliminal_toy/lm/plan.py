@@ -141,6 +141,15 @@ class Plan(NamedTuple):
         """Return the names of all models, in the order of the results."""
         return tuple(model.name for table in (self.bases, self.teachers, self.students) for model in table)
 
+    def epochs(self, config: LMConfig) -> dict[str, int]:
+        """Count what the stages of `train` do for a run: epochs of all models, and sources to sample from."""
+        return {
+            "base": config.base.epochs * len(self.bases),
+            "teachers": config.teacher.epochs * len(self.teachers),
+            "samples": len(self.sources),
+            "students": sum((student.recipe.training or config.student).epochs for student in self.students),
+        }
+
     def inits(self) -> list[int]:
         """Return the index of the base that each of `models` descends from, through all generations."""
         base_of = {base.name: i for i, base in enumerate(self.bases)}

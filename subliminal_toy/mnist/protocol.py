@@ -16,12 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from subliminal_toy import engine, training
+from subliminal_toy import engine, progress, training
 from subliminal_toy.mnist import losses, models, noise
 from subliminal_toy.mnist.config import Config
 from subliminal_toy.mnist.data import Dataset
 from subliminal_toy.mnist.models import Params
-from subliminal_toy.mnist.students import Condition, Student, make_students
+from subliminal_toy.mnist.students import Condition, Student, count_epochs, make_students
 
 OnEpoch = Callable[[str, float, int], None]  # which phase, its models' share of all images, which epoch of it
 
@@ -91,7 +91,7 @@ def train(
     conditions: Sequence[Condition],
     keys: RunKeys,
     *,
-    on_epoch: OnEpoch = lambda _phase, _work, _i: None,
+    on_epoch: OnEpoch | None = None,
     watch: bool = False,
 ) -> Trained:
     """Train reference, teacher and students of some runs.
@@ -101,13 +101,22 @@ def train(
         dataset: images in [-1, 1], restricted to `config.classes` classes.
         conditions: the students; those whose settings need another compilation are trained in a group of their own.
         keys: of the runs, leaves [runs].
-        on_epoch: told of every epoch.
+        on_epoch: called after every epoch; default a progress bar in notebooks and on terminals.
         watch: keep all networks' parameters after every epoch in `history`.
 
     Raises:
         engine.TrainingDivergedError: a loss was not finite.
     """
-    conditions, runs = tuple(conditions), keys.reference.shape[0]
+    conditions, asked = tuple(conditions), len(keys.reference)
+    if on_epoch is None:
+        with progress.bar(count_epochs(config, conditions), dataset.name) as advance:
+
+            def on_epoch(phase: str, passes: float, _i: int) -> None:
+                advance(passes, phase)
+
+            return train(config, dataset, conditions, keys, on_epoch=on_epoch, watch=watch)
+    keys = RunKeys(*(key[engine.pad_runs(asked)] for key in keys))
+    runs = len(keys.reference)
     mesh = engine.mesh_for(runs)
     stages = _make_stages(config, conditions, mesh, dataset.image_shape, len(dataset.train_images))
     keys = engine.shard_runs(keys, mesh)
@@ -123,19 +132,18 @@ def train(
     images = stages.noise(real["images"] if noise.needs_images(config.noise) else real["images"][:1], keys.noise)
     inits, taught = stages.students(reference, teacher, images, real, keys, fit)
     networks |= taught
-    return Trained(
-        config,
-        conditions,
+    arrays = (
         keys,
         reference,
         teacher,
         inits,
-        students=jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), *(taught[c.name].params for c in conditions)),
-        losses={name: network.losses for name, network in networks.items()},
-        history={name: network.history for name, network in networks.items() if network.history is not None},
-        probed={name: network.probed for name, network in networks.items() if network.probed is not None},
-        inputs={name: network.inputs for name, network in networks.items() if network.inputs},
+        jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), *(taught[c.name].params for c in conditions)),
+        {name: network.losses for name, network in networks.items()},
+        {name: network.history for name, network in networks.items() if network.history is not None},
+        {name: network.probed for name, network in networks.items() if network.probed is not None},
+        {name: network.inputs for name, network in networks.items() if network.inputs},
     )
+    return Trained(config, conditions, *engine.drop_padding(arrays, asked))
 
 
 def _fit(

@@ -171,6 +171,13 @@ def make_students(model: models.Model, config: Config, conditions: tuple[Conditi
     return train
 
 
+def count_epochs(config: Config, conditions: Sequence[Condition]) -> float:
+    """Count the epochs of a run's teacher and students, in passes over all images of each."""
+    students = ((condition.config(config).student.epochs, condition.images) for condition in conditions)
+    all_images = config.noise_images
+    return config.teacher.epochs + sum(epochs * (images or all_images) / all_images for epochs, images in students)
+
+
 def group_students(config: Config, conditions: Sequence[Condition]) -> list[tuple[StaticSettings, list[int]]]:
     """Group the conditions (by index) that share a compiled program, at most ENSEMBLE in a group."""
     alike: dict[StaticSettings, list[int]] = {}

@@ -121,6 +121,19 @@ def test_devices_are_filled_with_a_chunks_own_runs(count: int, runs: list[int]) 
     assert engine.fill_devices(5, count, engine.run_mesh(2)).tolist() == runs
 
 
+@pytest.mark.parametrize(("runs", "padded"), [(1, [0]), (2, [0, 1]), (3, [0, 1, 2, 0]), (4, [0, 1, 2, 3])])
+def test_padding_fills_two_devices_and_is_dropped(runs: int, padded: list[int]) -> None:
+    assert engine.pad_runs(runs).tolist() == padded
+    numbers = np.arange(2.0 * len(padded)).reshape(-1, 2)
+    trees = {"a": engine.shard_runs(jnp.asarray(numbers), engine.mesh_for(len(padded))), "b": numbers}
+    kept = engine.drop_padding(trees, runs)
+    assert isinstance(kept["b"], np.ndarray)
+    np.testing.assert_array_equal(kept["a"], numbers[:runs])
+    np.testing.assert_array_equal(kept["b"], numbers[:runs])
+    doubled = engine.over_runs(lambda x: 2 * x, engine.mesh_for(runs))(kept["a"])  # it lies on the devices of this mesh
+    np.testing.assert_array_equal(doubled, 2 * numbers[:runs])
+
+
 def test_same_arguments_same_bits_and_the_callers_arrays_survive() -> None:
     params, data, conditions, keys = problem()
     fit = engine.make_train(loss, lambda _: optax.adam(0.01), batch_size=BATCH, epochs=2, mesh=engine.run_mesh(1))

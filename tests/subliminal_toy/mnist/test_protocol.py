@@ -1,6 +1,8 @@
 """The protocol's conditions: who starts where, imitates what, and shares which noise; controls that must fail."""
 
+import contextlib
 import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -136,6 +138,26 @@ def test_runs_do_not_depend_on_the_chunk(digits: data.Dataset) -> None:
     assert list(together) == ["reference", "teacher", *(c.name for c in ALL)]
     for name, values in pair.items():
         np.testing.assert_allclose(values, together[name][2:], atol=1.5 / 360)  # at most one image: rounding
+
+
+def test_three_runs_on_two_devices_use_both(digits: data.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are trained as four, with the same bits; the fourth is dropped."""
+    meshes, make = [], protocol._make_stages
+
+    def spy(config: Config, conditions: tuple, mesh: jax.sharding.Mesh, *shape: Any) -> Any:
+        meshes.append(mesh.size)
+        return make(config, conditions, mesh, *shape)
+
+    monkeypatch.setattr(protocol, "_make_stages", spy)
+    three = protocol.train(small(), digits, ALL[:1], protocol.run_keys(0, (4, 7, 9)), watch=True)
+    four = protocol.train(small(), digits, ALL[:1], protocol.run_keys(0, (4, 7, 9, 4)), watch=True)
+    alone = protocol.train(small(), digits, ALL[:1], protocol.run_keys(0, (9,)), watch=True)
+    assert meshes == [2, 2, 1]
+    for one, padded, filled in zip(*(jax.tree.leaves(trained[3:]) for trained in (alone, three, four)), strict=True):
+        np.testing.assert_array_equal(padded, filled[:3])
+        np.testing.assert_allclose(padded[2], one[0], rtol=1e-4, atol=1e-5)  # rounding
+    assert three.keys.noise.shape == (3,)
+    assert protocol.accuracies(three, digits)["student_aux"].shape == (3,)
 
 
 def test_students_of_zero_epochs_are_the_reference_and_the_other_init(digits: data.Dataset) -> None:
@@ -279,6 +301,22 @@ def test_epochs_are_told_with_what_part_of_all_images_their_networks_see(digits:
     config = small(teacher__epochs=2, student__epochs=1)
     protocol.train(config, digits, table, protocol.run_keys(0, [0]), on_epoch=lambda *event: told.append(event))
     assert told == [("teacher", 1, 0), ("teacher", 1, 1), ("students", 3, 0), ("students", 0.25, 0)]
+
+
+def test_without_a_callback_a_bar_is_filled(digits: data.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    bars, done = [], []
+
+    @contextlib.contextmanager
+    def bar(total: float, _title: str) -> Iterator[Callable]:
+        bars.append(total)
+        yield lambda amount, _text: done.append(amount)
+
+    monkeypatch.setattr(protocol.progress, "bar", bar)
+    table = (*students.STUDENTS[:3], students.Condition("few", images=small().noise_images // 4))
+    config = small(teacher__epochs=2, student__epochs=1)
+    for quiet in ({}, {"on_epoch": lambda *_: None}):
+        protocol.train(config, digits, table, protocol.run_keys(0, [0]), **quiet)
+    assert bars == [sum(done)] == [5.25]
 
 
 def test_one_network_can_be_asked_about_one_image(digits: data.Dataset, plain: protocol.Trained) -> None:
