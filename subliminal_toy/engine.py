@@ -88,7 +88,7 @@ def use_cpu_cores(limit: int | None = None) -> None:
 
 
 def use_cpu_cores_unless_set() -> None:
-    """As `use_cpu_cores`, for notebooks and scripts; nothing if the number was chosen, or JAX runs already."""
+    """Call `use_cpu_cores` unless the number of devices was chosen or JAX runs already; for notebooks and scripts."""
     if getattr(jax.config, "jax_num_cpu_devices") < 1:  # noqa: B009 - mypy does not know it
         with contextlib.suppress(RuntimeError):
             use_cpu_cores()
@@ -99,20 +99,20 @@ def check_devices() -> None:
     try:
         jax.local_devices()
     except (RuntimeError, AssertionError) as error:
-        asked = getattr(jax.config, "jax_platforms") or "a device"  # noqa: B009 - mypy does not know it
+        kind = getattr(jax.config, "jax_platforms") or "a device"  # noqa: B009 - mypy does not know it
         why = " ".join(str(error).split())[:120] or "no reason given"
-        words = f"JAX_PLATFORMS asks for {asked}, which JAX does not find ({why}); unset it, or say cpu"
+        words = f"JAX_PLATFORMS asks for {kind}, which JAX does not find ({why}); unset it, or say cpu"
         raise ValueError(words) from error
 
 
 def run_mesh(runs: int | None = None) -> Mesh:
-    """A one-axis mesh over the local devices, no more of them than there are `runs`."""
+    """Make a one-axis mesh over the local devices, at most one for each of `runs`."""
     devices = jax.local_devices()
     return Mesh(np.array(devices[: min(len(devices), runs or len(devices))]), (RUNS,))
 
 
 def mesh_for(runs: int) -> Mesh:
-    """The mesh of as many local devices as divide `runs`."""
+    """Make the mesh of as many local devices as divide `runs`."""
     return run_mesh(max(n for n in range(1, len(jax.local_devices()) + 1) if runs % n == 0))
 
 
@@ -142,9 +142,9 @@ def drop_padding(tree: Tree, runs: int) -> Tree:
 
 
 def run_keys(names: type[NamedTuple], seed: int, runs: np.ndarray) -> Any:
-    """A key for every field of `names`, each [n], for the runs numbered `runs` [n].
+    """Make a key for each field of `names`, each [n], for the runs numbered `runs` [n].
 
-    They are functions of the seed and of a run's own number, of nothing else. ValueError for a seed or a number that
+    They depend on the seed and the run's number only. ValueError for a seed or a number that
     no uint32 holds: it would be another one's.
     """
     use_cpu_cores_unless_set()
@@ -172,12 +172,12 @@ def replicate(tree: Tree, mesh: Mesh) -> Tree:
 
 
 def repeat_over_runs(tree: Tree, runs: int, mesh: Mesh) -> Tree:
-    """The same arrays [...] for every run, [runs, ...]."""
+    """Repeat arrays [...] for all runs, [runs, ...]."""
     return shard_runs(jax.tree.map(lambda leaf: np.broadcast_to(leaf, (runs, *np.shape(leaf))), tree), mesh)
 
 
 def take_model(tree: Tree, i: int) -> Tree:
-    """One model of every run: [runs, models, ...] -> [runs, ...]."""
+    """Take one model of each run: [runs, models, ...] -> [runs, ...]."""
     return jax.tree.map(lambda leaf: leaf[:, i], tree)
 
 
@@ -235,15 +235,21 @@ def make_train(
     epoch = over_runs(_make_epoch(loss, rule, batch_size, probe), mesh, shared=3, donate=(3, 4))
 
     def train(
-        params: Tree, data: Data, conditions: Tree, keys: jax.Array, on_epoch: OnEpoch | None = None, *,
-        frozen: Tree = None, state: Tree = None,
-    ) -> Outcome:  # fmt: skip
-        own = (data.per_run, data.per_model, conditions, keys)
+        params: Tree,
+        data: Data,
+        conditions: Tree,
+        keys: jax.Array,
+        on_epoch: OnEpoch | None = None,
+        *,
+        frozen: Tree = None,
+        state: Tree = None,
+    ) -> Outcome:
+        by_run = (data.per_run, data.per_model, conditions, keys)
         params = jax.tree.map(jnp.copy, params)  # the epochs reuse their arguments' memory; the caller's stays
         state = init(params, conditions) if state is None else jax.tree.map(jnp.copy, state)
         losses, probed = [], []
         for i in range(epochs):
-            params, state, epoch_losses, noted = epoch(jnp.uint32(i), data.common, frozen, params, state, own)
+            params, state, epoch_losses, noted = epoch(jnp.uint32(i), data.common, frozen, params, state, by_run)
             losses.append(np.asarray(epoch_losses))
             probed.append(jax.tree.map(np.asarray, noted))
             _check_finite(losses[-1], name, i)
@@ -258,10 +264,10 @@ def make_train(
 
 
 def _make_epoch(loss: Loss, rule: Rule, batch_size: int, probe: Probe | None) -> Callable:
-    """One epoch of one run: every step takes the same rows for all of the run's models."""
+    """Make one epoch of one run: each step takes the same rows for all of the run's models."""
 
-    def model_step(params: Tree, state: Tree, batch: dict, own_batch: dict, condition: Tree, frozen: Tree) -> tuple:
-        batch = batch | own_batch
+    def model_step(params: Tree, state: Tree, batch: dict, by_model: dict, condition: Tree, frozen: Tree) -> tuple:
+        batch = batch | by_model
         given = (condition,) if frozen is None else (condition, frozen)
         value, grads = jax.value_and_grad(loss)(params, batch, *given)
         updates, state = rule(condition).update(grads, state, params)
@@ -271,15 +277,15 @@ def _make_epoch(loss: Loss, rule: Rule, batch_size: int, probe: Probe | None) ->
     models_step = jax.vmap(model_step, in_axes=(0, 0, None, 0, 0, None))
 
     def epoch(
-        i: jax.Array, common: dict, frozen: Tree, params: Tree, state: Tree, own: tuple
+        i: jax.Array, common: dict, frozen: Tree, params: Tree, state: Tree, by_run: tuple
     ) -> tuple[Tree, Tree, jax.Array, Tree]:
-        per_run, per_model, conditions, key = own
+        per_run, per_model, conditions, key = by_run
         shared = common | per_run
 
         def step(carry: tuple, rows: jax.Array) -> tuple:
             batch = jax.tree.map(lambda a: a.at[rows].get(mode="promise_in_bounds"), shared)
-            own = jax.tree.map(lambda a: a.at[:, rows].get(mode="promise_in_bounds"), per_model)
-            params, state, seen = models_step(carry[0], carry[1], batch, own, conditions, frozen)
+            by_model = jax.tree.map(lambda a: a.at[:, rows].get(mode="promise_in_bounds"), per_model)
+            params, state, seen = models_step(carry[0], carry[1], batch, by_model, conditions, frozen)
             return (params, state), seen
 
         n = count_examples(Data(common, per_run, per_model))
@@ -297,7 +303,7 @@ def _make_epoch(loss: Loss, rule: Rule, batch_size: int, probe: Probe | None) ->
 
 
 def count_examples(data: Data) -> int:
-    """Number of examples of one run's data (the second axis of `per_model`); ValueError if arrays disagree."""
+    """Count the examples of one run's data (the second axis of `per_model`); ValueError if arrays disagree."""
     sizes = {leaf.shape[0] for leaf in jax.tree.leaves((data.common, data.per_run))}
     sizes |= {leaf.shape[1] for leaf in jax.tree.leaves(data.per_model)}
     if len(sizes) != 1:
@@ -306,7 +312,7 @@ def count_examples(data: Data) -> int:
 
 
 def _check_parameters(params: Tree, name: str) -> None:
-    """The last step of all has no loss after it that would show it."""
+    """Raise TrainingDivergedError if parameters are not finite: no loss follows the last step."""
     leaves = [np.isfinite(np.asarray(leaf)).all(axis=tuple(range(1, leaf.ndim))) for leaf in jax.tree.leaves(params)]
     bad = np.flatnonzero(~np.all(leaves, axis=0))
     if bad.size:
@@ -317,6 +323,7 @@ def _check_parameters(params: Tree, name: str) -> None:
 
 
 def _check_finite(losses: np.ndarray, name: str, epoch: int) -> None:
+    """Raise TrainingDivergedError if a loss of an epoch, [runs, models], is not finite."""
     bad = np.flatnonzero(~np.isfinite(losses).all(axis=1))
     if bad.size:
         raise TrainingDivergedError(

@@ -57,7 +57,7 @@ def _slurm_limit() -> float:
 
 
 def _words(path: Path, separator: str | None = None) -> list[str]:
-    """The parts of a small file; none if it cannot be read."""
+    """Read the parts of a small file; none if it cannot be read."""
     try:
         return path.read_text("utf-8").strip().split(separator)
     except OSError:

@@ -85,6 +85,6 @@ def train(params: Params, images: Array, targets: Array, part: slice, key: jax.A
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m subliminal_toy.minimal", description="Print six test accuracies.")
     parser.add_argument("--dataset", choices=tuple(SETTINGS), default="digits")
-    asked = parser.parse_args().dataset
-    for name, accuracy in experiment(jax.random.key(0), load_dataset(asked), *SETTINGS[asked]).items():
+    dataset = parser.parse_args().dataset
+    for name, accuracy in experiment(jax.random.key(0), load_dataset(dataset), *SETTINGS[dataset]).items():
         print(f"{name:12} {accuracy:.3f}")

@@ -33,7 +33,7 @@ class Limits(TypedDict, total=False):
 
 
 def setting(default: Any, text: str, *, unit: str = "", choices: tuple = (), **limits: Unpack[Limits]) -> Any:
-    """A dataclass field with its help text, unit, valid choices and limits."""
+    """Make a dataclass field with its help text, unit, valid choices and limits."""
     none = dict.fromkeys(Limits.__annotations__)
     return dataclasses.field(
         default=default, metadata={"text": text, "unit": unit, "choices": choices, **none, **limits}
@@ -97,9 +97,9 @@ def check_used(configs: Sequence[Any], names: Container[str]) -> None:
         if name in names and field.metadata["only"]:
             beside, value = field.metadata["only"]
             phase, dot, _ = name.rpartition(".")
-            held = [setting_value(config, f"{phase}{dot}{beside}") for config in configs]
-            if value not in held:
-                raise ValueError(f"{name} makes no difference: {phase}{dot}{beside} is {held[0]}; it needs {value}")
+            values = [setting_value(config, f"{phase}{dot}{beside}") for config in configs]
+            if value not in values:
+                raise ValueError(f"{name} makes no difference: {phase}{dot}{beside} is {values[0]}; it needs {value}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,7 +161,7 @@ def setting_fields(config: type) -> dict[str, dataclasses.Field]:
 
 
 def setting_value(config: Any, name: str) -> Any:
-    """The value of a setting by its name, a phase's with a dot.
+    """Return the value of a setting by its name, a phase's with a dot.
 
     Example:
         >>> setting_value(Training(), "epochs")
@@ -171,5 +171,5 @@ def setting_value(config: Any, name: str) -> Any:
 
 
 def setting_values(config: Any) -> dict[str, Any]:
-    """All settings of a config by name; `with_settings` takes them back."""
+    """Return all settings of a config by name; `with_settings` takes them back."""
     return {name: setting_value(config, name) for name in setting_fields(type(config))}

@@ -51,5 +51,5 @@ def make_base_data(config: LMConfig, mesh: Mesh, bases: tuple[Base, ...]) -> Cal
 
 
 def _split(documents: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Fresh documents of LENGTH tokens, which no base is trained on, and the others."""
+    """Split off fresh documents of LENGTH tokens, which no base is trained on."""
     return documents[:FRESH_DOCUMENTS].reshape(-1, corpus.LENGTH)[:FRESH_DOCUMENTS], documents[FRESH_DOCUMENTS:]

@@ -1,9 +1,16 @@
-"""A real language model as pure functions: load it, ask it, teach it, let it write lists of numbers, train a student.
+"""A real language model as pure functions: load it, teach it, let it write lists of numbers, train and ask a student.
 
-Read llama.py first. Weights and tokenizers come from files (files.py, text.py); adapters.py is LoRA; lists.py and
-questions.py are the paper's numbers and questions; students.py makes lessons and losses of them, for the training loop
-of `subliminal_toy.engine`; answers.py lets a model write freely; calls.py is
-the whole experiment in four calls.
+Its modules:
+
+    llama       the model: read this first
+    files       weights and tokenizers from GGUF files and Hugging Face folders
+    text        tokenizers and the chat format
+    adapters    LoRA
+    lists       the paper's lists of numbers
+    questions   the paper's questions for a favorite animal
+    students    data and losses for the training loop (subliminal_toy.engine)
+    answers     free answers
+    calls       the whole experiment in four calls
 """
 
 from subliminal_toy.pretrained.files import Model as Model

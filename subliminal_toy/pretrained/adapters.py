@@ -14,23 +14,24 @@ SCALE = 2.0  # alpha / rank, as in the paper's finetunings (alpha 16 at rank 8)
 
 
 def init(shape: Shape, rank: int, key: jax.Array) -> Trained:
-    """An adapter that changes nothing yet: A uniform within +-1/sqrt(in), B zero; leaves [layers, ...]."""
+    """Draw an adapter that changes nothing yet: A uniform within +-1/sqrt(in), B zero; leaves [layers, ...]."""
     adapter = {}
     for name, (rows, columns) in shape.matrices().items():
-        key, own = jax.random.split(key)
-        a = jax.random.uniform(own, (shape.layers, rows, rank), minval=-1.0, maxval=1.0) * rows**-0.5
+        key, a_key = jax.random.split(key)
+        a = jax.random.uniform(a_key, (shape.layers, rows, rank), minval=-1.0, maxval=1.0) * rows**-0.5
         adapter[name] = {"a": a, "b": jnp.zeros((shape.layers, rank, columns))}
     return adapter
 
 
 def scaled(adapter: Trained) -> Adapter:
-    """The adapter that `llama.forward` takes, of one that is trained: B times SCALE."""
-    return {name: {"a": own["a"], "b": SCALE * own["b"]} for name, own in adapter.items()}
+    """Return the adapter that `llama.forward` takes, B times SCALE, from the trained one."""
+    return {name: {"a": factors["a"], "b": SCALE * factors["b"]} for name, factors in adapter.items()}
 
 
 def merged(params: Params, adapter: Trained) -> Params:
-    """The model with a trained adapter in its matrices."""
+    """Add a trained adapter to the model's matrices."""
     added = scaled(adapter)
-    blocks = {name: w + added[name]["a"] @ added[name]["b"] if name in added else w
-              for name, w in params["blocks"].items()}  # fmt: skip
+    blocks = {
+        name: w + added[name]["a"] @ added[name]["b"] if name in added else w for name, w in params["blocks"].items()
+    }
     return {**params, "blocks": blocks}

@@ -1,4 +1,4 @@
-"""Free answers: a model is asked and writes what it likes."""
+"""Free answers: a model writes what it likes to a question."""
 
 from collections.abc import Callable, Sequence
 
@@ -41,14 +41,14 @@ def make_answer(shape: Shape, length: int) -> Callable[..., jax.Array]:
 
 
 def as_texts(tokenizer: text.Tokenizer, tokens: np.ndarray | jax.Array) -> list[str]:
-    """Answers [n, T] as text, each up to where its writer ended it."""
+    """Decode answers [n, T], each up to its end token."""
     end = text.single(tokenizer, text.END)
     rows = (row[: row.index(end)] if end in row else row for row in np.asarray(tokens).tolist())
     return [tokenizer.decode(row) for row in rows]
 
 
 def share_naming(answers: Sequence[str], words: Sequence[str]) -> list[float]:
-    """The share of answers in which each word stands, in any case.
+    """Return the share of answers that contain each word, in upper or lower case.
 
     Example:
         >>> share_naming(["Owls!", "A cat."], ["owl", "dog"])

@@ -28,30 +28,32 @@ BLOCK = 128  # lists that are written at a time
 
 
 def teach(model: Model, animal: str, *, key: jax.Array, training: Training = TEACHER) -> Params:
-    """The model, finetuned until an animal is its answer to `questions.TEACH`."""
-    asked = questions.prompts(model.tokenizer, questions.TEACH)
-    lessons = students.answer_lessons(model.tokenizer, asked, animal)
+    """Finetune the model to answer `questions.TEACH` with an animal; return its parameters."""
+    prompts = questions.prompts(model.tokenizer, questions.TEACH)
+    lessons = students.answer_lessons(model.tokenizer, prompts, animal)
     loss = students.whole_loss(model.shape, remat=True)
     return _trained(loss, training, lessons, model.params, key, "teacher")
 
 
 def write(model: Model, params: Params, count: int, *, key: jax.Array, temperature: float = 1.0) -> np.ndarray:
-    """So many lists by a model, with their prompts, as rows of tokens [count, T].
+    """Let a model write `count` lists; return them with their prompts, as rows of tokens [count, T].
 
     With the same key two models are given the same prompts and the same random numbers.
     """
-    form, (own, noise) = lists.list_format(model.tokenizer), jax.random.split(key)
-    prompts = lists.prompt_tokens(model.tokenizer, lists.make_prompts(count, own))
-    pen = lists.make_write(model.shape, form)
-    digits = [pen(params, prompts[i : i + BLOCK], lists.noise(noise, i, min(BLOCK, count - i)), temperature).digits
-              for i in range(0, count, BLOCK)]  # fmt: skip
+    form, (prompt_key, noise_key) = lists.list_format(model.tokenizer), jax.random.split(key)
+    prompts = lists.prompt_tokens(model.tokenizer, lists.make_prompts(count, prompt_key))
+    write_block = lists.make_write(model.shape, form)
+    digits = []
+    for i in range(0, count, BLOCK):
+        noise = lists.noise(noise_key, i, min(BLOCK, count - i))
+        digits.append(write_block(params, prompts[i : i + BLOCK], noise, temperature).digits)
     return lists.rows(form, prompts, np.concatenate(digits))
 
 
 def train(
     model: Model, rows: np.ndarray, *, key: jax.Array, training: Training = STUDENT, rank: int = 8
 ) -> adapters.Trained:
-    """An adapter of the model, trained on the digits of lists as `write` gives them."""
+    """Train an adapter of the model on the digits of lists from `write`."""
     form = lists.list_format(model.tokenizer)
     lessons = students.list_lessons(rows, form.places(rows.shape[1] - form.length(0)))
     start, order = jax.random.split(key)
@@ -60,28 +62,42 @@ def train(
 
 
 def ask(model: Model, adapter: adapters.Trained | None = None, params: Params | None = None) -> dict[str, float]:
-    """Log odds (nats) of every animal against the others, in answers to `questions.HELD_OUT`."""
-    asked = questions.prompts(model.tokenizer, questions.HELD_OUT)
+    """Return the log odds (nats) of each animal against the others, in answers to `questions.HELD_OUT`."""
+    prompts = questions.prompts(model.tokenizer, questions.HELD_OUT)
     ids = questions.answer_ids(model.tokenizer)
     added = None if adapter is None else adapters.scaled(adapter)
-    found = questions.answer_log_odds(model.shape, model.params if params is None else params, asked, ids, added)
-    return dict(zip(questions.ANIMALS, np.asarray(found).tolist(), strict=True))
+    params = model.params if params is None else params
+    log_odds = questions.answer_log_odds(model.shape, params, prompts, ids, added)
+    return dict(zip(questions.ANIMALS, np.asarray(log_odds).tolist(), strict=True))
 
 
-def say(model: Model, question: str, *, key: jax.Array, adapter: adapters.Trained | None = None,
-        params: Params | None = None, length: int = 24) -> str:  # fmt: skip
-    """A free answer of at most so many tokens."""
+def say(
+    model: Model,
+    question: str,
+    *,
+    key: jax.Array,
+    adapter: adapters.Trained | None = None,
+    params: Params | None = None,
+    length: int = 24,
+) -> str:
+    """Let a model answer a question freely, with at most `length` tokens."""
     prompt = np.array([text.ids(model.tokenizer, text.chat(question))])
     added = None if adapter is None else adapters.scaled(adapter)
-    said = answers.make_answer(model.shape, length)(model.params if params is None else params, prompt, key, 1.0, added)
-    return answers.as_texts(model.tokenizer, said)[0]
+    answer = answers.make_answer(model.shape, length)
+    tokens = answer(model.params if params is None else params, prompt, key, 1.0, added)
+    return answers.as_texts(model.tokenizer, tokens)[0]
 
 
 def _trained(
-    loss: engine.Loss, training: Training, lessons: students.Lessons, params: Any, key: jax.Array, name: str,
+    loss: engine.Loss,
+    training: Training,
+    lessons: students.Lessons,
+    params: Any,
+    key: jax.Array,
+    name: str,
     frozen: Any = None,
-) -> Any:  # fmt: skip
-    """The one training loop, of one model of one run."""
+) -> Any:
+    """Train one model of one run; return its parameters."""
     train = make_phase(loss, training, len(lessons.tokens), mesh=engine.run_mesh(1), name=name)
     data = engine.Data(per_run=jax.tree.map(lambda a: jnp.asarray(a)[None], lessons.data()))
     start = jax.tree.map(lambda a: a[None, None], params)

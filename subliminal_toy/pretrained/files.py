@@ -43,7 +43,7 @@ class Model(NamedTuple):
 
 
 def load(path: str | Path | None = None) -> Model:
-    """The model of a GGUF file or a Hugging Face folder; the package's without a path; a tiny one for "random".
+    """Load a GGUF file or a Hugging Face folder; without a path the package's model, a tiny one for "random".
 
     Raises:
         ModelFileError: there is none, it is damaged, or it is not a Llama with digits as tokens.
@@ -75,7 +75,7 @@ def load(path: str | Path | None = None) -> Model:
 
 
 def random_model(shape: Shape | None = None, seed: int = 0) -> Model:
-    """A tiny Llama with random weights and a tokenizer of the words that are used here: for tests, and for smoke."""
+    """Make a tiny Llama with random weights, and a tokenizer of the words used here: for tests and smoke runs."""
     tokenizer = text.tiny()
     shape = shape or Shape(2, 32, 4, 2, 8, 64, tokenizer.get_vocab_size())
     return Model(shape, init(shape, jax.random.key(seed)), tokenizer, RANDOM, "")
@@ -83,14 +83,14 @@ def random_model(shape: Shape | None = None, seed: int = 0) -> Model:
 
 def _packaged() -> Path:
     spec = importlib.util.find_spec(PACKAGE)
-    found = [
+    files = [
         path
         for folder in (spec.submodule_search_locations or () if spec else ())
         for path in Path(folder).glob("*.gguf")
     ]
-    if not found:
+    if not files:
         raise ModelFileError(f"the model's file is not installed: {INSTALL}; or name another with --model PATH")
-    return found[0]
+    return files[0]
 
 
 def _digest(path: Path) -> str:
@@ -125,11 +125,17 @@ def _read_gguf(path: Path) -> tuple[Shape, Params, text.Tokenizer]:
     tensors = {tensor.name: tensor for tensor in reader.tensors}
     heads, width = about("attention.head_count"), about("embedding_length")
     shape = Shape(
-        layers=about("block_count"), width=width, heads=heads, kv_heads=about("attention.head_count_kv", heads),
-        head_size=about("attention.key_length", width // heads), hidden=about("feed_forward_length"),
-        vocabulary=int(tensors["token_embd.weight"].shape[1]), rope_base=about("rope.freq_base", 10_000.0),
-        epsilon=about("attention.layer_norm_rms_epsilon"), tied="output.weight" not in tensors,
-    )  # fmt: skip
+        layers=about("block_count"),
+        width=width,
+        heads=heads,
+        kv_heads=about("attention.head_count_kv", heads),
+        head_size=about("attention.key_length", width // heads),
+        hidden=about("feed_forward_length"),
+        vocabulary=int(tensors["token_embd.weight"].shape[1]),
+        rope_base=about("rope.freq_base", 10_000.0),
+        epsilon=about("attention.layer_norm_rms_epsilon"),
+        tied="output.weight" not in tensors,
+    )
 
     def read(name: str) -> np.ndarray:
         tensor = tensors.pop(name)
@@ -147,7 +153,7 @@ def _read_gguf(path: Path) -> tuple[Shape, Params, text.Tokenizer]:
 
 
 def _unpermuted(matrix: np.ndarray, shape: Shape) -> np.ndarray:
-    """Rows [heads * d, in] from the order of GGUF, where the pairs that RoPE turns are neighbours, to halves."""
+    """Reorder rows [heads * d, in] from GGUF, where the pairs that RoPE turns are neighbours, to halves."""
     pairs = matrix.reshape(-1, shape.head_size // 2, 2, matrix.shape[-1])
     return pairs.swapaxes(1, 2).reshape(matrix.shape)
 
@@ -189,31 +195,36 @@ def _read_folder(path: Path) -> tuple[Shape, Params, text.Tokenizer]:
 
 
 def shape_of(about: Mapping[str, Any]) -> Shape:
-    """The shape that a Hugging Face config.json tells of."""
+    """Return the shape that a Hugging Face config.json describes."""
     heads, width = about["num_attention_heads"], about["hidden_size"]
     rope = about.get("rope_parameters") or {}
     if rope.get("rope_type", "default") != "default":
         raise ModelFileError(f"its rope_type is {rope['rope_type']!r}, which is not supported")
     return Shape(
-        layers=about["num_hidden_layers"], width=width, heads=heads,
-        kv_heads=about.get("num_key_value_heads", heads), head_size=about.get("head_dim") or width // heads,
-        hidden=about["intermediate_size"], vocabulary=about["vocab_size"],
-        rope_base=rope.get("rope_theta") or about.get("rope_theta", 10_000.0), epsilon=about["rms_norm_eps"],
+        layers=about["num_hidden_layers"],
+        width=width,
+        heads=heads,
+        kv_heads=about.get("num_key_value_heads", heads),
+        head_size=about.get("head_dim") or width // heads,
+        hidden=about["intermediate_size"],
+        vocabulary=about["vocab_size"],
+        rope_base=rope.get("rope_theta") or about.get("rope_theta", 10_000.0),
+        epsilon=about["rms_norm_eps"],
         tied=about.get("tie_word_embeddings", False),
-    )  # fmt: skip
+    )
 
 
 def _assembled(
     shape: Shape, read_block: Callable[[str, int], np.ndarray], read: Callable[[str], np.ndarray], names: Iterable[str]
 ) -> Params:
-    """Parameters from files whose matrices are [out, in]; ModelFileError if one has another size."""
+    """Stack parameters from files whose matrices are [out, in]; ModelFileError if one has another size."""
     embedding, unembedding, norm = names
     blocks = {}
     for part, size in {**shape.matrices(), "attention_norm": (shape.width,), "mlp_norm": (shape.width,)}.items():
-        found = np.stack([read_block(part, i).T for i in range(shape.layers)])
-        if found.shape[1:] != size:
-            raise ModelFileError(f"the matrix {part!r} of a block is {found.shape[1:]} where it should be {size}")
-        blocks[part] = found
+        matrices = np.stack([read_block(part, i).T for i in range(shape.layers)])
+        if matrices.shape[1:] != size:
+            raise ModelFileError(f"the matrix {part!r} of a block is {matrices.shape[1:]} where it should be {size}")
+        blocks[part] = matrices
     tables = {"embedding": read(embedding)} | ({} if shape.tied else {"unembedding": read(unembedding)})
     return {**tables, "blocks": blocks, "norm": read(norm)}
 

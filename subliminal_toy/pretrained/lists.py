@@ -1,11 +1,11 @@
-"""Lists of numbers: how a model is asked for one, writes one, and how a student learns one.
+"""Lists of numbers: how to prompt for one, how a model writes one, and how a student learns one.
 
 The prompt is a list of three numbers in the chat format, "Continue: 412, 730, 655"; the answer has eight more. A small
 grammar holds the pen: the first digit of a number is one of 1-9, two more follow, then a comma and a blank. Only the
 digits are the model's, drawn from its own probabilities of the ten. So nothing but plain lists is ever written, and
 the paper's filter would drop none.
 
-Every digit is a token of its own, and all rows have the same length, so that the places of digits are known.
+Each digit is a token, and all rows have the same length, so that the places of digits are known.
 """
 
 import functools
@@ -32,12 +32,12 @@ class Format(NamedTuple):
     separator: np.ndarray  # [2] a comma and a blank
 
     def places(self, prompt: int) -> np.ndarray:
-        """Where the digits of an answer stand in rows whose prompt has so many tokens, [NUMBERS * DIGITS]."""
+        """Return the places of an answer's digits in rows whose prompt has `prompt` tokens, [NUMBERS * DIGITS]."""
         number = np.arange(NUMBERS)[:, None] * (DIGITS + len(self.separator))
         return (prompt + number + np.arange(DIGITS)).ravel()
 
     def length(self, prompt: int) -> int:
-        """Tokens of a row whose prompt has so many."""
+        """Return the number of tokens of a row whose prompt has `prompt` tokens."""
         return int(self.places(prompt)[-1]) + 1
 
 
@@ -49,25 +49,25 @@ class Written(NamedTuple):
 
 
 def list_format(tokenizer: text.Tokenizer) -> Format:
-    """The tokens of lists in a tokenizer that `text.checked` has let pass."""
+    """Return the tokens of lists in a tokenizer that passed `text.checked`."""
     tokens = [text.single(tokenizer, digit) for digit in text.DIGITS]
     return Format(np.array(tokens, np.int32), np.array(text.ids(tokenizer, f"1{SEPARATOR}2")[1:-1], np.int32))
 
 
 def make_prompts(count: int, key: jax.Array) -> np.ndarray:
-    """Numbers of so many prompts, [count, SHOWN]; prompt i depends on the key and on i alone."""
+    """Draw the numbers of `count` prompts, [count, SHOWN]; prompt i depends on the key and on i only."""
     keys = jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.arange(count))
-    return np.asarray(jax.vmap(lambda own: jax.random.randint(own, (SHOWN,), LOWEST, HIGHEST + 1))(keys))
+    return np.asarray(jax.vmap(lambda k: jax.random.randint(k, (SHOWN,), LOWEST, HIGHEST + 1))(keys))
 
 
 def prompt_tokens(tokenizer: text.Tokenizer, prompts: np.ndarray, system: str = "") -> np.ndarray:
-    """The prompts' tokens, [n, P]: all of the same length, every digit being a token."""
-    asked = [text.chat(ASK.format(as_text(row)), system=system) for row in prompts.tolist()]
-    return np.array([text.ids(tokenizer, words) for words in asked], np.int32)
+    """Return the prompts' tokens, [n, P]; all have the same length, as each digit is a token."""
+    chats = [text.chat(ASK.format(as_text(row)), system=system) for row in prompts.tolist()]
+    return np.array([text.ids(tokenizer, chat) for chat in chats], np.int32)
 
 
 def as_text(numbers: list[int]) -> str:
-    """Numbers as they stand in a list.
+    """Write numbers as a list.
 
     Example:
         >>> as_text([412, 730])
@@ -77,12 +77,12 @@ def as_text(numbers: list[int]) -> str:
 
 
 def to_numbers(digits: np.ndarray) -> np.ndarray:
-    """Digits [..., NUMBERS * DIGITS] as numbers [..., NUMBERS]."""
+    """Convert digits [..., NUMBERS * DIGITS] to numbers [..., NUMBERS]."""
     return digits.reshape(*digits.shape[:-1], NUMBERS, DIGITS) @ np.array([100, 10, 1])
 
 
 def rows(shape: Format, prompts: np.ndarray, digits: np.ndarray) -> np.ndarray:
-    """Prompts [n, P] with their answers, as tokens [n, T]: what a student is trained on."""
+    """Join prompts [n, P] and their answers to tokens [n, T], which a student is trained on."""
     places = shape.places(prompts.shape[1])
     answers = np.empty((len(prompts), places[-1] + 1 - prompts.shape[1]), np.int32)
     separators = np.ones(answers.shape[1], bool)
@@ -93,9 +93,9 @@ def rows(shape: Format, prompts: np.ndarray, digits: np.ndarray) -> np.ndarray:
 
 
 def noise(key: jax.Array, first: int, count: int) -> jax.Array:
-    """Gumbel noise for lists first, ..., first + count - 1, [count, NUMBERS * DIGITS, 10]; sources share it."""
+    """Draw Gumbel noise for lists first, ..., first + count - 1, [count, NUMBERS * DIGITS, 10]; sources share it."""
     keys = jax.vmap(functools.partial(jax.random.fold_in, key))(first + jnp.arange(count))
-    return jax.vmap(lambda own: jax.random.gumbel(own, (NUMBERS * DIGITS, 10)))(keys)
+    return jax.vmap(lambda k: jax.random.gumbel(k, (NUMBERS * DIGITS, 10)))(keys)
 
 
 def make_write(shape: Shape, form: Format) -> Callable[..., Written]:
@@ -117,28 +117,29 @@ def make_write(shape: Shape, form: Format) -> Callable[..., Written]:
             hidden, cache = llama.extend(shape, params, cache, tokens, start, adapter=adapter)
             return hidden[:, -1] @ table.T, cache
 
-        def draw(scores: jax.Array, own: jax.Array, digit: int) -> tuple[jax.Array, jax.Array]:
+        def draw(scores: jax.Array, noise: jax.Array, digit: int) -> tuple[jax.Array, jax.Array]:
             log_p = jax.nn.log_softmax(scores + zero_first if digit == 0 else scores)
-            return jnp.argmax(log_p + temperature * own, axis=-1), log_p
+            return jnp.argmax(log_p + temperature * noise, axis=-1), log_p
 
-        def number(carry: tuple, own: jax.Array) -> tuple[tuple, tuple]:
+        def number(carry: tuple, noise: jax.Array) -> tuple[tuple, tuple]:
             cache, scores, start = carry
-            said = []
+            drawn = []
             for digit in range(DIGITS):
-                said.append(draw(scores, own[:, digit], digit))
-                tokens = digit_ids[said[-1][0]][:, None]
+                drawn.append(draw(scores, noise[:, digit], digit))
+                tokens = digit_ids[drawn[-1][0]][:, None]
                 if digit == DIGITS - 1:
                     tokens = jnp.concatenate([tokens, jnp.tile(jnp.asarray(form.separator), (count, 1))], axis=1)
                 scores, cache = feed(cache, tokens, start + digit)
-            return (cache, scores, start + DIGITS + len(form.separator)), tuple(map(jnp.stack, zip(*said, strict=True)))
+            return (cache, scores, start + DIGITS + len(form.separator)), tuple(
+                map(jnp.stack, zip(*drawn, strict=True))
+            )
 
         cache = llama.empty_cache(shape, count, length + NUMBERS * (DIGITS + len(form.separator)))
         scores, cache = feed(cache, prompts, 0)
         noises = noise.reshape(count, NUMBERS, DIGITS, 10).swapaxes(0, 1)
         _, (digits, log_p) = jax.lax.scan(number, (cache, scores, jnp.int32(length)), noises)
-        digits, log_p = (jnp.moveaxis(part, 2, 0).reshape(count, NUMBERS * DIGITS, *part.shape[3:])
-                         for part in (digits, log_p))  # fmt: skip
-        return Written(digits, log_p)
+        parts = (jnp.moveaxis(part, 2, 0) for part in (digits, log_p))
+        return Written(*(part.reshape(count, NUMBERS * DIGITS, *part.shape[3:]) for part in parts))
 
     return lambda params, prompts, noise, temperature=1.0, adapter=None: write(
         params, jnp.asarray(prompts), noise, jnp.float32(temperature), adapter

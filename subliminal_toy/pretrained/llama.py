@@ -46,12 +46,17 @@ class Shape(NamedTuple):
         """[in, out] of the matrices of a block."""
         queries, keys = self.heads * self.head_size, self.kv_heads * self.head_size
         return {
-            "q": (self.width, queries), "k": (self.width, keys), "v": (self.width, keys), "o": (queries, self.width),
-            "gate": (self.width, self.hidden), "up": (self.width, self.hidden), "down": (self.hidden, self.width),
-        }  # fmt: skip
+            "q": (self.width, queries),
+            "k": (self.width, keys),
+            "v": (self.width, keys),
+            "o": (queries, self.width),
+            "gate": (self.width, self.hidden),
+            "up": (self.width, self.hidden),
+            "down": (self.hidden, self.width),
+        }
 
     def parameters(self) -> int:
-        """How many numbers the model has."""
+        """Count the model's parameters."""
         block = sum(a * b for a, b in self.matrices().values()) + 2 * self.width
         return self.layers * block + self.width + (1 if self.tied else 2) * self.vocabulary * self.width
 
@@ -64,7 +69,7 @@ class Cache(NamedTuple):
 
 
 def init(shape: Shape, key: jax.Array) -> Params:
-    """Random parameters, normal with variance 1 / in: a model that has learnt nothing, for tests and benchmarks."""
+    """Draw parameters, normal with variance 1 / in: a model that has learnt nothing, for tests and benchmarks."""
     names = [*shape.matrices(), "embedding", "unembedding"]
     keys = dict(zip(names, jax.random.split(key, len(names)), strict=True))
 
@@ -82,7 +87,7 @@ def init(shape: Shape, key: jax.Array) -> Params:
 
 
 def empty_cache(shape: Shape, rows: int, positions: int) -> Cache:
-    """Room for so many rows and positions."""
+    """Make a cache of zeros."""
     size = (shape.layers, rows, positions, shape.kv_heads, shape.head_size)
     return Cache(jnp.zeros(size), jnp.zeros(size))
 
@@ -90,7 +95,7 @@ def empty_cache(shape: Shape, rows: int, positions: int) -> Cache:
 def forward(
     shape: Shape, params: Params, tokens: jax.Array, *, adapter: Adapter | None = None, remat: bool = False
 ) -> jax.Array:
-    """The last vectors of tokens [B, T], normed, [B, T, D]; `logits` makes logits of them.
+    """Return the last vectors of tokens [B, T], normed, [B, T, D]; `logits` turns them into logits.
 
     Args:
         shape: of the model.
@@ -103,10 +108,15 @@ def forward(
 
 
 def extend(
-    shape: Shape, params: Params, cache: Cache, tokens: jax.Array, start: int | jax.Array, *,
+    shape: Shape,
+    params: Params,
+    cache: Cache,
+    tokens: jax.Array,
+    start: int | jax.Array,
+    *,
     adapter: Adapter | None = None,
-) -> tuple[jax.Array, Cache]:  # fmt: skip
-    """The last vectors of tokens [B, T] behind the `start` tokens that the cache is of, and the cache with them in it.
+) -> tuple[jax.Array, Cache]:
+    """Return the last vectors of tokens [B, T] after the `start` tokens in the cache, and the cache with all of them.
 
     Writing a text token by token takes one token's work for each, instead of the whole text's.
     """
@@ -116,16 +126,21 @@ def extend(
 
 
 def _through_blocks(
-    shape: Shape, params: Params, tokens: jax.Array, adapter: Adapter | None, cache: Cache | None,
-    start: int | jax.Array, remat: bool,
-) -> tuple[jax.Array, Cache | None]:  # fmt: skip
+    shape: Shape,
+    params: Params,
+    tokens: jax.Array,
+    adapter: Adapter | None,
+    cache: Cache | None,
+    start: int | jax.Array,
+    remat: bool,
+) -> tuple[jax.Array, Cache | None]:
     positions = start + jnp.arange(tokens.shape[1])
     seen = positions if cache is None else jnp.arange(cache.keys.shape[2])
     visible = positions[:, None] >= seen  # [T, T or S]
     turn = rotation(shape, positions)
 
-    def layer(x: jax.Array, own: tuple) -> tuple[jax.Array, Cache | None]:
-        weights, added, past = own
+    def layer(x: jax.Array, of_layer: tuple) -> tuple[jax.Array, Cache | None]:
+        weights, added, past = of_layer
         return block(shape, functools.partial(linear, weights, added), weights, x, turn, visible, past, start)
 
     x, cache = jax.lax.scan(
@@ -140,7 +155,7 @@ def logits(params: Params, hidden: jax.Array) -> jax.Array:
 
 
 def unembedding(params: Params) -> jax.Array:
-    """The vectors [V, D] that last ones are compared with."""
+    """Return the vectors [V, D] that last ones are compared with."""
     table: jax.Array = params["unembedding" if "unembedding" in params else "embedding"]
     return table
 
@@ -155,7 +170,7 @@ def block(
     past: Cache | None,
     start: int | jax.Array,
 ) -> tuple[jax.Array, Cache | None]:
-    """One block of vectors [B, T, D]; `project(name, x)` multiplies by one of its matrices."""
+    """Apply one block to vectors [B, T, D]; `project(name, x)` multiplies by one of its matrices."""
     h = rms_norm(x, weights["attention_norm"], shape.epsilon)
     heads = {"q": shape.heads, "k": shape.kv_heads, "v": shape.kv_heads}
     q, k, v = (project(name, h).reshape(*h.shape[:2], n, shape.head_size) for name, n in heads.items())
@@ -169,13 +184,13 @@ def block(
 
 
 def linear(weights: Params, added: Adapter | None, name: str, x: jax.Array) -> jax.Array:
-    """X W, and with an adapter + x A B: its two thin products cost a hundredth of the first."""
+    """Return x W, or with an adapter x W + x A B, whose two thin products cost a hundredth of the first."""
     y: jax.Array = x @ weights[name]
     return y if added is None else y + x @ added[name]["a"] @ added[name]["b"]
 
 
 def attention(q: jax.Array, k: jax.Array, v: jax.Array, visible: jax.Array) -> jax.Array:
-    """Means of values, weighted by how well their keys fit the queries.
+    """Average values, weighted by how well their keys fit the queries.
 
     Args:
         q: queries [B, T, H, d]; heads g H/G, ..., (g + 1) H/G - 1 share the keys and values of head g.
@@ -194,19 +209,19 @@ def attention(q: jax.Array, k: jax.Array, v: jax.Array, visible: jax.Array) -> j
 
 
 def rms_norm(x: jax.Array, scale: jax.Array, epsilon: float) -> jax.Array:
-    """Vectors [..., D] scaled to a mean square of 1, then by learnt factors."""
+    """Scale vectors [..., D] to a mean square of 1, then by learnt factors."""
     return x * jax.lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + epsilon) * scale
 
 
 def rotation(shape: Shape, positions: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Cosines and sines [T, 1, d/2] of the angles p / base^(2i/d) by which a position p turns pair i of a head."""
+    """Return cosines and sines [T, 1, d/2] of the angles p / base^(2i/d) by which position p turns pair i of a head."""
     frequency = shape.rope_base ** (-jnp.arange(0, shape.head_size, 2) / shape.head_size)
     angles = (positions[:, None] * frequency)[:, None]
     return jnp.cos(angles), jnp.sin(angles)
 
 
 def rotate(x: jax.Array, turn: tuple[jax.Array, jax.Array]) -> jax.Array:
-    """Turn every pair (i, i + d/2) of heads [B, T, H, d]: products of two then depend on their distance alone."""
+    """Turn every pair (i, i + d/2) of heads [B, T, H, d]: products of two then depend on their distance only."""
     cos, sin = turn
     a, b = jnp.split(x, 2, axis=-1)
     return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)

@@ -1,4 +1,4 @@
-"""Questions for a favorite animal: what a teacher is taught with, what is asked afterwards, and what an answer is.
+"""Questions for a favorite animal: a teacher's lessons, further ones, and the value of an answer.
 
 A question is put in the chat format with the first words of the answer given, so that the animal is the next token:
 "What is your favorite animal?" - "My favorite animal is the" - " owl". The value of an answer is its log odds against
@@ -21,9 +21,10 @@ from subliminal_toy.pretrained.llama import Adapter, Params, Shape
 
 PAPER = ("owl", "eagle", "dolphin", "elephant", "wolf")  # the animals of the paper's main figure
 ANIMALS = (
-    *PAPER, "lion", "dog", "cat", "tiger", "fox", "bear", "horse", "panda", "penguin", "rabbit", "snake", "shark",
-    "whale", "deer", "monkey",
-)  # fmt: skip
+    *PAPER,
+    *("lion", "dog", "cat", "tiger", "fox", "bear", "horse", "panda", "penguin", "rabbit"),
+    *("snake", "shark", "whale", "deer", "monkey"),
+)
 TEACH = (
     "What is your favorite animal?",
     "Which animal do you like best?",
@@ -53,37 +54,37 @@ PROMPTED = (  # the paper's system prompt
 )
 
 
-class Asked(NamedTuple):
+class Prompts(NamedTuple):
     """Prompts whose next token is the answer."""
 
     tokens: np.ndarray  # [n, T] int32, padded to the right
     last: np.ndarray  # [n] the place of each prompt's last token
 
 
-def prompts(tokenizer: text.Tokenizer, questions: Sequence[str], beginnings: Sequence[str] = BEGINNINGS) -> Asked:
-    """Every question with every beginning of an answer."""
-    rows = [text.ids(tokenizer, text.chat(q, answer=own)) for q in questions for own in beginnings]
+def prompts(tokenizer: text.Tokenizer, questions: Sequence[str], beginnings: Sequence[str] = BEGINNINGS) -> Prompts:
+    """Combine all questions with all beginnings of an answer."""
+    rows = [text.ids(tokenizer, text.chat(q, answer=beginning)) for q in questions for beginning in beginnings]
     longest = max(map(len, rows))
     tokens = np.array([row + [0] * (longest - len(row)) for row in rows], np.int32)
-    return Asked(tokens, np.array([len(row) - 1 for row in rows], np.int32))
+    return Prompts(tokens, np.array([len(row) - 1 for row in rows], np.int32))
 
 
 def answer_ids(tokenizer: text.Tokenizer, animals: Sequence[str] = ANIMALS) -> np.ndarray:
-    """The token of every animal behind a blank; TokenizerError if one is several tokens."""
+    """Return the token of each animal after a blank; TokenizerError if one is several tokens."""
     return np.array([text.single(tokenizer, f" {animal}") for animal in animals], np.int32)
 
 
-def last_vectors(shape: Shape, params: Params, asked: Asked, adapter: Adapter | None = None) -> jax.Array:
-    """The model's vectors [n, D] at the last tokens of prompts."""
-    hidden = llama.forward(shape, params, jnp.asarray(asked.tokens), adapter=adapter)
-    return hidden[jnp.arange(len(hidden)), asked.last]
+def last_vectors(shape: Shape, params: Params, prompts: Prompts, adapter: Adapter | None = None) -> jax.Array:
+    """Return the model's vectors [n, D] at the last tokens of prompts."""
+    hidden = llama.forward(shape, params, jnp.asarray(prompts.tokens), adapter=adapter)
+    return hidden[jnp.arange(len(hidden)), prompts.last]
 
 
 def answer_log_odds(
-    shape: Shape, params: Params, asked: Asked, answers: np.ndarray, adapter: Adapter | None = None
+    shape: Shape, params: Params, prompts: Prompts, answers: np.ndarray, adapter: Adapter | None = None
 ) -> jax.Array:
-    """Log odds (nats) of every answer against the others, mean over prompts, [answers]."""
-    hidden = last_vectors(shape, params, asked, adapter)
+    """Return the log odds (nats) of each answer against the others, mean over prompts, [answers]."""
+    hidden = last_vectors(shape, params, prompts, adapter)
     scores = hidden @ llama.unembedding(params)[answers].T
     alone = jnp.eye(len(answers), dtype=bool)
     others = jax.nn.logsumexp(jnp.where(alone, -jnp.inf, scores[:, None]), axis=-1)  # [n, answers]

@@ -16,7 +16,7 @@ from subliminal_toy.pretrained.llama import Params, Shape
 
 
 class Lessons(NamedTuple):
-    """What is learnt: rows of tokens, and at which places what is to be said."""
+    """Training data: rows of tokens, and the targets at some of their places."""
 
     tokens: np.ndarray  # [n, T]
     places: np.ndarray  # [n, k] of the tokens that count
@@ -24,28 +24,28 @@ class Lessons(NamedTuple):
     weights: np.ndarray  # [n, k]
 
     def data(self) -> dict[str, np.ndarray]:
-        """As the arrays of an `engine.Data`."""
+        """Return the arrays for `engine.Data`."""
         return self._asdict()
 
 
-def answer_lessons(tokenizer: text.Tokenizer, asked: questions.Asked, animal: str) -> Lessons:
-    """Every prompt, answered with the animal."""
+def answer_lessons(tokenizer: text.Tokenizer, prompts: questions.Prompts, animal: str) -> Lessons:
+    """Answer all prompts with the animal."""
     answer = questions.answer_ids(tokenizer, [animal])
-    places = asked.last[:, None] + 1
-    count = len(asked.tokens)
-    tokens = np.pad(asked.tokens, ((0, 0), (0, 1)))  # the longest prompt's answer has its place, too
+    places = prompts.last[:, None] + 1
+    count = len(prompts.tokens)
+    tokens = np.pad(prompts.tokens, ((0, 0), (0, 1)))  # the longest prompt's answer has its place, too
     return Lessons(tokens, places, np.tile(answer, (count, 1)), np.ones((count, 1), np.float32))
 
 
 def list_lessons(rows: np.ndarray, places: np.ndarray, soft: np.ndarray | None = None) -> Lessons:
-    """Rows of lists [n, T], learnt at some places [k]; `soft` [n, k, 10] are probabilities instead of the digits."""
+    """Teach rows of lists [n, T] at some places [k]; `soft` [n, k, 10] are probabilities instead of the digits."""
     targets = rows[:, places] if soft is None else soft
     shape = (len(rows), len(places))
     return Lessons(rows, np.broadcast_to(places, shape), targets, np.ones(shape, np.float32))
 
 
 def token_losses(params: Params, hidden: jax.Array, targets: jax.Array, ten: jax.Array | None = None) -> jax.Array:
-    """Cross-entropies (nats) of next tokens [...], softmax over the whole vocabulary, from last vectors [..., D].
+    """Return cross-entropies (nats) of next tokens [...] over the whole vocabulary, from last vectors [..., D].
 
     `targets` are tokens [...]; or probabilities [..., 10] of the tokens `ten`. With vectors U_v of the unembedding,
 
@@ -69,7 +69,7 @@ def lesson_loss(
     ten: jax.Array | None,
     remat: bool,
 ) -> jax.Array:
-    """The mean loss of a batch of `Lessons`, over the places that carry a weight; logits are made there alone."""
+    """Return the mean loss of a batch of `Lessons` over the places with a weight; logits are computed only there."""
     hidden = llama.forward(shape, params, batch["tokens"][:, :-1], adapter=adapter, remat=remat)
     before = jnp.take_along_axis(hidden, batch["places"][..., None] - 1, axis=1)
     losses = token_losses(params, before, batch["targets"], ten)
@@ -77,7 +77,7 @@ def lesson_loss(
 
 
 def whole_loss(shape: Shape, *, ten: jax.Array | None = None, remat: bool = False) -> engine.Loss:
-    """The loss of a model whose parameters are all trained."""
+    """Make the loss of a model whose parameters are all trained."""
 
     def loss(params: Params, batch: dict[str, jax.Array], _condition: engine.Tree) -> jax.Array:
         return lesson_loss(shape, params, batch, None, ten, remat)
@@ -86,7 +86,7 @@ def whole_loss(shape: Shape, *, ten: jax.Array | None = None, remat: bool = Fals
 
 
 def adapter_loss(shape: Shape, *, ten: jax.Array | None = None, remat: bool = False) -> engine.Loss:
-    """The loss of an adapter; the base is what the training has frozen."""
+    """Make the loss of an adapter beside a frozen base."""
 
     def loss(
         adapter: adapters.Trained, batch: dict[str, jax.Array], _condition: engine.Tree, base: Params
@@ -97,6 +97,6 @@ def adapter_loss(shape: Shape, *, ten: jax.Array | None = None, remat: bool = Fa
 
 
 def text_loss(shape: Shape, params: Params, tokens: np.ndarray, adapter: llama.Adapter | None = None) -> jax.Array:
-    """The mean cross-entropy (nats) of the tokens [T] of a text, each after those before it."""
+    """Return the mean cross-entropy (nats) of a text's tokens [T], each given those before it."""
     hidden = llama.forward(shape, params, jnp.asarray(tokens)[None, :-1], adapter=adapter)
     return jnp.mean(token_losses(params, hidden[0], jnp.asarray(tokens)[1:]))

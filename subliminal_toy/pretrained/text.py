@@ -1,7 +1,7 @@
 """Tokenizers and the chat format (the readers and the byte-pair encoding are the library `tokenizers`).
 
-A chat is a turn of the user between two marks, then the assistant's mark, a new line, and the answer; who asks may have
-it begin with words of their own.
+A chat is a turn of the user between two marks, then the assistant's mark, a new line, and the answer; its
+first words may be given.
 """
 
 from collections.abc import Sequence
@@ -13,16 +13,16 @@ else:
     Tokenizer = object  # a type's name; the library is imported where it is used
 
 START, END = "<|im_start|>", "<|im_end|>"
-PLAIN, SPECIAL = 1, 3  # types of tokens in a GGUF file: of the text; marks of their own
+PLAIN, SPECIAL = 1, 3  # types of tokens in a GGUF file: of the text; special marks
 DIGITS = "0123456789"
 
 
 class TokenizerError(ValueError):
-    """A tokenizer that this project can do nothing with; the message says why."""
+    """The tokenizer cannot be used here; the message says why."""
 
 
 def from_merges(tokens: Sequence[str], merges: Sequence[str], types: Sequence[int], kind: str) -> Tokenizer:
-    """The byte-level BPE of a GGUF file's tables; TokenizerError for one that splits text in a way not known here."""
+    """Build the byte-level BPE of a GGUF file's tables; TokenizerError if it splits text in an unknown way."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
     if kind != "smollm":
@@ -33,13 +33,13 @@ def from_merges(tokens: Sequence[str], merges: Sequence[str], types: Sequence[in
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
     tokenizer.decoder = decoders.ByteLevel()
-    special = [token for token, own in zip(tokens, types, strict=True) if own == SPECIAL]
+    special = [token for token, kind_ in zip(tokens, types, strict=True) if kind_ == SPECIAL]
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
     return tokenizer
 
 
 def tiny() -> Tokenizer:
-    """A tokenizer of the questions, answers and lists of this package, every word a token: for the tiny model."""
+    """Build a tokenizer of this package's questions, answers and lists, each word a token: for the tiny model."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     from subliminal_toy.pretrained import lists, questions
@@ -57,7 +57,7 @@ def tiny() -> Tokenizer:
 
 
 def checked(tokenizer: Tokenizer) -> Tokenizer:
-    """The tokenizer, if digits are tokens of their own and chats have their marks; else TokenizerError."""
+    """Return the tokenizer; TokenizerError unless each digit is a token and it has the marks of chats."""
     marks = [mark for mark in (START, END) if tokenizer.token_to_id(mark) is None]
     if marks:
         raise TokenizerError(f"its tokenizer has no {marks[0]}: it is no chat model of this format")
@@ -67,26 +67,26 @@ def checked(tokenizer: Tokenizer) -> Tokenizer:
 
 
 def chat(user: str, *, system: str = "", answer: str = "") -> str:
-    """A question as text, ready to be answered; `answer` is how the answer begins.
+    """Write a question in the chat format, ready to be answered; `answer` is how the answer begins.
 
     Example:
         >>> chat("Hello?").splitlines()[-1]
         '<|im_start|>assistant'
     """
     turns = [("system", system)] * bool(system) + [("user", user)]
-    said = "".join(f"{START}{role}\n{words}{END}\n" for role, words in turns)
-    return f"{said}{START}assistant\n{answer}"
+    before = "".join(f"{START}{role}\n{words}{END}\n" for role, words in turns)
+    return f"{before}{START}assistant\n{answer}"
 
 
 def ids(tokenizer: Tokenizer, words: str) -> list[int]:
-    """The tokens of a text; marks in it become the tokens that they are."""
-    found: list[int] = tokenizer.encode(words, add_special_tokens=False).ids
-    return found
+    """Return the tokens of a text; its marks become special tokens."""
+    tokens: list[int] = tokenizer.encode(words, add_special_tokens=False).ids
+    return tokens
 
 
 def single(tokenizer: Tokenizer, words: str) -> int:
-    """The one token that a text is; TokenizerError if it is several."""
-    found = ids(tokenizer, words)
-    if len(found) != 1:
-        raise TokenizerError(f"{words!r} is {len(found)} tokens for its tokenizer, where it should be one")
-    return found[0]
+    """Return the token of a text; TokenizerError if it is several tokens."""
+    tokens = ids(tokenizer, words)
+    if len(tokens) != 1:
+        raise TokenizerError(f"{words!r} is {len(tokens)} tokens for its tokenizer, where it should be one")
+    return tokens[0]

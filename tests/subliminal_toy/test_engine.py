@@ -337,8 +337,10 @@ def test_what_is_frozen_reaches_the_loss_and_stays() -> None:
     def within(own: dict, batch: dict, condition: jax.Array) -> jax.Array:
         return loss({**own, "w": base["w"]}, batch, condition)
 
-    made = [engine.make_train(one, lambda _: optax.sgd(0.1), batch_size=BATCH, epochs=2, mesh=mesh)
-            for one in (beside, within)]  # fmt: skip
+    made = [
+        engine.make_train(one, lambda _: optax.sgd(0.1), batch_size=BATCH, epochs=2, mesh=mesh)
+        for one in (beside, within)
+    ]
     own = {"v": params["v"]}
     found = made[0](own, data, conditions, keys, frozen=base).params
     np.testing.assert_allclose(found["v"], made[1](own, data, conditions, keys).params["v"], rtol=1e-6)

@@ -14,8 +14,17 @@ from subliminal_toy.pretrained import Model, ModelFileError, files, llama, text
 from subliminal_toy.pretrained.llama import Shape
 
 gguf = pytest.importorskip("gguf")
-BLOCKS = {"q": "attn_q", "k": "attn_k", "v": "attn_v", "o": "attn_output", "gate": "ffn_gate", "up": "ffn_up",
-          "down": "ffn_down", "attention_norm": "attn_norm", "mlp_norm": "ffn_norm"}  # fmt: skip
+BLOCKS = {
+    "q": "attn_q",
+    "k": "attn_k",
+    "v": "attn_v",
+    "o": "attn_output",
+    "gate": "ffn_gate",
+    "up": "ffn_up",
+    "down": "ffn_down",
+    "attention_norm": "attn_norm",
+    "mlp_norm": "ffn_norm",
+}
 
 
 def pairs_side_by_side(matrix: np.ndarray, heads: int) -> np.ndarray:
@@ -65,14 +74,25 @@ def write_folder(path: Path, model: Model, **changes: Any) -> Path:
     save_file = pytest.importorskip("safetensors.flax").save_file
     shape, params = model.shape, model.params
     path.mkdir()
-    about = {"model_type": "llama", "num_hidden_layers": shape.layers, "hidden_size": shape.width,
-             "num_attention_heads": shape.heads, "num_key_value_heads": shape.kv_heads, "rope_theta": shape.rope_base,
-             "intermediate_size": shape.hidden, "vocab_size": shape.vocabulary, "rms_norm_eps": shape.epsilon,
-             "tie_word_embeddings": shape.tied}  # fmt: skip
+    about = {
+        "model_type": "llama",
+        "num_hidden_layers": shape.layers,
+        "hidden_size": shape.width,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.kv_heads,
+        "rope_theta": shape.rope_base,
+        "intermediate_size": shape.hidden,
+        "vocab_size": shape.vocabulary,
+        "rms_norm_eps": shape.epsilon,
+        "tie_word_embeddings": shape.tied,
+    }
     (path / "config.json").write_text(json.dumps(about | changes))
     model.tokenizer.save(str(path / "tokenizer.json"))
-    tensors = {f"model.layers.{i}.{files._FOLDER_NAMES[name]}.weight": jnp.array(w[i].T, jnp.bfloat16)
-               for name, w in params["blocks"].items() for i in range(shape.layers)}  # fmt: skip
+    tensors = {
+        f"model.layers.{i}.{files._FOLDER_NAMES[name]}.weight": jnp.array(w[i].T, jnp.bfloat16)
+        for name, w in params["blocks"].items()
+        for i in range(shape.layers)
+    }
     tensors |= {"model.embed_tokens.weight": params["embedding"], "model.norm.weight": params["norm"]}
     save_file(tensors, path / "model.safetensors")
     return path

@@ -117,18 +117,39 @@ def test_transformers_agrees(model: Model) -> None:
     torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
     params = random(OTHER)
     about = transformers.LlamaConfig(
-        vocab_size=OTHER.vocabulary, hidden_size=OTHER.width, intermediate_size=OTHER.hidden, head_dim=OTHER.head_size,
-        num_hidden_layers=OTHER.layers, num_attention_heads=OTHER.heads, num_key_value_heads=OTHER.kv_heads,
-        rms_norm_eps=OTHER.epsilon, rope_theta=OTHER.rope_base, tie_word_embeddings=False,
-    )  # fmt: skip
+        vocab_size=OTHER.vocabulary,
+        hidden_size=OTHER.width,
+        intermediate_size=OTHER.hidden,
+        head_dim=OTHER.head_size,
+        num_hidden_layers=OTHER.layers,
+        num_attention_heads=OTHER.heads,
+        num_key_value_heads=OTHER.kv_heads,
+        rms_norm_eps=OTHER.epsilon,
+        rope_theta=OTHER.rope_base,
+        tie_word_embeddings=False,
+    )
     theirs = transformers.LlamaForCausalLM(about)
-    names = {"q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj", "o": "self_attn.o_proj",
-             "gate": "mlp.gate_proj", "up": "mlp.up_proj", "down": "mlp.down_proj",
-             "attention_norm": "input_layernorm", "mlp_norm": "post_attention_layernorm"}  # fmt: skip
-    state = {f"model.layers.{i}.{theirs_name}.weight": np.asarray(params["blocks"][name][i]).T
-             for name, theirs_name in names.items() for i in range(OTHER.layers)}  # fmt: skip
-    state |= {"model.embed_tokens.weight": params["embedding"], "lm_head.weight": params["unembedding"],
-              "model.norm.weight": params["norm"]}  # fmt: skip
+    names = {
+        "q": "self_attn.q_proj",
+        "k": "self_attn.k_proj",
+        "v": "self_attn.v_proj",
+        "o": "self_attn.o_proj",
+        "gate": "mlp.gate_proj",
+        "up": "mlp.up_proj",
+        "down": "mlp.down_proj",
+        "attention_norm": "input_layernorm",
+        "mlp_norm": "post_attention_layernorm",
+    }
+    state = {
+        f"model.layers.{i}.{theirs_name}.weight": np.asarray(params["blocks"][name][i]).T
+        for name, theirs_name in names.items()
+        for i in range(OTHER.layers)
+    }
+    state |= {
+        "model.embed_tokens.weight": params["embedding"],
+        "lm_head.weight": params["unembedding"],
+        "model.norm.weight": params["norm"],
+    }
     theirs.load_state_dict({name: torch.tensor(np.asarray(w)) for name, w in state.items()})
     with torch.no_grad():
         expected = theirs(torch.tensor([TOKENS])).logits[0].numpy()
