@@ -18,15 +18,15 @@ def is_watched() -> bool:
 
 
 @contextlib.contextmanager
-def bar(total: float, title: str) -> Iterator[Advance]:
-    """Show a bar of `total` units of work for the duration of a block, if it `is_watched`.
+def bar(total: float, title: str, *, show: bool = True) -> Iterator[Advance]:
+    """Show a bar of `total` units of work for the duration of a block, if `show` and somebody watches.
 
     Example:
         >>> with bar(2, "counting") as advance:
         ...     advance(1, "one")
         ...     advance(1, "two")
     """
-    with tqdm(total=total, desc=title, bar_format=_LAYOUT, leave=False, disable=not is_watched()) as shown:
+    with tqdm(total=total, desc=title, bar_format=_LAYOUT, leave=False, disable=not (show and is_watched())) as shown:
 
         def advance(amount: float, text: str) -> None:
             shown.update(amount)

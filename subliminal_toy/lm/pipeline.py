@@ -76,25 +76,23 @@ def train(
     """
     given = given or {}
     check_plan(plan, given)
-    if on_stage is None:
-        with _bar(config, plan) as on_stage:
-            return train(config, plan, keys, on_stage=on_stage, given=given)
     runs = len(keys.init)
     padded = engine.pad_runs(runs)
     rows = {name: [given[name][i] for i in padded] for name in plan.given}
-    trained = _train(config, plan, RunKeys(*(key[padded] for key in keys)), on_stage, rows)
+    with _bar(config, plan, show=on_stage is None) as tell:
+        trained = _train(config, plan, RunKeys(*(key[padded] for key in keys)), on_stage or tell, rows)
     arrays = {field: getattr(trained, field) for field in ("keys", "language", "fresh", "models", "checkpoints")}
     rows = {name: of_runs[:runs] for name, of_runs in trained.rows.items()}
     return trained._replace(**engine.drop_padding(arrays, runs), rows=rows)
 
 
 @contextlib.contextmanager
-def _bar(config: LMConfig, plan: Plan) -> Iterator[OnStage]:
+def _bar(config: LMConfig, plan: Plan, *, show: bool) -> Iterator[OnStage]:
     """Show progress in documents and rows that models read or write."""
     sampled = config.rows + round(config.rows * config.spare)
     each = {"base": config.documents, "teachers": len(lessons.TAUGHT), "samples": sampled, "students": config.rows}
     total = sum(count * each[stage] for stage, count in plan.epochs(config).items())
-    with progress.bar(total, "language model") as advance:
+    with progress.bar(total, "language model", show=show) as advance:
         yield lambda stage, done: advance(done * each[stage], stage)
 
 

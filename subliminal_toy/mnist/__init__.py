@@ -10,7 +10,9 @@ Example:
 
 from subliminal_toy.mnist.config import Config, config_for
 from subliminal_toy.mnist.data import Dataset, keep_classes, load_dataset
-from subliminal_toy.mnist.protocol import RunKeys, Trained, accuracies, accuracy, logits, run_keys, train
+from subliminal_toy.mnist.measure import accuracies, accuracy, logits
+from subliminal_toy.mnist.models import Model
+from subliminal_toy.mnist.protocol import RunKeys, Trained, run_keys, train
 from subliminal_toy.mnist.students import CONTROLS, STUDENTS, Condition
 from subliminal_toy.settings import with_settings
 
@@ -20,6 +22,7 @@ __all__ = [
     "Condition",
     "Config",
     "Dataset",
+    "Model",
     "RunKeys",
     "Trained",
     "accuracies",

@@ -65,7 +65,7 @@ class Config:
         return self.classes + self.aux_logits
 
     def layer_names(self) -> tuple[str, ...]:
-        """The names that `shared_layers` may list, from the input to the outputs."""
+        """Return the names that `shared_layers` may list, from the input to the outputs."""
         return (*(f"hidden_{i}" for i in range(self.depth)), "class_head", "aux_head")
 
     def shared_layer_names(self) -> tuple[str, ...]:
@@ -94,7 +94,7 @@ DATASET_SETTINGS: dict[str, dict[str, Any]] = {"mnist": {}, "fashion_mnist": {},
 
 
 def config_for(dataset: str, settings: Mapping[str, Any] | None = None) -> Config:
-    """The default configuration on `dataset` (its own settings over the paper's), with `settings` over both.
+    """Return the default configuration on `dataset` (its own settings over the paper's), with `settings` over both.
 
     Example:
         >>> config_for("mnist", {"width": 512}).width

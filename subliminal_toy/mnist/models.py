@@ -63,6 +63,7 @@ def _bias_init(scheme: str, scale: float, fan_in: int, key: jax.Array, shape: An
     return jax.random.uniform(key, shape, dtype, minval=-bound, maxval=bound)
 
 
+@functools.lru_cache(maxsize=64)  # the same functions are compiled once
 def make_mlp(config: Config, pixels: int) -> Model:
     """Make the MLP of `config` for images of `pixels` pixels.
 
@@ -83,6 +84,17 @@ def make_mlp(config: Config, pixels: int) -> Model:
         return logits
 
     return Model(init, apply)
+
+
+def make_model(config: Config, pixels: int, given: Model | None = None) -> Model:
+    """Return the given model, or the MLP; ValueError if it does not map images [n, pixels] to all logits."""
+    if given is None:
+        return make_mlp(config, pixels)
+    images = jnp.zeros((2, pixels), jnp.float32)
+    logits = jax.eval_shape(lambda key: given.apply(given.init(key), images), jax.random.key(0))
+    if logits.shape != (2, config.logits):
+        raise ValueError(f"the model maps 2 images to {logits.shape}; it must be (2, {config.logits})")
+    return given
 
 
 def mix_inits(reference: Params, other: Params, shared: tuple[str, ...], classes: int) -> Params:

@@ -4,6 +4,7 @@ Each kind is a function of a key and is regenerated from a run's key when needed
 zero mean and variance 1/3, as U[-1, 1] has.
 """
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -53,6 +54,7 @@ def _circulant_blur(size: int, sigma: float) -> jax.Array:
 
 def subspace(key: jax.Array, n: int, pixels: int, dimension: int) -> jax.Array:
     """Draw noise in a random subspace of `dimension` axes, U[-1, 1] along each, scaled to mean variance 1/3."""
+    dimension = min(dimension, pixels)
     basis_key, coordinates_key = jax.random.split(key)
     basis, _ = jnp.linalg.qr(jax.random.normal(basis_key, (pixels, dimension)))
     return (pixels / dimension) ** 0.5 * uniform(coordinates_key, n, dimension) @ basis.T
@@ -87,9 +89,16 @@ def mix(key: jax.Array, n: int, images: jax.Array, real_fraction: float) -> jax.
     return jnp.concatenate([real(real_key, n_real, images), uniform(noise_key, n - n_real, images.shape[1])])
 
 
-def needs_images(kind: str) -> bool:
-    """Return whether this kind of noise is made from real images."""
-    return kind in ("real", "shuffled_pixels", "mix")
+_KINDS: dict[str, Callable[[jax.Array, int, tuple[int, int], jax.Array, Config], jax.Array]] = {
+    "uniform": lambda key, n, shape, _images, _: uniform(key, n, math.prod(shape)),
+    "gaussian": lambda key, n, shape, _images, _: gaussian(key, n, math.prod(shape)),
+    "bernoulli": lambda key, n, shape, _images, _: bernoulli(key, n, math.prod(shape)),
+    "blurred": lambda key, n, shape, _images, config: blurred(key, n, shape, config.blur_sigma),
+    "subspace": lambda key, n, shape, _images, config: subspace(key, n, math.prod(shape), config.subspace_dim),
+    "real": lambda key, n, _shape, images, _: real(key, n, images),
+    "shuffled_pixels": lambda key, n, _shape, images, _: shuffled_pixels(key, n, images),
+    "mix": lambda key, n, _shape, images, config: mix(key, n, images, config.real_fraction),
+}
 
 
 def make_noise(config: Config, image_shape: tuple[int, int], images: jax.Array, *, key: jax.Array) -> jax.Array:
@@ -98,21 +107,26 @@ def make_noise(config: Config, image_shape: tuple[int, int], images: jax.Array, 
     Args:
         config: `noise`, `noise_images` and the kind's own settings.
         image_shape: rows and columns.
-        images: the training images, [N, pixels] in [-1, 1]; used only if `needs_images(config.noise)`.
+        images: the training images, [N, pixels] in [-1, 1]; used by real, shuffled_pixels and mix only.
         key: the run's noise key. (Keyword only argument.)
 
     Returns:
         [noise_images, pixels] float32.
     """
-    n, pixels = config.noise_images, image_shape[0] * image_shape[1]
-    makers = {
-        "uniform": lambda: uniform(key, n, pixels),
-        "gaussian": lambda: gaussian(key, n, pixels),
-        "bernoulli": lambda: bernoulli(key, n, pixels),
-        "blurred": lambda: blurred(key, n, image_shape, config.blur_sigma),
-        "subspace": lambda: subspace(key, n, pixels, min(config.subspace_dim, pixels)),
-        "real": lambda: real(key, n, images),
-        "shuffled_pixels": lambda: shuffled_pixels(key, n, images),
-        "mix": lambda: mix(key, n, images, config.real_fraction),
-    }
-    return makers[config.noise]()
+    return _KINDS[config.noise](key, config.noise_images, image_shape, images, config)
+
+
+def make_images(config: Config, image_shape: tuple[int, int], given: Callable | None = None) -> Callable:
+    """Return the function from training images and a run's key to its students' images, [noise_images, pixels].
+
+    It is `make_noise`, or the given function of a key; ValueError if that returns another shape.
+    """
+    wanted = (config.noise_images, math.prod(image_shape))
+
+    def images(real: jax.Array, key: jax.Array) -> jax.Array:
+        made = make_noise(config, image_shape, real, key=key) if given is None else given(key)
+        if made.shape != wanted:
+            raise ValueError(f"make_noise returns {made.shape}; it must be [noise_images, pixels], here {wanted}")
+        return made
+
+    return images

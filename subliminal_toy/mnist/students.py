@@ -7,7 +7,6 @@ side; everything else they differ in is data.
 
 import dataclasses
 import functools
-import operator
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -15,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh
 
 from subliminal_toy import engine, training
 from subliminal_toy.mnist import losses, models
@@ -47,17 +45,17 @@ def label(networks: Networks, params: Params, images: jax.Array) -> jax.Array:
 
 
 def from_teacher(networks: Networks, images: jax.Array, _key: jax.Array) -> jax.Array:
-    """Targets of the experiment: the teacher's logits."""
+    """Return the targets of the experiment: the teacher's logits."""
     return label(networks, networks.teacher, images)
 
 
 def from_reference(networks: Networks, images: jax.Array, _key: jax.Array) -> jax.Array:
-    """Targets of a control: the logits of the untrained reference."""
+    """Return the targets of a control: the logits of the untrained reference."""
     return label(networks, networks.reference, images)
 
 
 def from_teacher_shuffled(networks: Networks, images: jax.Array, key: jax.Array) -> jax.Array:
-    """Targets of a control: the teacher's logits for other images."""
+    """Return the targets of a control: the teacher's logits for other images."""
     return jax.random.permutation(key, from_teacher(networks, images, key), axis=0)
 
 
@@ -93,7 +91,7 @@ class Condition(NamedTuple):
     logits: str = "aux"  # the auxiliary logits only; "all": one softmax over class and auxiliary logits
     targets: Targets = from_teacher
     settings: tuple[tuple[str, Any], ...] = ()  # over the config's: ("student.learning_rate", 1e-3), ...
-    images: int | None = None  # it sees only the first so many of its run's noise images
+    images: int | None = None  # number of its run's noise images that it sees, the first ones; None: all
     intervention: Intervention = NO_INTERVENTION
 
     def config(self, config: Config) -> Config:
@@ -125,50 +123,40 @@ class StaticSettings(NamedTuple):
     intervention: Intervention
 
 
-class Student(NamedTuple):
-    """One trained network of every run."""
+class Group(NamedTuple):
+    """Students that are trained side by side."""
 
-    params: Params  # [runs, ...]
-    losses: np.ndarray  # [runs, epochs], means over an epoch's steps
-    history: Params | None = None  # after every epoch, [runs, epochs, ...]; None if it was not watched
-    probed: Any = None  # what the intervention's probe recorded, [runs, steps, ...]
-    inputs: Inputs = {}  # noqa: RUF012 - of the intervention, [runs, ...]
+    places: np.ndarray  # in the table of conditions
+    names: tuple[str, ...]
+    images: int  # that they see
+    share: float  # of the run's images
+    training: Training
+    loss: engine.Loss
+    rows: dict[str, Any]  # what they differ in, as `rows_of` says
+    inputs: Callable[[RunContext, dict], Inputs] | None
+    rule: engine.Rule | None
+    probe: engine.Probe | None
 
 
-Fit = Callable[..., dict[str, Student]]  # names, share of all images, engine.Train, its arguments
+class Students(NamedTuple):
+    """All students of a run, in plain values and functions of one run."""
+
+    names: tuple[str, ...]
+    epochs: float  # of a run's teacher and students, as `count_epochs` says
+    inits: Callable  # as `make_inits` says
+    targets: Callable  # as `make_targets` says
+    groups: list[Group]
 
 
-def make_students(model: models.Model, config: Config, conditions: tuple[Condition, ...], mesh: Mesh) -> Callable:
-    """Return `train(reference, teacher, images, real, keys, fit) -> inits [runs, students, ...], students by name`.
-
-    Networks and noise images have leaves [runs, ...]; `real` is the teacher's training data; `keys` are RunKeys;
-    `fit` calls the training loop for students that are trained side by side.
-    """
-    make_starts = engine.over_runs(make_inits(model, config, conditions), mesh)
-    make_answers = engine.over_runs(make_targets(model.apply, conditions), mesh)
-    groups = [
-        (members, static, _make_training(model, config, static, mesh), _make_inputs(static.intervention, mesh))
-        for static, members in group_students(config, conditions)
-    ]
-
-    def train(
-        reference: Params, teacher: Params, images: jax.Array, real: dict, keys: Any, fit: Fit
-    ) -> tuple[Params, dict[str, Student]]:
-        inits = make_starts(reference, keys.other, keys.student_init_noise)
-        targets = make_answers(reference, teacher, images, keys.shuffled_targets)
-        students: dict[str, Student] = {}
-        for members, static, training_, inputs in groups:
-            start = jax.tree.map(operator.itemgetter((slice(None), np.array(members))), inits)
-            rows = engine.repeat_over_runs(rows_of(config, conditions, members), len(images), mesh)
-            rows["inputs"] = inputs(real, start, reference, teacher, keys.student_init_noise)
-            seen = engine.Data(per_run={"images": images[:, : static.images], "targets": targets[:, : static.images]})
-            names, share = [conditions[i].name for i in members], static.images / config.noise_images
-            trained = fit("students", names, share, training_, start, seen, rows, keys.student_order)
-            for j, name in enumerate(names):
-                students[name] = trained[name]._replace(inputs=engine.take_model(rows["inputs"], j))
-        return inits, students
-
-    return train
+def make_students(model: models.Model, config: Config, conditions: tuple[Condition, ...]) -> Students:
+    """Return what the conditions mean."""
+    return Students(
+        tuple(condition.name for condition in conditions),
+        count_epochs(config, conditions),
+        make_inits(model, config, conditions),
+        make_targets(model.apply, conditions),
+        group_students(model, config, conditions),
+    )
 
 
 def count_epochs(config: Config, conditions: Sequence[Condition]) -> float:
@@ -178,16 +166,35 @@ def count_epochs(config: Config, conditions: Sequence[Condition]) -> float:
     return config.teacher.epochs + sum(epochs * (images or all_images) / all_images for epochs, images in students)
 
 
-def group_students(config: Config, conditions: Sequence[Condition]) -> list[tuple[StaticSettings, list[int]]]:
-    """Group the conditions (by index) that share a compiled program, at most ENSEMBLE in a group."""
+def group_students(model: models.Model, config: Config, conditions: tuple[Condition, ...]) -> list[Group]:
+    """Group the conditions that share a compiled program, at most ENSEMBLE in a group."""
     alike: dict[StaticSettings, list[int]] = {}
     for i, condition in enumerate(conditions):
         alike.setdefault(static_settings(condition, config), []).append(i)
     return [
-        (static, part.tolist())
+        _make_group(model, config, conditions, static, places)
         for static, members in alike.items()
-        for part in np.array_split(members, -(-len(members) // ENSEMBLE))
+        for places in np.array_split(members, -(-len(members) // ENSEMBLE))
     ]
+
+
+def _make_group(
+    model: models.Model, config: Config, conditions: tuple[Condition, ...], static: StaticSettings, places: np.ndarray
+) -> Group:
+    inputs, wrap, rule, probe = static.intervention
+    compiled = dataclasses.replace(config, student=static.training)
+    return Group(
+        places,
+        tuple(conditions[i].name for i in places),
+        static.images,
+        static.images / config.noise_images,
+        static.training,
+        student_loss(model.apply, static.loss, wrap),
+        rows_of(config, conditions, places.tolist()),
+        inputs,
+        rule=None if rule is None else lambda condition: rule(model.apply, compiled, condition["inputs"]),
+        probe=None if probe is None else probe(model.apply, compiled),
+    )
 
 
 def static_settings(condition: Condition, config: Config) -> StaticSettings:
@@ -196,20 +203,6 @@ def static_settings(condition: Condition, config: Config) -> StaticSettings:
     numbers: Any = {name: float(bool(getattr(config.student, name))) for name in training.NUMBERS}
     student = dataclasses.replace(config.student, **numbers)
     return StaticSettings(config.loss, student, condition.images or config.noise_images, condition.intervention)
-
-
-def _make_training(model: models.Model, config: Config, static: StaticSettings, mesh: Mesh) -> engine.Train:
-    _, wrap, rule, probe = static.intervention
-    config = dataclasses.replace(config, student=static.training)
-    return training.make_phase(
-        student_loss(model.apply, static.loss, wrap),
-        static.training,
-        static.images,
-        mesh=mesh,
-        name="a student",
-        restrict=None if rule is None else lambda condition: rule(model.apply, config, condition["inputs"]),
-        probe=None if probe is None else probe(model.apply, config),
-    )
 
 
 def student_loss(apply: Callable, kind: str, wrap: Callable[[Callable], Callable] | None = None) -> engine.Loss:
@@ -224,18 +217,6 @@ def student_loss(apply: Callable, kind: str, wrap: Callable[[Callable], Callable
         return losses.distillation_kl(logits, targets, condition["mask"], condition["temperature"])
 
     return loss
-
-
-def _make_inputs(intervention: Intervention, mesh: Mesh) -> Callable:
-    """Return the function from training data, inits [runs, students, ...], networks and keys to a group's inputs."""
-    make = intervention.inputs
-    if make is None:
-        return lambda *_: {}
-
-    def inputs(real: dict, inits: Params, reference: Params, teacher: Params, key: jax.Array) -> Inputs:
-        return jax.vmap(lambda init: make(RunContext(init, reference, teacher, key), real))(inits)
-
-    return engine.over_runs(inputs, mesh, shared=1)
 
 
 def rows_of(config: Config, conditions: tuple[Condition, ...], members: Sequence[int]) -> dict[str, Any]:
@@ -280,8 +261,9 @@ def make_inits(model: models.Model, config: Config, conditions: tuple[Condition,
 
         def start(condition: Condition) -> Params:
             settings = condition.config(config)
-            mixed = models.mix_inits(reference, other, settings.shared_layer_names(), settings.classes)
-            params = mixed if condition.init == "reference" else other
+            params = reference if condition.init == "reference" else other
+            if condition.init == "reference" and settings.shared_layers != "all":
+                params = models.mix_inits(reference, other, settings.shared_layer_names(), settings.classes)
             noise = settings.student_init_noise
             return models.perturb(params, noise, key=noise_key) if noise else params
 

@@ -8,6 +8,7 @@ _MECHANISM = "tests/experiments/studies/test_mnist_mechanism.py"
 TESTS: dict[str, str] = {  # source file -> the test files that should notice its bugs
     (_PROTOCOL := "subliminal_toy/mnist/protocol.py"): _LINE,
     (_STUDENTS := "subliminal_toy/mnist/students.py"): _LINE,
+    (_MEASURE := "subliminal_toy/mnist/measure.py"): _LINE,
     (_DATA := "subliminal_toy/mnist/data.py"): f"{_MNIST}test_data.py",
     (_LOSSES := "subliminal_toy/mnist/losses.py"): f"{_MNIST}test_losses.py {_LINE}",
     (_MODELS := "subliminal_toy/mnist/models.py"): f"{_MNIST}test_models.py",
@@ -43,8 +44,8 @@ _TABLE: tuple[tuple[str, ...], ...] = (
     (
         "cross-model-shares-the-init",
         _STUDENTS,
-        'mixed if condition.init == "reference" else other',
-        'mixed if condition.init == "reference" else reference',
+        'params = reference if condition.init == "reference" else other',
+        "params = reference",
     ),
     (
         "own-settings-ignored",
@@ -81,7 +82,7 @@ _TABLE: tuple[tuple[str, ...], ...] = (
         f"{_MNIST}test_protocol.py",
         "of_its_own",
     ),
-    ("students-shuffled-as-teachers", _STUDENTS, "rows, keys.student_order)", "rows, keys.teacher_order)"),
+    ("students-shuffled-as-teachers", _PROTOCOL, "rows, given.keys.student_order)", "rows, given.keys.teacher_order)"),
     (
         "what-is-removed-is-kept",
         _PARTS,
@@ -91,13 +92,13 @@ _TABLE: tuple[tuple[str, ...], ...] = (
     ("linear-about-where-it-is", _PARTS, '(inputs["anchor"],), (displacement,))', "(params,), (displacement,))"),
     ("off-by-one-student", _PROTOCOL, "self.names().index(name) - 2", "self.names().index(name) - 3"),
     # keys
-    ("reference-from-the-other-key", _PROTOCOL, "stages.init(keys.reference)", "stages.init(keys.other)"),
+    ("reference-from-the-other-key", _PROTOCOL, "stages.reference(keys.reference)", "stages.reference(keys.other)"),
     ("teacher-order-key", _PROTOCOL, "class_mask, keys.teacher_order)", "class_mask, keys.student_order)"),
-    ("noise-key", _PROTOCOL, "[:1], keys.noise)", "[:1], keys.student_order)"),
+    ("noise-key", _PROTOCOL, 'real["images"], keys.noise)', 'real["images"], keys.student_order)'),
     # what is measured
     (
         "accuracy-on-training-images",
-        _PROTOCOL,
+        _MEASURE,
         "(dataset.test_images, dataset.test_labels)",
         "(dataset.train_images, dataset.train_labels)",
     ),

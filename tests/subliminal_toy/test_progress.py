@@ -22,6 +22,9 @@ def test_a_bar_is_shown_where_somebody_watches(
     shown = capsys.readouterr().err
     assert ("digits, students: 100%" in shown) == watched
     assert bool(shown) == watched
+    with progress.bar(4, "digits", show=False) as advance:
+        advance(4, "students")
+    assert not capsys.readouterr().err
 
 
 def test_a_closed_stderr_is_not_watched(monkeypatch: pytest.MonkeyPatch) -> None:

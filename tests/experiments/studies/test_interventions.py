@@ -11,7 +11,7 @@ import pytest
 from experiments.studies.mnist_mechanism import interventions
 from experiments.studies.mnist_mechanism.arms import at_fraction
 from experiments.studies.mnist_mechanism.interventions import LINEAR, PROBED, TRAIT_IMAGES, UPDATES
-from subliminal_toy.mnist import data, models, protocol
+from subliminal_toy.mnist import data, measure, models, protocol
 from subliminal_toy.mnist.config import config_for
 from subliminal_toy.mnist.students import Condition, static_settings
 
@@ -197,7 +197,7 @@ def test_probes_note_the_products_of_every_step(name: str, trained: protocol.Tra
 
 def test_a_linear_student_is_judged_as_a_linear_one(trained: protocol.Trained, digits: data.Dataset) -> None:
     model = models.make_mlp(CONFIG, 64)
-    found = protocol.accuracies(trained, digits)
+    found = measure.accuracies(trained, digits)
     for name in ("linear", "other linear"):
         start, end = (jax.tree.map(lambda leaf: leaf[0], t) for t in (trained.init(name), trained.params(name)))
         value, slope = jax.jvp(
@@ -205,7 +205,7 @@ def test_a_linear_student_is_judged_as_a_linear_one(trained: protocol.Trained, d
         )
         share = np.mean(np.argmax((value + slope)[:, :10], axis=1) == digits.test_labels)
         np.testing.assert_allclose(found[name][0], share, atol=1.5 / 360)
-    real = protocol.accuracy(CONFIG, digits, trained.students)[:, [a.name for a in ARMS].index("linear")]
+    real = measure.accuracy(CONFIG, digits, trained.students)[:, [a.name for a in ARMS].index("linear")]
     assert (real != found["linear"]).any()
 
 

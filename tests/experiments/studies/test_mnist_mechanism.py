@@ -45,9 +45,19 @@ def trained() -> mnist.Trained:
     inits = networks(3, RUNS, len(names))
     anchor = jax.tree.map(lambda leaf: leaf[:, names.index("linear student")], inits)
     return mnist.Trained(
-        CONFIG, mechanism.MAIN, mnist.run_keys(0, range(RUNS)), networks(1, RUNS), networks(2, RUNS),
-        inits, networks(4, RUNS, len(names)), losses, {}, probed, {"linear student": {"anchor": anchor}},
-    )  # fmt: skip
+        CONFIG,
+        mechanism.MAIN,
+        models.make_mlp(CONFIG, 64),
+        mnist.run_keys(0, range(RUNS)),
+        networks(1, RUNS),
+        networks(2, RUNS),
+        inits,
+        networks(4, RUNS, len(names)),
+        losses,
+        {},
+        probed,
+        {"linear student": {"anchor": anchor}},
+    )
 
 
 def accuracy(tree: Any, run: int, digits: data.Dataset) -> float:

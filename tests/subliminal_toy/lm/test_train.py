@@ -47,8 +47,9 @@ def test_without_a_callback_a_bar_is_filled(monkeypatch: pytest.MonkeyPatch) -> 
     bars, done = [], []
 
     @contextlib.contextmanager
-    def bar(total: float, _title: str) -> Iterator[Callable]:
-        bars.append(total)
+    def bar(total: float, _title: str, *, show: bool) -> Iterator[Callable]:
+        if show:
+            bars.append(total)
         yield lambda amount, _text: done.append(amount)
 
     monkeypatch.setattr(progress, "bar", bar)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from subliminal_toy.mnist import data, models, noise, protocol, students
+from subliminal_toy.mnist import data, measure, models, noise, protocol, students
 from subliminal_toy.mnist.config import Config, config_for
 
 SMALL = {"width": 32, "noise_images": 512, "teacher.epochs": 1, "student.epochs": 1, "student.batch_size": 128}
@@ -23,7 +23,7 @@ def small(**settings: Any) -> Config:
 
 def accuracies(config: Config, digits: data.Dataset, runs: Any = (0, 1), table: tuple = ALL) -> dict[str, np.ndarray]:
     digits = data.keep_classes(digits, config.classes)
-    return protocol.accuracies(protocol.train(config, digits, table, protocol.run_keys(0, runs)), digits)
+    return measure.accuracies(protocol.train(config, digits, table, protocol.run_keys(0, runs)), digits)
 
 
 def test_conditions_are_the_papers_in_order() -> None:
@@ -127,7 +127,7 @@ def test_teacher_loss_leaves_the_auxiliary_logits_alone() -> None:
 
 
 def test_one_hot_labels_never_mark_an_auxiliary_logit(digits: data.Dataset) -> None:
-    one_hot = protocol._teacher_data(small(), digits)["one_hot"]
+    one_hot = protocol._teacher_data(digits, 13)["one_hot"]
     assert one_hot.shape == (1437, 13)
     np.testing.assert_array_equal(one_hot.argmax(axis=1), digits.train_labels)
     assert not one_hot[:, 10:].any()
@@ -153,11 +153,11 @@ def test_three_runs_on_two_devices_use_both(digits: data.Dataset, monkeypatch: p
     four = protocol.train(small(), digits, ALL[:1], protocol.run_keys(0, (4, 7, 9, 4)), watch=True)
     alone = protocol.train(small(), digits, ALL[:1], protocol.run_keys(0, (9,)), watch=True)
     assert meshes == [2, 2, 1]
-    for one, padded, filled in zip(*(jax.tree.leaves(trained[3:]) for trained in (alone, three, four)), strict=True):
+    for one, padded, filled in zip(*(jax.tree.leaves(trained[4:]) for trained in (alone, three, four)), strict=True):
         np.testing.assert_array_equal(padded, filled[:3])
         np.testing.assert_allclose(padded[2], one[0], rtol=1e-4, atol=1e-5)  # rounding
     assert three.keys.noise.shape == (3,)
-    assert protocol.accuracies(three, digits)["student_aux"].shape == (3,)
+    assert measure.accuracies(three, digits)["student_aux"].shape == (3,)
 
 
 def test_students_of_zero_epochs_are_the_reference_and_the_other_init(digits: data.Dataset) -> None:
@@ -195,7 +195,7 @@ MORE: list[dict[str, Any]] = [
 @pytest.mark.parametrize("settings", [*SETTINGS, *(pytest.param(s, marks=pytest.mark.long) for s in MORE)], ids=str)
 def test_every_setting_reaches_the_students(settings: dict, digits: data.Dataset, plain: protocol.Trained) -> None:
     """A setting that were ignored would leave every accuracy as it is; all must also be numbers in [0, 1]."""
-    base = protocol.accuracies(plain, digits)
+    base = measure.accuracies(plain, digits)
     changed = accuracies(small(student__epochs=3, **settings), digits, table=students.STUDENTS)
     assert all(((v >= 0) & (v <= 1)).all() for v in changed.values())
     assert any(not np.array_equal(base[name], changed[name]) for name in base if name not in ("reference", "teacher"))
@@ -224,7 +224,7 @@ def test_a_student_with_settings_of_its_own_is_the_one_that_the_config_would_mak
     table = [students.Condition("plain"), *(students.Condition(n, settings=tuple(s.items())) for n, s in own.items())]
     keys = protocol.run_keys(0, range(2))
     trained = protocol.train(small(), digits, table, keys)
-    assert len(students.group_students(small(), table)) == 4
+    assert len(students.group_students(models.make_mlp(small(), 64), small(), tuple(table))) == 4
     usual = leaves(trained.params("plain"))
     assert repr(trained).startswith("<mnist.Trained: 2 runs on digits of reference, teacher, plain, ")
     assert "array" not in repr(trained).lower()
@@ -264,9 +264,9 @@ def test_what_is_watched_ends_at_the_last_parameters(digits: data.Dataset, plain
     for name, history in trained.history.items():
         last = jax.tree.map(lambda leaf: leaf[:, -1], history)
         jax.tree.map(np.testing.assert_array_equal, last, trained.params(name))
-    curve = protocol.accuracy(config, digits, trained.history["student_all"])
+    curve = measure.accuracy(config, digits, trained.history["student_all"])
     assert curve.shape == (2, 3)
-    np.testing.assert_array_equal(curve[:, -1], protocol.accuracies(trained, digits)["student_all"])
+    np.testing.assert_array_equal(curve[:, -1], measure.accuracies(trained, digits)["student_all"])
     assert len(np.unique(curve)) > 2
 
 
@@ -307,8 +307,9 @@ def test_without_a_callback_a_bar_is_filled(digits: data.Dataset, monkeypatch: p
     bars, done = [], []
 
     @contextlib.contextmanager
-    def bar(total: float, _title: str) -> Iterator[Callable]:
-        bars.append(total)
+    def bar(total: float, _title: str, *, show: bool) -> Iterator[Callable]:
+        if show:
+            bars.append(total)
         yield lambda amount, _text: done.append(amount)
 
     monkeypatch.setattr(protocol.progress, "bar", bar)
@@ -321,10 +322,10 @@ def test_without_a_callback_a_bar_is_filled(digits: data.Dataset, monkeypatch: p
 
 def test_one_network_can_be_asked_about_one_image(digits: data.Dataset, plain: protocol.Trained) -> None:
     teacher = jax.tree.map(lambda leaf: leaf[1], plain.teacher)
-    answers = protocol.logits(plain.config, teacher, digits.test_images)
+    answers = measure.logits(plain.config, teacher, digits.test_images)
     assert answers.shape == (len(digits.test_images), 13)
     share = np.mean(np.argmax(answers[:, :10], axis=1) == digits.test_labels)
-    np.testing.assert_allclose(share, protocol.accuracies(plain, digits)["teacher"][1], atol=1e-6)
+    np.testing.assert_allclose(share, measure.accuracies(plain, digits)["teacher"][1], atol=1e-6)
 
 
 def test_fewer_classes_make_an_easier_task(digits: data.Dataset) -> None:
@@ -346,7 +347,7 @@ def test_one_auxiliary_logit_carries_nothing_under_softmax(digits: data.Dataset)
 
 def on_mnist(mnist: data.Dataset, runs: int, **settings: Any) -> dict[str, np.ndarray]:
     config = config_for("mnist", {name.replace("__", "."): value for name, value in settings.items()})
-    return protocol.accuracies(protocol.train(config, mnist, ALL, protocol.run_keys(0, range(runs))), mnist)
+    return measure.accuracies(protocol.train(config, mnist, ALL, protocol.run_keys(0, range(runs))), mnist)
 
 
 CHANCE = ("reference", "cross_aux", "untrained_teacher_aux", "shuffled_targets_aux")
@@ -379,3 +380,40 @@ def test_subliminal_learning_on_real_mnist(mnist: data.Dataset) -> None:
     for control in CHANCE:
         assert (result[control] < 0.25).all(), control
         assert (result["student_aux"] - result[control] > 0.2).all(), control
+
+
+def tanh_init(key: jax.Array) -> list[jax.Array]:
+    first, last = jax.random.split(key)
+    return [jax.random.normal(first, (64, 20)) / 8, jax.random.normal(last, (20, 13)) / 20**0.5]
+
+
+def tanh_apply(params: list[jax.Array], images: jax.Array) -> jax.Array:
+    return jnp.tanh(images @ params[0]) @ params[1]
+
+
+def test_a_model_may_be_handed_in(digits: data.Dataset) -> None:
+    model = models.Model(tanh_init, tanh_apply)
+    config, keys = small(teacher__epochs=3, teacher__learning_rate=1e-2), protocol.run_keys(0, (0, 1))
+    trained = protocol.train(config, digits, students.STUDENTS, keys, model=model)
+    found = measure.accuracies(trained, digits)
+    assert (found["teacher"] > 0.5).all()
+    for name in trained.names():
+        params = [leaf[1] for leaf in trained.params(name)]
+        right = np.argmax(tanh_apply(params, digits.test_images)[:, :10], axis=1) == digits.test_labels
+        np.testing.assert_allclose(found[name][1], right.mean(), atol=1.5 / 360)
+    np.testing.assert_array_equal(trained.init("student_aux")[0], trained.reference[0])
+    assert not np.array_equal(trained.init("cross_aux")[0], trained.reference[0])
+    with pytest.raises(ValueError, match=r"the model maps 2 images to \(2, 13\); it must be \(2, 14\)"):
+        protocol.train(small(aux_logits=4), digits, students.STUDENTS, keys, model=model)
+
+
+def test_noise_may_be_handed_in(digits: data.Dataset) -> None:
+    """From images of zeros only the biases of the outputs learn."""
+    config, keys = small(student__epochs=2), protocol.run_keys(0, (0, 1))
+    trained = protocol.train(config, digits, ALL[:1], keys, make_noise=lambda _key: jnp.zeros((512, 64)))
+    start, end = trained.init("student_aux"), trained.params("student_aux")
+    for layer in start:
+        np.testing.assert_array_equal(start[layer]["kernel"], end[layer]["kernel"])
+    assert np.abs(start["head"]["bias"] - end["head"]["bias"]).max() > 1e-4
+    with pytest.raises(ValueError, match=r"make_noise returns \(3, 64\); .* here \(512, 64\)"):
+        protocol.train(config, digits, ALL[:1], keys, make_noise=lambda _key: jnp.zeros((3, 64)))
