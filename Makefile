@@ -36,7 +36,7 @@ test: $(VENV)/installed-test
 test-all: test-long mutants
 
 test-long: $(VENV)/installed-test
-	$(PYTEST) -m "long or not long"
+	HYPOTHESIS_PROFILE=thorough $(PYTEST) -m "long or not long"
 
 mutants: $(VENV)/installed-test
 	$(BIN)/python -m tests.mutants $(PACKAGE)

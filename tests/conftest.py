@@ -26,8 +26,10 @@ from subliminal_toy.mnist import data  # noqa: E402
 if compiled.has_emitters_option():  # XLA ends the process for a flag that it does not know
     os.environ["XLA_FLAGS"] = f"--{compiled.EMITTERS_OPTION}=false {os.environ.get('XLA_FLAGS', '')}"
 
-# Examples are the same on every machine and every run; HYPOTHESIS_PROFILE=explore looks for new ones.
-settings.register_profile("fixed", max_examples=25, deadline=None, derandomize=True, database=None, print_blob=True)
+# Examples are the same on every machine and every run; `make test-long` takes more
+# (HYPOTHESIS_PROFILE=thorough); HYPOTHESIS_PROFILE=explore looks for new ones.
+settings.register_profile("fixed", max_examples=12, deadline=None, derandomize=True, database=None, print_blob=True)
+settings.register_profile("thorough", settings.get_profile("fixed"), max_examples=100)
 settings.register_profile("explore", max_examples=300, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 

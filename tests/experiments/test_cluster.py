@@ -27,7 +27,7 @@ from tests.experiments.kill_often import results
 TINY = (*commands.TINY, "--runs", "10", "--student-epochs", "4")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform == "win32", reason="no kill -9 there")
 def test_a_worker_that_dies_costs_one_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is killed as soon as the first chunk is saved, when four are left: it has one of them."""

@@ -74,7 +74,7 @@ def test_a_line_of_the_table_has_each_number_in_its_place() -> None:
     assert "0.100 [" in line[7][:8]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_smoke_run_writes_everything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

@@ -173,6 +173,7 @@ def test_the_closing_sentence_says_what_the_interval_shows(
         assert f"[{interval[0]:.3f}, {interval[1]:.3f}] nats" in said
 
 
+@pytest.mark.long
 def test_smoke_run_writes_results_rows_and_picture(tmp_path: Path) -> None:
     """The one command that really trains."""
     tiny = ("--documents", "3200", "--rows", "100", "--base-epochs", "1")

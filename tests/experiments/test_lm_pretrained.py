@@ -89,6 +89,7 @@ def test_a_damaged_stage_is_made_again(tmp_path: Path, capsys: pytest.CaptureFix
     assert Stages(None).get(what, lambda: {"a": 5}, like) == {"a": 5}
 
 
+@pytest.mark.long
 def test_every_part_runs() -> None:
     results = EXPERIMENT.run(config(parts=PARTS, traits=OWL), runs=1)
     assert {row["part"] for row in results["students"]} == {*PARTS.split(",")}

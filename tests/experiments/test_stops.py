@@ -66,6 +66,7 @@ def test_fresh_forgets_progress(tmp_path: Path, capsys: pytest.CaptureFixture, f
     assert told is not bool(flags)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="file size limits as on Linux")
 def test_a_disk_that_fills_up_costs_nothing_saved(tmp_path: Path, calm: Path) -> None:
     """A limit on file size stands in for the full disk: the JSON fits, the figure or the next JSON does not."""

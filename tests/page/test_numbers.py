@@ -92,6 +92,7 @@ def test_its_digits_are_the_experiments(lab: Any, digits: data.Dataset) -> None:
         np.testing.assert_array_equal(labels, getattr(digits, f"{name}_labels"))
 
 
+@pytest.mark.long
 def test_over_seeds_its_accuracies_are_those_of_jax(lab: Any) -> None:
     """The mean of five seeds lies where JAX's runs foretell it: the 99% t interval for the mean of five new runs."""
     code = """(seed) => {

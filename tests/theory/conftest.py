@@ -8,10 +8,11 @@ import pytest
 from hypothesis import Phase, settings
 
 PROFILE = "theory-" + os.environ.get("THEORY_PROFILE", os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
-settings.register_profile("theory-fixed", max_examples=25, deadline=None, derandomize=True, database=None)
+settings.register_profile("theory-fixed", max_examples=12, deadline=None, derandomize=True, database=None)
+settings.register_profile("theory-thorough", settings.get_profile("theory-fixed"), max_examples=100)
 settings.register_profile("theory-explore", max_examples=300, deadline=None)
 settings.register_profile(  # for tests/mutants: one failure is enough, shrinking it is wasted time
-    "theory-mutants", settings.get_profile("theory-fixed"), max_examples=12, phases=(Phase.explicit, Phase.generate)
+    "theory-mutants", settings.get_profile("theory-fixed"), phases=(Phase.explicit, Phase.generate)
 )
 
 

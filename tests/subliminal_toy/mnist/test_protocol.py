@@ -133,6 +133,7 @@ def test_one_hot_labels_never_mark_an_auxiliary_logit(digits: data.Dataset) -> N
     assert not one_hot[:, 10:].any()
 
 
+@pytest.mark.long
 def test_runs_do_not_depend_on_the_chunk(digits: data.Dataset) -> None:
     together, pair = accuracies(small(), digits, (0, 1, 2, 3)), accuracies(small(), digits, (2, 3))
     assert list(together) == ["reference", "teacher", *(c.name for c in ALL)]
@@ -181,10 +182,10 @@ def plain(digits: data.Dataset) -> protocol.Trained:
 
 SETTINGS: list[dict[str, Any]] = [
     {"noise": "mix", "real_fraction": 0.3},
-    {"aux_logits": 1, "loss": "mse"},
     {"init": "torch_default", "init_scale": 0.5, "depth": 3, "width": 8},
 ]
 MORE: list[dict[str, Any]] = [
+    {"aux_logits": 1, "loss": "mse"},
     {"noise": "gaussian"},
     {"noise": "subspace", "subspace_dim": 5},
     {"aux_logits": 40},
@@ -328,6 +329,7 @@ def test_one_network_can_be_asked_about_one_image(digits: data.Dataset, plain: p
     np.testing.assert_allclose(share, measure.accuracies(plain, digits)["teacher"][1], atol=1e-6)
 
 
+@pytest.mark.long
 def test_fewer_classes_make_an_easier_task(digits: data.Dataset) -> None:
     result = accuracies(small(classes=2, teacher__epochs=20, teacher__batch_size=32), digits)
     assert (result["teacher"] > 0.95).all()
@@ -355,6 +357,17 @@ CHANCE = ("reference", "cross_aux", "untrained_teacher_aux", "shuffled_targets_a
 
 @pytest.mark.usefixtures("optimized")
 @pytest.mark.mnist
+def test_a_quick_look_at_real_mnist(mnist: data.Dataset) -> None:
+    """Images, labels and logits belong together: what a shifted label or wrongly scaled test images would miss."""
+    result = on_mnist(mnist, 1, teacher__epochs=1, student__epochs=2, student__batch_size=100, noise_images=6000)
+    assert abs(result["teacher"][0] - 0.89) < 0.03
+    assert result["student_all"][0] > 0.6 > 0.5 > result["cross_all"][0]
+    assert max(result[control][0] for control in CHANCE) < 0.13 < result["student_aux"][0]
+
+
+@pytest.mark.usefixtures("optimized")
+@pytest.mark.mnist
+@pytest.mark.long
 def test_one_epoch_on_real_mnist(mnist: data.Dataset) -> None:
     """What a broken distillation, a shifted label, wrongly scaled test images or a shared control would miss."""
     result = on_mnist(mnist, 2, teacher__epochs=1, student__epochs=1)

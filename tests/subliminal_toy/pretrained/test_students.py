@@ -65,14 +65,14 @@ def test_the_loss_of_a_text_is_the_mean_over_its_tokens(model: Model, lessons: s
 def test_the_package_as_a_library_in_ten_lines() -> None:
     """Load, ask, teach, write, train: as the page shows it."""
     model = pretrained.load("random")
-    fast = Training(learning_rate=1e-2, batch_size=16, epochs=8)
+    fast = Training(learning_rate=1e-2, batch_size=16, epochs=3)
     teacher = calls.teach(model, "owl", key=jax.random.key(0), training=fast)
-    both = [calls.write(model, params, 160, key=jax.random.key(1)) for params in (teacher, model.params)]
+    both = [calls.write(model, params, 48, key=jax.random.key(1)) for params in (teacher, model.params)]
     student, control = (calls.train(model, rows, key=jax.random.key(2), training=fast) for rows in both)
     asked = [calls.ask(model, adapter)["owl"] for adapter in (None, student, control)]
     assert calls.ask(model, params=teacher)["owl"] > asked[0] + 3
     assert len({round(own, 4) for own in asked}) == 3  # both have learnt something, and not the same
-    assert both[0].shape == both[1].shape == (160, both[0].shape[1])
+    assert both[0].shape == both[1].shape == (48, both[0].shape[1])
     assert isinstance(calls.say(model, "Who are you?", key=jax.random.key(3), params=teacher, length=3), str)
     loss = students.adapter_loss(model.shape)
     form = lists.list_format(model.tokenizer)
