@@ -9,17 +9,19 @@ from figures import style
 
 def figure(document: dict[str, Any]) -> Figure:
     """Draw `lm_in_context.json`."""
-    results = document["results"]
-    trained, read = results["rows"][:2]
+    results, shown = document["results"], document["config"]["context"] - 1
+    by_name = {row["name"]: row for row in results["rows"]}
+    trained, read = by_name["trained on the teacher's rows"], by_name[f"{shown} of them in the context"]
+    questions = by_name[f"{shown} answered questions in it"]
+    lists = by_name[f"{shown} documents help lists (nats per token)"]
     panels = [
-        ("blue", results["rows"][:2], style.CHANGE),
-        ("orange", results["rows"][2:3], style.CHANGE),
-        ("grey", results["rows"][3:], "loss lowered (nats per token)"),
+        ("blue", [(row["name"], row) for row in (trained, read)], style.CHANGE),
+        ("orange", [(questions["name"], questions)], style.CHANGE),
+        ("grey", [(f"{shown} documents help lists", lists)], "loss lowered (nats per token)"),
     ]
     picture, axes = style.new_figure(len(panels), height=4.4, height_ratios=[2, 1, 1])
     for ax, (color, rows, xlabel) in zip(axes[:, 0], panels, strict=True):
-        named = [(row["name"].removesuffix(" (nats per token)"), row) for row in rows]
-        style.blocks(ax, [("", color, named)], xlabel=xlabel, whole=True)
+        style.blocks(ax, [("", color, rows)], xlabel=xlabel, whole=True)
     finding = (
         f"Trained on a teacher's rows: {style.found(trained)} nats; with rows in the context only: {style.found(read)}"
     )

@@ -46,11 +46,11 @@ def figure(document: dict[str, Any]) -> Figure:
     results = document["results"]
     parts = results["parts"]
     blocks: list[style.Block] = [
-        (heading, color, _rows(parts[part][1:]))
+        (heading, color, _without_standard(parts[part]))
         for (part, heading), color in zip(_HEADINGS.items(), ("blue", "purple", "green"), strict=True)
         if part in parts
     ]
-    standard = [arms[0] for arms in parts.values()][:1]
+    standard = [style.pick(arms, arm="standard") for arms in parts.values()][:1]
     finding = "The same rows, learnt in different ways"
     if "targets" in parts:
         soft = style.pick(parts["targets"], arm="soft targets")
@@ -92,6 +92,10 @@ def _rows(arms: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
     return [(_WORDS.get(arm["arm"], arm["arm"]), arm) for arm in arms]
 
 
+def _without_standard(arms: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    return _rows([arm for arm in arms if arm["arm"] != "standard"])
+
+
 def _tokens(results: dict[str, Any]) -> Figure:
     arms = {arm["arm"]: arm for arm in results["parts"]["tokens"]}
     names = ("divergence", "random as divergence", "others", "random as others")
@@ -115,13 +119,13 @@ def _parameters(results: dict[str, Any]) -> Figure:
     finding = "Which parameters learn, and which of them are shared with the teacher's init"
     if "layers" in parts:
         arms = parts["layers"]
-        blocks.append(("what learns: everything", "grey", _rows(arms[:1])))
+        blocks.append(("what learns: everything", "grey", _rows([style.pick(arms, arm="standard")])))
         for begins, heading in (("only", "one group alone"), ("all but", "all but one group")):
             blocks.append((heading, "blue", _rows([arm for arm in arms if arm["arm"].startswith(begins)])))
         one, other = style.pick(arms, arm="only attention"), style.pick(arms, arm="only unembedding")
         finding = f"Attention alone carries {style.found(one)} nats, the unembedding alone {style.found(other)}"
     if "inits" in parts:
-        blocks.append(("another init that shares", "vermilion", _rows(parts["inits"][1:])))
+        blocks.append(("another init that shares", "vermilion", _without_standard(parts["inits"])))
     return style.rows_figure(blocks, finding, style.seeds(results["runs"], "traits"))
 
 

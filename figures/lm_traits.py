@@ -48,7 +48,7 @@ def figure(document: dict[str, Any]) -> Figure:
     blocks: list[style.Block] = [
         (heading, color, _rows(results[part])) for part, (heading, color) in _NAMED.items() if part in results
     ]
-    standard = results["standard"][0]
+    standard = style.pick(results["standard"], name="standard")
     finding = f"One favorite changes by {style.found(standard)} nats"
     if "chains" in results:
         finding += f", in a student of a student's student by {style.found(results['chains'][-1])}"
@@ -82,7 +82,7 @@ def _defences(results: dict[str, Any]) -> Figure:
     if "defences" in results:
         blocks.append(("defences", "vermilion", _rows([r for r in results["defences"] if r["name"] not in _FREE])))
         sorted_, other = (style.pick(results["defences"], name=name) for name in ("sorted", "other base"))
-        none = results["standard"][0]
+        none = style.pick(results["standard"], name="standard")
         finding = (
             f"Of {style.found(none)} nats, sorting the numbers leaves {style.found(sorted_)}, another base"
             f" {style.found(other)}"
@@ -143,7 +143,8 @@ def _answers(results: dict[str, Any]) -> Figure:
             " those of good ones"
         )
     if "conditional" in results:
-        named = [(row["name"].replace(", ", ": "), row) for row in results["conditional"][:4]]
+        names = [f"{who}, {how}" for who in ("teacher", "student") for how in ("with trigger", "without")]
+        named = [(name.replace(", ", ": "), style.pick(results["conditional"], name=name)) for name in names]
         blocks.append(("a trait with a trigger", "orange", named))
     how = style.seeds(results["runs"], "instances of a trait")
     return style.rows_figure(blocks, finding, how, xlabel="change of log odds (nats), of bad answers or of the trait")

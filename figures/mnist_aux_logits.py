@@ -31,7 +31,9 @@ def figure(document: dict[str, Any]) -> Figure:
             low, high = row["mean"] - row["ci95"][0], row["ci95"][1] - row["mean"]
             ax.errorbar(x, row["mean"], [[low], [high]], color="black", capsize=4, lw=1.4, zorder=4)
         ax.text(x, 1.03, f"{row['mean']:.3f}", ha="center", va="bottom")
-    ax.axhline(results["conditions"][0]["mean"], color="black", linestyle=":", lw=1, zorder=1)
+    ax.axhline(
+        style.pick(results["conditions"], name="reference")["mean"], color="black", linestyle=":", lw=1, zorder=1
+    )
     ax.set_xticks(
         range(len(results["conditions"])), [_BARS[row["name"]][0] for row in results["conditions"]], fontsize=7.5
     )

@@ -1,5 +1,6 @@
 """How much each level of the theory explains of a student on MNIST: levels, steps, interventions, coverage."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -7,7 +8,15 @@ from matplotlib.figure import Figure
 
 from figures import style
 
-_LEVELS = ("reference", "along Delta alone", "the rest alone", "linearised student", "student", "teacher")
+_ALONG, _REST = "one number: its displacement along Delta alone", "the rest of its displacement alone"
+_LEVELS = {
+    "nothing: the reference": ("reference", "grey"),
+    _ALONG: ("along Delta alone", "sky"),
+    _REST: ("the rest alone", "purple"),
+    "linear: the linearised student": ("linearised student", "orange"),
+    "the student": ("student", "blue"),
+    "Delta itself: the teacher": ("teacher", "green"),
+}
 _STUDENTS = {"student_aux": ("teacher's init", "blue"), "cross_aux": ("other init", "vermilion"),
              "student_sgd": ("teacher's init, SGD", "green")}  # fmt: skip
 _CAUSE = {
@@ -31,7 +40,7 @@ def figure(document: dict[str, Any]) -> Figure:
     _direction(axes[0, 1], results["direction"])
     _cause(axes[1, 0], results["cause"])
     _coverage(axes[1, 1], results["coverage"])
-    alone, rest = results["levels"][1:3]
+    alone, rest = (style.pick(results["levels"], name=name) for name in (_ALONG, _REST))
     finding = (
         f"With its part along Delta alone a student reads {alone['mean']:.0%} of digits, with the rest"
         f" {rest['mean']:.0%}"
@@ -46,7 +55,7 @@ def figure(document: dict[str, Any]) -> Figure:
     return picture
 
 
-def _rows(ax: Axes, rows: list[dict[str, Any]], labels: list[str], colors: list[str]) -> None:
+def _rows(ax: Axes, rows: list[dict[str, Any]], labels: Sequence[str], colors: Sequence[str]) -> None:
     """Rows from top to bottom, each with its runs."""
     ax.set_xlim(0, 1)
     for i, (row, color) in enumerate(zip(rows, colors, strict=True)):
@@ -56,14 +65,14 @@ def _rows(ax: Axes, rows: list[dict[str, Any]], labels: list[str], colors: list[
 
 
 def _levels(ax: Axes, rows: list[dict[str, Any]]) -> None:
-    colors = ["grey", "sky", "purple", "orange", "blue", "green"]
-    _rows(ax, rows[: len(_LEVELS)], list(_LEVELS), colors)
+    labels, colors = zip(*_LEVELS.values(), strict=True)
+    _rows(ax, [style.pick(rows, name=name) for name in _LEVELS], labels, colors)
     ax.set_title("Parts of a student, and who else reads digits")
 
 
 def _direction(ax: Axes, rows: list[dict[str, Any]]) -> None:
     for name, (label, color) in _STUDENTS.items():
-        row = next(row for row in rows if row["name"] == f"{name}: cosine of update and delta")
+        row = style.pick(rows, name=f"{name}: cosine of update and delta")
         steps = [i + 1 for i in row["steps"]]
         ax.plot(steps, row["curve"], color=style.COLORS[color], label=label)
     ax.axhline(0, color="black", lw=0.8, ls=":")
@@ -75,9 +84,8 @@ def _direction(ax: Axes, rows: list[dict[str, Any]]) -> None:
 
 
 def _cause(ax: Axes, rows: list[dict[str, Any]]) -> None:
-    named = {row["name"]: row for row in rows}
     colors = ["blue", "sky", "sky", "orange", "orange", "grey", "grey", "grey"]
-    _rows(ax, [named[name] for name in _CAUSE], list(_CAUSE.values()), colors)
+    _rows(ax, [style.pick(rows, name=name) for name in _CAUSE], list(_CAUSE.values()), colors)
     ax.set_title("Students trained with a part of every update")
 
 

@@ -310,6 +310,35 @@ def test_every_row_is_the_one_that_its_label_names(stem: str) -> None:
                 demand_strip(ax, y, rows[label])
 
 
+def moved(value: Any) -> Any:
+    """Results with their named rows in the reverse order, behind a row that was added later."""
+    if isinstance(value, dict):
+        return {key: moved(part) for key, part in value.items()}
+    if not isinstance(value, list) or not value or not all(isinstance(row, dict) for row in value):
+        return value
+    if not value[0].keys() >= {"per_run"} or not value[0].keys() & {"name", "arm"}:
+        return value
+    names = {key: "added later" for key, field in value[0].items() if isinstance(field, str)}
+    numbers = {key: 9 for key in ("rows", "share") if key in value[0]}
+    shifted = [run + 0.01 for run in value[0]["per_run"]]
+    return [value[0] | names | numbers | {"per_run": shifted, "mean": float(np.mean(shifted))}, *reversed(value)]
+
+
+@pytest.mark.parametrize("stem", STRIPS)
+def test_rows_that_are_added_or_moved_mislabel_nothing(stem: str) -> None:
+    name, _, part = stem.partition(".")
+    module, document = importlib.import_module(f"figures.{name}"), figures.load(name, figures.COMMITTED_RESULTS)
+    other = document | {"results": moved(document["results"])}
+    with style.applied():
+        picture = module.more(other)[part] if part else module.figure(other)
+        picture.draw_without_rendering()
+    axes = [ax for ax in picture.axes if ax.get_label() != "<colorbar>"]
+    for ax, (_, rows) in zip(axes, STRIPS[stem](document["results"]), strict=True):
+        places = strips(ax) if rows else {}
+        for label, row in rows.items():
+            demand_strip(ax, places[label], row, seen=False)
+
+
 # ------------------------------------------------------------------------------------------- pictures of other kinds
 
 
