@@ -9,9 +9,11 @@ import jax.numpy as jnp
 from jax import Array
 
 from theory.conditions import DENSE, LossReport, check_loss_at
-from theory.one_step import Apply, Loss, Ray, ray, teacher_outputs
+from theory.one_step import Apply, Loss, Ray, TeacherLoss, mixed_product, ray, teacher_direction, teacher_outputs
 from theory.radius import BoundRay, as_pytree
 from theory.trees import Tree
+
+SLACK = 1e-9  # relative: two ways to compute the same number in float64
 
 
 def checked_ray(apply: Apply, params: Tree, direction: Tree, inputs: Any) -> Ray:
@@ -20,8 +22,13 @@ def checked_ray(apply: Apply, params: Tree, direction: Tree, inputs: Any) -> Ray
     if kinds[0] != kinds[1]:
         raise ValueError("the direction must be a tree like params, with the same shapes and types")
     made = jax.eval_shape(apply, params, inputs)
+    if isinstance(made, dict):
+        kept = f'lambda p, x: f(p, x)["{next(iter(made), "logits")}"]'
+        raise TypeError(f"apply must return one array of outputs, got a dict: give its logits, apply = {kept}")
     if not hasattr(made, "shape"):
         raise TypeError(f"apply must return one array of outputs, got a {type(made).__name__}: return its first part")
+    if not jnp.issubdtype(made.dtype, jnp.floating):
+        raise TypeError(f"apply must return floating-point outputs (logits), got {made.dtype}: no argmax")
     if len(made.shape) < 2:
         raise ValueError(f"apply must return outputs [batch, n], got shape {made.shape}: one output is [batch, 1]")
     if 0 in made.shape:
@@ -50,13 +57,86 @@ def conditions_at(
     return report
 
 
-def check_bound(bound: BoundRay, leading: Array, noise: Array) -> None:
-    """Stop if the bound encloses another ray: its `phi'(0)` must hold `A`."""
-    slope = jax.jit(lambda b: b(0.0, 0.0).slope)(as_pytree(bound))
-    slack = 1e-9 * jnp.abs(leading) + noise
-    if not bool((slope.lo <= leading + slack) & (leading - slack <= slope.hi)):
-        text = f"[{float(slope.lo):.6g}, {float(slope.hi):.6g}], A = {float(leading):.6g}"
+def check_loss(loss: Loss, at: Ray) -> None:
+    """Stop unless the loss takes two vectors `[n]`, returns a scalar and is moved by the second one, too.
+
+    Raises:
+        TypeError: it is no function of two vectors, or its value is no floating-point scalar.
+        ValueError: it moves with `z` alone, as with `stop_gradient` on the teacher's outputs.
+    """
+    wanted = "loss takes two vectors [n], the student's outputs and the teacher's, and returns a scalar"
+    if not callable(loss):
+        raise TypeError(f"{wanted}: got {loss!r}")
+    try:
+        made = jax.eval_shape(loss, at.outputs[0], at.outputs[0])
+    except (TypeError, ValueError) as error:
+        if "reach past" in str(error):
+            raise
+        raise TypeError(f"{wanted}: {str(error).splitlines()[0]}") from error
+    if getattr(made, "shape", None) != () or not jnp.issubdtype(made.dtype, jnp.floating):
+        raise TypeError(f"{wanted}: got {getattr(made, 'dtype', type(made).__name__)}{getattr(made, 'shape', '')}")
+    kept, generic = at.outputs[:8], jnp.cos(1.0 + jnp.arange(at.outputs.shape[1], dtype=at.outputs.dtype))
+
+    def sizes(z: Array) -> tuple[Array, ...]:
+        slope, bend = jax.jvp(lambda s: jax.grad(loss)(s, z), (z,), (generic,))
+        return tuple(jnp.max(jnp.abs(part)) for part in (slope, bend, mixed_product(loss, z, z, generic)))
+
+    slope, bend, mixed = (float(jnp.max(part)) for part in jax.jit(jax.vmap(sizes))(kept))
+    if bend > 0 == mixed and slope <= SLACK * bend:  # at a minimum the last two are equal (R3)
+        raise ValueError("the loss does not see the teacher's outputs move (stop_gradient on them?): leave it out here")
+
+
+def checked_direction(teacher_loss: TeacherLoss, params: Tree) -> Tree:
+    """Return `-grad L_T` after refusing a loss that has none, or is zero everywhere.
+
+    Raises:
+        TypeError: it is no floating-point scalar.
+        ValueError: the gradient is zero.
+    """
+    made = jax.eval_shape(teacher_loss, params)
+    if getattr(made, "shape", None) != () or not jnp.issubdtype(made.dtype, jnp.floating):
+        raise TypeError(f"teacher_loss(params) must return a floating-point scalar, got {made}")
+    towards = jax.jit(lambda p: teacher_direction(teacher_loss, p))(params)
+    if not any(bool(jnp.any(leaf != 0)) for leaf in jax.tree.leaves(towards)):
+        raise ValueError("the direction is zero: the teacher's loss has no gradient here (an accuracy, a constant?)")
+    return towards
+
+
+def check_model(other: Apply, params: Tree, direction: Tree, inputs: Any, at: Ray) -> None:
+    """Stop if two models differ in outputs or derivatives along the direction (S2 speaks of `mlp` alone)."""
+    theirs = jax.jit(lambda p, d, x: ray(other, p, d, x))(params, direction, inputs)
+    for name, ours, those in zip(("outputs", "derivatives J d"), at, theirs, strict=True):
+        size = SLACK * (1 + float(jnp.max(jnp.abs(ours))))
+        if ours.shape != those.shape or float(jnp.max(jnp.abs(ours - those))) > size:
+            raise ValueError(
+                f"apply is not the network of teacher_loss: their {name} differ; "
+                "give apply = mlp(teacher_loss.activation)"
+            )
+
+
+def check_bound(bound: BoundRay, leading: Array, noise: Array, eps: Array, products: Array) -> bool:
+    """Return whether the bound is proved, after checking that it encloses this ray: `A`, and the grid's `phi(eps)`.
+
+    Raises:
+        ValueError: `A` is not in its `phi'(0)`, or a `phi(eps)` not in what it says of it.
+    """
+    points = jnp.concatenate([jnp.zeros_like(eps[:1]), eps])
+    held = jax.jit(lambda b, e: jax.lax.map(lambda t: b(t, t), e))(as_pytree(bound), points)
+    slack = SLACK * jnp.abs(leading) + noise
+    low, high = (float(end[0]) for end in held.slope)
+    if not low - slack <= leading <= high + slack:
+        text = f"[{low:.6g}, {high:.6g}], A = {float(leading):.6g}"
         raise ValueError(f"the bound is not of this ray: its phi'(0) is in {text}; make it with the same direction")
+    low, high = held.value.lo[1:], held.value.hi[1:]
+    slack = SLACK * (jnp.abs(products) + jnp.abs(leading) * eps) + noise * (1 + eps)
+    wrong = (products < low - slack) | (products > high + slack)
+    if bool(jnp.any(wrong)):
+        i = int(jnp.argmax(wrong))
+        text = (
+            f"phi({float(eps[i]):.4g}) = {float(products[i]):.6g} is not in [{float(low[i]):.6g}, {float(high[i]):.6g}]"
+        )
+        raise ValueError(f"the bound is not of this ray: {text}; make it with the same model, loss and inputs")
+    return bool(held.proved[0])
 
 
 def checked_grid(name: str, grid: Sequence[float] | Array | float) -> tuple[float, ...]:
@@ -98,10 +178,24 @@ def _narrow_types(jaxpr: Any) -> set[str]:
 
 
 def check_float64(params: Tree) -> None:
-    """Stop unless every leaf is a float64 array."""
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+    """Stop unless every leaf is a float64 array of JAX; say which is not, and what to type."""
+    if any(base.__name__ == "Module" and base.__module__.startswith("flax.nnx") for base in type(params).__mro__):
+        raise TypeError("params is an NNX module: nnx.split(model, nnx.Param, ...) gives its parameters")
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    names = {path: jax.tree_util.keystr(path) or "the root" for path, _ in leaves}
+    for path, leaf in leaves:
+        if type(leaf).__module__ == "numpy":
+            raise TypeError(f"params holds a numpy array at {names[path]}: use jax.tree.map(jnp.asarray, params)")
         if not isinstance(leaf, jax.Array):
-            raise TypeError(f"params must hold arrays only, got {leaf!r} at {jax.tree_util.keystr(path) or 'the root'}")
-    dtypes = sorted({str(leaf.dtype) for leaf in jax.tree.leaves(params)})
-    if dtypes != ["float64"]:
-        raise TypeError(f"params must be float64, got {dtypes}: make them inside `with jax.enable_x64(True):`")
+            short = f"{leaf!r}"[:60].splitlines()[0]
+            raise TypeError(f"params must hold arrays only, got {short} at {names[path]}")
+    kinds = {names[path]: str(leaf.dtype) for path, leaf in leaves}
+    narrow = {name: kind for name, kind in kinds.items() if kind != "float64"}
+    if not narrow and kinds:
+        return
+    if len(narrow) == len(kinds):
+        found = sorted(set(kinds.values()))
+        raise TypeError(f"params must be float64, got {found}: make them inside `with jax.enable_x64(True):`")
+    name, kind = next(iter(narrow.items()))
+    hint = 'give variables["params"] alone (Linen), or nnx.split(model, nnx.Param, ...) (NNX)'
+    raise TypeError(f"params must be float64, got {kind} at {name}: {hint}")

@@ -32,7 +32,7 @@ SHRINK = (1.0, 2.0**-3, 2.0**-6, 2.0**-9)
 AUDIBLE = 1e-7  # beside the largest; round-off is 1e-16 of that
 DENSE = 64
 LOST = {
-    "minimum": ("L1", "L2", "T1", "T2", "K1", "K2", "S1", "S2"),
+    "minimum": ("L1", "L2", "T1", "T2", "H2", "K1", "K2", "P2", "S1", "S2", "S3", "S5", "S6"),
     "positive": ("S7 (phi >= 0 at every eps in models linear in theta)",),
     "null_space": ("T2",),
 }

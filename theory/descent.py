@@ -21,13 +21,11 @@ from jax import Array
 from jax.tree_util import Partial
 
 from theory.activations import Activation
-from theory.intervals import Interval, magnitude, matmul, multiply, outward, point, total
-from theory.losses import EnclosedLoss, RayBound
+from theory.intervals import Interval, magnitude, matmul, multiply, outward, point, subtract, total
+from theory.losses import EnclosedLoss, Jet, RayBound
 from theory.mlp import Box, mlp, output_jets, with_row
 from theory.radius import guaranteed_radius, ray_bound
 from theory.trees import Tree, tree_norm
-
-ROUNDING = 2.0**-40  # relative error allowed to the direction, a gradient computed by autodiff
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["loss", "inputs", "targets"], meta_fields=["activation"])
@@ -54,7 +52,7 @@ class MLPTeacher:
 
 def step_box(activation: Activation, params: Tree, inputs: Array, force: Interval) -> tuple[Box, ...]:
     """Enclose `E_x J' h` for every `h` `[batch, n]` inside `force`, shaped like `params`: an interval backward pass."""
-    hidden, slopes = [point(inputs)], []
+    hidden, slopes = [point(inputs.astype(jnp.result_type(*jax.tree.leaves(params))))], []
     for weight, bias in params[:-1]:
         s = with_row(matmul(hidden[-1], point(weight)), point(bias))
         hidden.append(activation.range(0, s))
@@ -66,6 +64,22 @@ def step_box(activation: Activation, params: Tree, inputs: Array, force: Interva
         if depth:
             delta = multiply(matmul(delta, point(params[depth][0].T)), slopes[depth - 1])
     return tuple(reversed(layers))
+
+
+def gradient_error(params: Tree, direction: Tree, teacher: MLPTeacher) -> Array:
+    """Return a bound of `|direction + grad L_T(params)|`: autodiff's gradient is rounded, and may cancel (S2)."""
+    jets = output_jets(teacher.activation, params, direction, teacher.inputs, 0.0, 0.0)
+    start = jax.tree.map(lambda leaf: leaf[0], jets)
+    still = point(jnp.zeros_like(teacher.targets))
+    force = teacher.loss.pull(start, Jet(point(teacher.targets), still, still)).value
+    box = step_box(teacher.activation, params, teacher.inputs, force)
+    return tree_norm(
+        [
+            magnitude(subtract(b, point(d)))
+            for bs, ds in zip(box, direction, strict=True)
+            for b, d in zip(bs, ds, strict=True)
+        ]
+    )
 
 
 def certified_product(
@@ -87,12 +101,13 @@ def certified_product(
     box = step_box(teacher.activation, params, inputs, loss.pull(shared, cell).first)
     reach = tree_norm([magnitude(part) for layer in box for part in layer])
     curved = along.slope.lo + eps / 2 * jnp.minimum(along.second.lo, 0)
-    least = jnp.fmax(along.first.lo, curved) - ROUNDING * tree_norm(direction) * reach
+    least = jnp.fmax(along.first.lo, curved) - gradient_error(params, direction, teacher) * reach
 
     def fall(params: Tree, box: Any, teacher: MLPTeacher, least: Array, start: Array, stop: Array) -> RayBound:
         jets = output_jets(teacher.activation, params, box, teacher.inputs, start, stop)
         first, second = teacher.loss.derivatives(jax.tree.map(lambda leaf: leaf[1], jets), teacher.targets)
         zero = jnp.zeros_like(least)
-        return RayBound(point(zero), point(least), *(Interval(-part.hi, -part.lo) for part in (first, second)))
+        falls = Interval(-first.hi, -first.lo), Interval(-second.hi, -second.lo)
+        return RayBound(point(zero), point(least), falls[0], falls[1])
 
     return jnp.where(least > 0, guaranteed_radius(Partial(fall, params, box, teacher, least)), 0)

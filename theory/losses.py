@@ -56,12 +56,16 @@ class Jet(NamedTuple):
 
 
 class RayBound(NamedTuple):
-    """Enclosures (scalars) of `phi` and `phi'` at the left end of a stretch, and of `phi'` and `phi''` over it."""
+    """Enclosures (scalars) of `phi` and `phi'` at the left end of a stretch, and of `phi'` and `phi''` over it.
+
+    `proved` is False for an estimate, of which nothing follows.
+    """
 
     value: Interval
     slope: Interval
     first: Interval
     second: Interval
+    proved: bool = True
 
 
 class EnclosedLoss(Protocol):

@@ -80,6 +80,7 @@ def output_jets(
 
     The direction holds arrays, or intervals: then the enclosure is good for every direction inside them.
     """
+    inputs = inputs.astype(jnp.result_type(*jax.tree.leaves(params)))
     begin, end = jnp.asarray(start, inputs.dtype), jnp.asarray(stop, inputs.dtype)
     stretches = point(begin), Interval(begin, end)
     width = (end - begin) * (1 + 4 * jnp.finfo(inputs.dtype).eps)

@@ -38,7 +38,10 @@ BoundRay = Callable[[Array | float, Array | float], RayBound]
 Curve = Callable[[Array | float], Array]
 
 MARGIN = 2.0**-48  # the round-off of adding up a cell's lower bound, relative to its terms
-NOTHING = 2.0**-600  # below it a bound counts as zero: outward rounding turns an exact 0 into about -2^-800
+# Below NOTHING a bound counts as zero, since outward rounding turns an exact 0 into about -2^-800: `phi >= 0` below
+# means `phi >= -2^-600`. Where A is below SATURATED that is no statement, and `certify` says that nothing is proved.
+NOTHING = 2.0**-600
+SATURATED = 2.0**-500
 
 
 class Cell(NamedTuple):
@@ -67,10 +70,15 @@ def mlp_ray_bound(activation: Activation, loss: EnclosedLoss, params: Tree, dire
         inputs: `[batch, n_in]`.
 
     Raises:
-        TypeError: the loss has no `enclose` method.
+        TypeError: the loss has no `enclose` method, or the parameters are not float64.
     """
     if not hasattr(loss, "enclose"):
         raise TypeError(f"{type(loss).__name__} has no enclose(tangents, jet): supply your own ray bound instead")
+    kinds = sorted({str(jnp.result_type(leaf)) for leaf in jax.tree.leaves((params, direction))})
+    if kinds != ["float64"]:
+        raise TypeError(
+            f"params and direction must be float64, got {' and '.join(kinds)}: the bounds are proved for that"
+        )
 
     def bound(
         params: Tree, direction: Tree, inputs: Array, shared: Jet, start: Array | float, stop: Array | float
@@ -114,13 +122,8 @@ def estimated_ray_bound(curve: Curve, *, samples: int = 9) -> BoundRay:
 def _sampled(curve: Curve, unit: Array, start: Array | float, stop: Array | float) -> RayBound:
     points = start + (stop - start) * unit
     first, second = (jax.vmap(g)(points) for g in (jax.grad(curve), jax.grad(jax.grad(curve))))
-    ends = [Interval(jnp.min(d), jnp.max(d)) for d in (first, second)]
-    return RayBound(point(curve(points[0])), point(first[0]), *ends)
-
-
-def is_estimate(bound: BoundRay) -> bool:
-    """Return whether the bound is a sample, not a proof."""
-    return getattr(bound, "func", None) is _sampled
+    slopes, bends = (Interval(jnp.min(d), jnp.max(d)) for d in (first, second))
+    return RayBound(point(curve(points[0])), point(first[0]), slopes, bends, proved=False)
 
 
 def _holds(bound: RayBound, width: Array) -> Array:

@@ -194,14 +194,13 @@ def test_estimated_radius_is_called_an_estimate():
     assert "estimated (no proof)     eps <= 1024" in text
 
 
-RECIPES = re.findall(
-    r"```python\n(# (\w+ ?\w*):.*?)```", (Path(__file__).parents[2] / "theory/README.md").read_text(), re.DOTALL
-)
+PAGE = (Path(__file__).parents[2] / "theory/certify.md").read_text(encoding="utf-8")
+RECIPES = re.findall(r"```python\n(# (\w+ ?\w*):.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.mark.parametrize(("code", "name"), RECIPES, ids=[name for _, name in RECIPES])
-def test_recipes_of_the_readme_run(code, name):
-    """Flax Linen, Flax NNX and Equinox: each about ten lines, each a whole report in float64."""
+def test_recipes_run(code, name):
+    """Flax Linen, Flax NNX, Equinox and a proved radius: each about ten lines, each a whole report in float64."""
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
         space = {}
         exec(code, space)
@@ -210,8 +209,10 @@ def test_recipes_of_the_readme_run(code, name):
     assert report.leading_coefficient > 0
     assert abs(report.remainder_slope - 2) < 0.2
     assert ("estimated (no proof)" in str(report)) == (name == "Flax Linen")
+    if name == "Proved radius":
+        assert str(report) in PAGE
 
 
 def test_there_is_a_recipe_for_each_library():
-    assert [name for _, name in RECIPES] == ["Flax Linen", "Flax NNX", "Equinox"]
+    assert [name for _, name in RECIPES] == ["Flax Linen", "Flax NNX", "Equinox", "Proved radius"]
     assert all(len(code.strip().splitlines()) <= 15 for code, _ in RECIPES)

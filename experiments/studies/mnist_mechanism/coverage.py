@@ -34,7 +34,9 @@ def _make_fraction(config: mnist.Config, image_shape: tuple[int, int], images: i
     def fraction(real: jax.Array, params: Params, delta: Params, key: jax.Array) -> jax.Array:
         shown = noise.make_noise(config, image_shape, real, key=key)[:images]
         batches = shown.reshape(-1, min(images, 1024), shown.shape[-1])
-        return recovered_fraction(model.apply, loss, params, batches, delta, iterations=ITERATIONS).fraction
+        return recovered_fraction(
+            model.apply, loss, params, batches, delta, iterations=ITERATIONS, tolerance=1e-6
+        ).fraction
 
     return engine.over_runs(fraction, mesh, shared=1)
 
