@@ -1,4 +1,4 @@
-"""Run the smoke preset of every command with this Python, two at a time; what one prints is shown if it fails."""
+"""Run the smoke preset of every command (or of those named), two at a time; what one prints is shown if it fails."""
 
 import concurrent.futures
 import importlib
@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-NEEDS = {"experiments.benchmarks.benchmark_lm": "torch"}
+NEEDS = {"experiments.benchmarks.benchmark_lm": ("torch",)}
 
 
 def main() -> int:
@@ -18,7 +18,8 @@ def main() -> int:
     sys.path.insert(0, str(ROOT))
     from experiments.harness import commands
 
-    modules = [module for name, module in commands.modules().items() if name != "benchmark"]  # it has no presets
+    wanted = sys.argv[1:] or [name for name in commands.modules() if name != "benchmark"]  # it has no presets
+    modules = [commands.modules()[name] for name in wanted]
     missing = [module for module in modules if any(_lacks(package) for package in NEEDS.get(module, ()))]
     for module in missing:
         print(f"{module}: left out, it needs {', '.join(NEEDS[module])}", flush=True)
