@@ -81,7 +81,7 @@ def use_cpu_cores(limit: int | None = None) -> None:
 
     Args:
         limit: the largest number; default as many as free memory has room for, a power of two, so that a stopped
-            command finds as many again though a little less is free. A run's bits do not depend on it.
+            command finds as many again though a little less is free. A run's numbers depend on it by float32 rounding.
     """
     room = 2 ** int(math.log2(max(1.0, machine.free_memory() / DEVICE_MEMORY)))
     jax.config.update("jax_num_cpu_devices", max(1, min(machine.count_cores(), limit or room)))
