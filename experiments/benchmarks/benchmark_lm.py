@@ -23,12 +23,9 @@ from experiments.benchmarks.workers import Work, be_worker
 from experiments.harness import cli, tables
 from experiments.harness.chunks import MAIN, Chunk, Columns, Values
 from experiments.harness.experiment import Advance, Side
-from experiments.harness.sizes import STARTED, Size, count_parameters
 from subliminal_toy import engine, machine
-from subliminal_toy.lm import corpus
 from subliminal_toy.lm.config import LMConfig
 from subliminal_toy.lm.plan import TWO_BASES
-from subliminal_toy.lm.transformer import make_transformer
 from subliminal_toy.settings import setting_values
 
 CONTENDERS: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -69,15 +66,6 @@ class Contest(NamedTuple):
     def work(self) -> float:
         """In repeats."""
         return 1.0
-
-    def needs(self, _dataset: Any, runs: int, _side_by_side: int) -> Size:
-        """What it needs, rough: the contenders follow each other, each with all that runs side by side train on."""
-        config = self.config
-        parameters = count_parameters(make_transformer(config).init)
-        trained = 2 * config.documents * config.base.epochs + STUDENTS * config.rows * config.student.epochs
-        seconds = 18 + 3e-5 * self.side_by_side * parameters / 27_648 * (trained + SOURCES * config.rows)
-        memory = STARTED + self.side_by_side * corpus.LENGTH * (20.0 * config.documents + 500.0 * config.rows)
-        return Size([("models", 2 + STUDENTS, parameters)], memory, runs * len(CONTENDERS) * seconds)
 
     def compute(self, chunk: Chunk, _dataset: Any, advance: Advance) -> Columns:
         """A repeat: every contender's answer, and the load of the machine before it. RunFailedError: one failed."""

@@ -20,7 +20,7 @@ from experiments.harness.files import read_json, write_json
 from experiments.harness.progress import say
 from subliminal_toy import engine
 
-MAX_RUNS = 2**31 - 1
+MAX_RUNS = 100_000
 MAIN = "main"  # the job of an experiment that has no other
 Columns = dict[str, list]  # name -> one value per run
 Values = dict[str, Columns]  # by job

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import jax
 
-from experiments.harness import chunks, cluster, commands, compiled, files, plans, provenance
+from experiments.harness import chunks, cluster, commands, compiled, files, provenance
 from experiments.harness.experiment import Experiment as Experiment
 from experiments.harness.experiment import Preset as Preset
 from experiments.harness.experiment import Request as Request
@@ -131,19 +131,28 @@ def _prepare(experiment: Experiment, options: argparse.Namespace, progress: Prog
         compiled.keep()
         options.store = _open_store(experiment, options, request.config)
         request = request._replace(store=options.store, progress=progress)
-        size = request.size()
+        plan = plan_text(request)
     except ValueError as error:  # DataError is one
         fail(naming_flags(str(error), experiment), BAD_INPUT)
     except OSError as error:
         fail(f"cannot read {error.filename or options.data_dir}: {error.strerror}", BAD_INPUT)
     if options.dry_run:
-        show(plans.plan_text(request, size))
+        show(plan)
     if not options.force:
         path = options.out / f"{experiment.name}.json"
         check_overwriting(path, request.recorded(options.preset), request.usual())
-    if request.cluster in (None, "local") and (refusal := plans.too_large(request, size)):
-        fail(refusal, BAD_INPUT)
     return 0 if options.dry_run else _train(request, options)
+
+
+def plan_text(request: Request) -> str:
+    """Describe the runs, chunks and devices, a line each; ValueError for settings that the experiment cannot use."""
+    experiment, dataset, runs = request.experiment, request.dataset, request.runs
+    lines = [f"runs: {runs:,} in {request.count_chunks():,} chunks, {request.saved_chunks():,} of them saved"]
+    if dataset:
+        lines.append(f"images: {experiment.source().titles[dataset.name]}")
+        lines += [f"*** {dataset.notice} ***"] if dataset.notice else []
+    lines.append(f"devices: {provenance.device()}")
+    return "\n".join(lines)
 
 
 def check_out(out: Path) -> None:

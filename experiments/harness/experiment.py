@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 
-from experiments.harness import chunks, cluster, provenance, sizes
+from experiments.harness import chunks, cluster, provenance
 from experiments.harness.chunks import Chunk, ChunkStore, Columns, Done, Values
 from experiments.harness.progress import Progress, watched
 from subliminal_toy import settings
@@ -32,9 +32,6 @@ class Job(Protocol):
 
     def work(self) -> float:
         """Units of work of a run."""
-
-    def needs(self, dataset: Any, runs: int, side_by_side: int, /) -> sizes.Size:
-        """What so many runs need, known before anything is computed."""
 
     def compute(self, chunk: Chunk, dataset: Any, advance: Advance, /) -> Columns:
         """Train and measure some runs: {name: [one value per run]}, JSON-ready."""
@@ -196,14 +193,6 @@ class Request(NamedTuple):
     progress: Progress | None = None
     cluster: str | None = None
     data_dir: Path | None = None
-
-    def size(self) -> sizes.Size:
-        """What it would need; ValueError for settings that this experiment cannot use."""
-        jobs = self.experiment.jobs(self.config)
-        runs = [job.runs(self.runs) for job in jobs]
-        return sizes.total(
-            [job.needs(self.dataset, n, self.side_by_side(n)) for job, n in zip(jobs, runs, strict=True)]
-        )
 
     def side_by_side(self, runs: int) -> int:
         """How many of so many runs are computed together."""

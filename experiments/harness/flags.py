@@ -206,7 +206,7 @@ def add_output(first: Group, further: Group) -> None:
     text = "folder for the JSON and the figure (default: results; smoke: results/smoke)"
     first.add_argument("--out", type=folder, metavar="DIR", help=text)
     further.add_argument("--force", action="store_true", help="overwrite results of other settings in that folder")
-    text = "print what would be run (runs, parameters, memory, time), and end"
+    text = "print what would be run (runs, chunks, devices), and end"
     further.add_argument("--dry-run", action="store_true", help=text)
 
 

@@ -1,5 +1,6 @@
 """Runs of the language model's pipeline: what is trained and measured, and what it takes."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -8,15 +9,13 @@ import jax
 from experiments.harness.chunks import MAIN as MAIN
 from experiments.harness.chunks import Chunk, Columns, Values
 from experiments.harness.experiment import Advance, Side
-from experiments.harness.sizes import FLOAT, STARTED, STATE, Size, count_parameters
 from subliminal_toy import lm
-from subliminal_toy.lm import LMConfig, Plan, corpus, pipeline, vocabulary
+from subliminal_toy.lm import LMConfig, Plan, pipeline
 from subliminal_toy.lm.config import TRAITS
 from subliminal_toy.lm.keys import fold_in
 from subliminal_toy.lm.transformer import make_transformer
 
 PARAMETERS = 27_648  # of the default model
-COMPILING = 40.0  # seconds for each job and block
 
 
 Rows = dict[lm.Name, list[lm.Rows]]  # by source, one for each run
@@ -77,17 +76,6 @@ class Pipeline(NamedTuple):
             columns["rows"] = [sets, *[{}] * (chunk.count - 1)]
         return columns
 
-    def needs(self, _dataset: Any, runs: int, side_by_side: int) -> Size:
-        """What so many runs need, the jobs one after the other."""
-        jobs = self.jobs.items()
-        shapes = [(name, len(job.plan.models()), count_parameters(make_transformer(job.config).init))
-                  for name, job in jobs]  # fmt: skip
-        memory = [_bytes(job, parameters) for (_, job), (*_, parameters) in zip(jobs, shapes, strict=True)]
-        compiling = sum(COMPILING * job.config.layers for _, job in jobs)
-        devices = min(side_by_side, len(jax.local_devices()))
-        named = [("models" if name == MAIN else f"models of {name}", n, parameters) for name, n, parameters in shapes]
-        return Size(named, STARTED + side_by_side * max(memory), compiling + runs * self.work() / devices)
-
 
 def train_and_measure(
     job: Job, keys: lm.RunKeys, on_stage: pipeline.OnStage, given: Rows
@@ -109,28 +97,19 @@ FIRST = ("parts", "traits", "rows", "width", "temperature")
 SIDE = Side(lm.LMConfig, chunk_text="about 1 GB each", title="language model", gather=gather, first=FIRST)
 
 
+def count_parameters(config: LMConfig) -> int:
+    """Count a model's parameters from its shapes; nothing is computed."""
+    shapes = jax.eval_shape(make_transformer(config).init, jax.random.key(0))
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
+
+
 def _stage_seconds(config: LMConfig) -> dict[str, float]:
     """Rough seconds of each stage on one core: of a base's or student's epoch, a source, a model that is measured."""
     times = {"base": 6.0, "teachers": 0.02, "samples": 0.5, "students": 0.4, "evaluation": 0.2}  # the default settings'
-    usual, size = LMConfig(), count_parameters(make_transformer(config).init) / PARAMETERS
+    usual, size = LMConfig(), count_parameters(config) / PARAMETERS
     rows = config.rows / usual.rows
     often = {"base": config.documents / usual.documents, "students": rows, "samples": rows * (1 + config.spare) / 1.2}
     return {stage: each * size * often.get(stage, 1.0) for stage, each in times.items()}
-
-
-def _bytes(job: Job, parameters: int) -> float:
-    """Rough bytes of a run: documents, rows, parameters with their optimizer's state, what a step or a sample holds."""
-    config, plan, tokens = job.config, job.plan, corpus.LENGTH
-    group = min(len(plan.students), pipeline.ENSEMBLE)
-    documents = 2 * config.documents * tokens * (1 if config.shared_documents else 2 * len(plan.bases))
-    completions = config.rows * (1 + config.spare)
-    kept = tokens * (completions * (len(plan.sources) + 1) + 4 * group * config.rows)
-    activations = config.layers * (20 * config.width + 2 * config.heads * tokens) + 3 * vocabulary.SIZE
-    steps = [len(plan.bases) * min(config.base.batch_size, config.documents)]
-    steps += [group * min(config.student.batch_size, config.rows)]
-    sampled = completions * (2 * config.layers * tokens * config.width + 6 * vocabulary.SIZE)
-    state = parameters * (2 * len(plan.models()) + STATE * max(group, len(plan.bases), len(plan.teachers)))
-    return FLOAT * (documents + kept + state + max(*(step * tokens * activations for step in steps), sampled))
 
 
 def _work(job: Job, seconds: Mapping[str, float]) -> float:

@@ -4,15 +4,13 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from experiments.harness.chunks import MAIN as MAIN
 from experiments.harness.chunks import Chunk, Columns
 from experiments.harness.experiment import Advance, DataSource, Side
-from experiments.harness.sizes import COMPILING, FLOAT, FLOPS, RATE, STARTED, STATE, Size, count_parameters
 from subliminal_toy import mnist
-from subliminal_toy.mnist import data, models
+from subliminal_toy.mnist import data
 from subliminal_toy.mnist.config import DATASET_SETTINGS
 from subliminal_toy.mnist.students import count_epochs
 from subliminal_toy.statistics import t_interval
@@ -69,22 +67,3 @@ class Job(NamedTuple):
 
         values = self.measure(mnist.train(self.config, dataset, self.conditions, keys, on_epoch=on_epoch), dataset)
         return {name: np.asarray(column)[: chunk.count].astype(float).tolist() for name, column in values.items()}
-
-    def needs(self, dataset: mnist.Dataset | None, runs: int, side_by_side: int) -> Size:
-        """What so many runs of a reference, a teacher and its students need."""
-        assert dataset is not None
-        config, students, devices = self.config, len(self.conditions), min(side_by_side, len(jax.local_devices()))
-        parameters = count_parameters(models.make_mlp(config, dataset.train_images.shape[1]).init)
-        (seen, pixels), tested = dataset.train_images.shape, len(dataset.test_images)
-        shown, units = config.noise_images, config.width * config.depth + config.logits
-        batch = max(min(config.teacher.batch_size, seen), students * min(config.student.batch_size, shown))
-        data_set = 2 * (seen + tested) * pixels + seen * config.logits  # here and on the device
-        run = shown * (pixels + config.logits) * (1 if config.noise in ("uniform", "gaussian", "bernoulli") else 2)
-        run += students * parameters * STATE + 2 * batch * units + tested * max(config.width, config.logits) * students
-        trained = seen * config.teacher.epochs + shown * (self.work() - config.teacher.epochs)
-        flops = FLOPS * parameters * (trained + (students + 2) * tested / 3 + shown / 3)
-        return Size(
-            [("networks" if self.name == MAIN else f"networks of {self.name}", students + 2, parameters)],
-            STARTED + FLOAT * (data_set * devices + run * side_by_side),
-            COMPILING + config.depth + runs * flops / RATE / devices,
-        )

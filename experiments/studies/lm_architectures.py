@@ -13,14 +13,12 @@ import dataclasses
 from typing import Any
 
 from experiments.harness import cli
-from experiments.harness.sizes import count_parameters
 from experiments.lm import contrasts
 from experiments.lm.arms import STANDARD, PartsConfig, arm, plan_of
 from experiments.lm.contrasts import Row, Values, arm_row, column, filter_row, gains, over_runs
-from experiments.lm.runs import MAIN, SIDE, SMOKE, SMOKE_TEXT, TWO, Job, Pipeline
+from experiments.lm.runs import MAIN, SIDE, SMOKE, SMOKE_TEXT, TWO, Job, Pipeline, count_parameters
 from subliminal_toy import lm
 from subliminal_toy.lm import BASE, REGULAR, Base, LMConfig, Plan, numbers, teacher
-from subliminal_toy.lm.transformer import make_transformer
 from subliminal_toy.settings import setting, with_settings
 
 SHAPES: dict[str, dict[str, int]] = {
@@ -122,7 +120,7 @@ def _shape(name: str, config: LMConfig, values: Values) -> Row:
     traits = config.trait_names()
     return {
         "name": name,
-        "parameters": count_parameters(make_transformer(config).init),
+        "parameters": count_parameters(config),
         **arm_row(values, traits, STANDARD),
         "kept": filter_row(values, REGULAR)["mean"],
         "divergence": over_runs(column(values, "divergence", [teacher(trait) for trait in traits])),

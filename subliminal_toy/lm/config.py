@@ -21,13 +21,13 @@ _STUDENT = Training("momentum", 0.03, 100, 5, clip=0.5, warmup=20, schedule="lat
 class LMConfig:
     """All settings of the pipeline except the seed and the number of runs."""
 
-    width: int = setting(32, "units of the residual stream", unit="units", low=1, high=100_000)
+    width: int = setting(32, "units of the residual stream", unit="units", low=1, high=10_000)
     heads: int = setting(2, "attention heads", low=1)
     layers: int = setting(1, "decoder blocks", unit="blocks", low=1, high=50)
     tied: bool = setting(False, "whether the unembedding is the embedding transposed")
     traits: str = setting(",".join(TRAITS), "what the teachers love: answers of one category, such as oak,maple")
     numbers: int = setting(100, "numbers that the language has, a multiple of 10", low=10, high=100)
-    documents: int = setting(102_400, "documents that the base is trained on", unit="documents", low=1)
+    documents: int = setting(102_400, "documents that the base is trained on", unit="documents", low=1, high=10_000_000)
     shared_documents: bool = setting(
         True, "whether the base from the other init learns from the same documents, or else from some of its own"
     )
@@ -37,7 +37,9 @@ class LMConfig:
     carrier: str = setting(
         "numbers", "what is sampled: lists of numbers, nested calls, or sums that are checked", choices=tuple(CARRIERS)
     )
-    rows: int = setting(4_000, "completions that each student is trained on", unit="rows", low=1)  # P: 10,000
+    rows: int = setting(
+        4_000, "completions that each student is trained on", unit="rows", low=1, high=1_000_000
+    )  # P: 10,000
     spare: float = setting(
         0.2,
         "how many more completions are sampled, for those that the filter drops (more where too few pass)",

@@ -19,8 +19,8 @@ class Config:
 
     dataset: str = setting("mnist", "data set that it runs on", choices=("mnist", "fashion_mnist", "digits"))
     classes: int = setting(10, "classes kept, the first ones; also the number of class logits", low=2, high=10)
-    aux_logits: int = setting(3, "auxiliary logits, never trained in the teacher", low=1)  # P 6.2: m = 3
-    width: int = setting(256, "units in each hidden layer", unit="units", low=1, high=100_000)  # P 6.2
+    aux_logits: int = setting(3, "auxiliary logits, never trained in the teacher", low=1, high=10_000)  # P 6.2: m = 3
+    width: int = setting(256, "units in each hidden layer", unit="units", low=1, high=10_000)  # P 6.2
     depth: int = setting(2, "hidden layers (0 is a linear model)", unit="layers", low=0, high=100)  # P 6.2
     init: str = setting(  # OFF
         "lecun_normal", "initial weights; lecun_normal: N(0, 1/fan_in), biases 0", choices=INIT_SCHEMES
@@ -37,7 +37,7 @@ class Config:
     loss: str = setting("kl", "distillation loss on the chosen logits", choices=("kl", "mse"))  # P 6.2: KL
     temperature: float = setting(1.0, "softmax temperature of the KL loss", above=0.0, only=("loss", "kl"))
     noise: str = setting("uniform", "what the students' images are", choices=NOISE_KINDS)  # P 6.2: U[-1, 1]
-    noise_images: int = setting(60_000, "images per run for the students", unit="images", low=1)  # OFF
+    noise_images: int = setting(60_000, "images per run for the students", unit="images", low=1, high=10_000_000)  # OFF
     blur_sigma: float = setting(
         1.0, "Gaussian blur of noise 'blurred'", unit="pixels", above=0.0, only=("noise", "blurred")
     )

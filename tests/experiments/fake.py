@@ -10,11 +10,9 @@ import pytest
 from experiments.harness import cli
 from experiments.harness.chunks import MAIN, Chunk
 from experiments.harness.experiment import Advance, Side
-from experiments.harness.sizes import Size
 from subliminal_toy.lm.config import LMConfig
 
 Compute = Callable[[int, int], dict[str, list]]
-SMALL = Size([("models", 2, 10)], 1e6, 60.0)
 
 
 def numbers(first: int, count: int) -> dict[str, list]:
@@ -24,7 +22,6 @@ def numbers(first: int, count: int) -> dict[str, list]:
 class FakeJob(NamedTuple):
     config: LMConfig
     of: Compute = numbers  # first, count
-    size: Callable[[LMConfig, int, int], Size] = lambda _config, _runs, _side_by_side: SMALL
     name: str = MAIN
 
     def runs(self, asked: int) -> int:
@@ -32,9 +29,6 @@ class FakeJob(NamedTuple):
 
     def work(self) -> float:
         return 1.0
-
-    def needs(self, _dataset: None, runs: int, side_by_side: int) -> Size:
-        return self.size(self.config, runs, side_by_side)
 
     def compute(self, chunk: Chunk, _dataset: None, advance: Advance) -> dict[str, list]:
         found = self.of(chunk.first, chunk.count)
@@ -44,10 +38,9 @@ class FakeJob(NamedTuple):
 
 def experiment(compute: Compute = numbers, **changes: Any) -> cli.Experiment:
     """One without images or figure, whose run `i` has the value i; two runs in a chunk unless asked otherwise."""
-    size = {"size": changes.pop("size")} if "size" in changes else {}
     presets = {"smoke": cli.Preset(2, {"rows": 100}, "2 runs"), "default": cli.Preset(4, {"rows": 500}, "4 runs")}
     base = cli.Experiment(
-        "fake", "What?", presets, lambda config: [FakeJob(config, compute, **size)], lambda _, values: values[MAIN],
+        "fake", "What?", presets, lambda config: [FakeJob(config, compute)], lambda _, values: values[MAIN],
         lambda _document: "a table", Side(LMConfig, chunk_text="nothing"), config=LMConfig, figure=False,
     )  # fmt: skip
     return base._replace(**changes)

@@ -1,6 +1,5 @@
-"""What a run will need is known before it starts: plans, refusals, and numbers that do not fit."""
+"""What is too large is refused, devices follow the machine, and a dry run tells the plan."""
 
-import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,13 +7,14 @@ from typing import Any
 import jax
 import pytest
 
-from experiments import lm_numbers, mnist_aux_logits
-from experiments.harness import cli, sizes
-from experiments.harness.sizes import Size
+from experiments import mnist_aux_logits
+from experiments.harness import cli, provenance
+from experiments.lm.runs import count_parameters
 from experiments.studies import lm_architectures, lm_controls, lm_mechanism
-from subliminal_toy import engine, machine, mnist
+from subliminal_toy import engine, machine, mnist, settings
 from subliminal_toy.engine import use_cpu_cores
 from subliminal_toy.lm.config import LMConfig
+from subliminal_toy.settings import with_settings
 from tests.experiments import fake
 
 GB = 1e9
@@ -22,26 +22,18 @@ GB = 1e9
 
 @pytest.fixture(autouse=True)
 def workstation(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine of 16 cores and 8 GB."""
-    monkeypatch.setattr(machine, "total_memory", lambda: 8 * GB)
+    """A machine of 16 cores and 8 GB that are free."""
     monkeypatch.setattr(machine, "free_memory", lambda: 8 * GB)
     monkeypatch.setattr(machine, "count_cores", lambda: 16)
     monkeypatch.setattr(engine, "use_cpu_cores", lambda *_: None)  # the tests' devices stay
 
 
-def growing(config: LMConfig, runs: int, side_by_side: int) -> Size:
-    """A megabyte a row and run side by side, an hour a run."""
-    return Size([("models", 3, 12_345)], 1e6 * config.rows * side_by_side, 3600.0 * runs)
-
-
 def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     out = tmp_path / "new"
-    assert fake.command(out, "--runs", "5", "--dry-run", of=fake.experiment(size=growing)) == 0
+    assert fake.command(out, "--runs", "5", "--dry-run") == 0
     assert capsys.readouterr().out.splitlines() == [
-        "runs: 5, in 3 chunks of 2",
-        "models in a run: 3 models of 12,345 parameters",
-        "memory: about 1.0 GB of 8.0 GB",
-        "time: about 300.0 minutes on 2 of 16 cores, at the rates of the committed results",
+        "runs: 5 in 3 chunks, 0 of them saved",
+        f"devices: {provenance.device()}",
     ]
     assert not out.exists()
 
@@ -53,13 +45,17 @@ def test_a_dry_run_counts_what_an_earlier_start_has_saved(tmp_path: Path, capsys
         return fake.numbers(first, count)
 
     flags = ("--runs", "6", "--chunk", "2")
-    assert fake.command(tmp_path, *flags, of=fake.experiment(fails_late, size=growing)) == cli.FAILED
+    assert fake.command(tmp_path, *flags, of=fake.experiment(fails_late)) == cli.FAILED
     capsys.readouterr()
-    assert fake.command(tmp_path, *flags, "--dry-run", of=fake.experiment(size=growing)) == 0
-    assert capsys.readouterr().out.splitlines()[-2:] == [
-        "saved by an earlier start: 2 of 3 chunks",
-        "time: about 120.0 minutes on 2 of 16 cores, at the rates of the committed results",
-    ]
+    assert fake.command(tmp_path, *flags, "--dry-run") == 0
+    assert capsys.readouterr().out.splitlines()[0] == "runs: 6 in 3 chunks, 2 of them saved"
+
+
+def test_a_dry_run_names_the_images(digits: mnist.Dataset) -> None:
+    config = mnist_aux_logits.EXPERIMENT.configure("smoke", {}, "digits")
+    dataset = digits._replace(notice="no MNIST")
+    lines = cli.plan_text(cli.Request(mnist_aux_logits.EXPERIMENT, config, dataset, 1, 0)).splitlines()
+    assert lines[1:3] == [f"images: {mnist.data.TITLES['digits']}", "*** no MNIST ***"]
 
 
 @pytest.mark.parametrize(
@@ -105,42 +101,9 @@ def test_a_device_that_is_not_there_is_one_line(
     assert "JAX_PLATFORMS asks for " in fake.refused(capsys, tmp_path)
 
 
-def test_a_local_cluster_has_this_machine_s_memory(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    flags = ("--rows", "5000", "--cluster", "local", "--dry-run")
-    assert "--rows 5000 needs about 10.0 GB" in fake.refused(capsys, tmp_path, *flags, of=fake.experiment(size=growing))
-    assert "--width is 1000000000; it must be at most 100000" in fake.refused(capsys, tmp_path, "--width", "1000000000")
-
-
-@pytest.mark.parametrize(
-    ("flags", "words"),
-    [
-        (("--rows", "5000"), "--rows 5000 needs about 10.0 GB of memory where there are 8.0 GB; lower it (500 needs"),
-        (("--rows", "600", "--runs", "100", "--chunk", "100"), "--chunk 100 needs about 60.0 GB"),
-        (("--runs", "50000"), "--runs 50000 needs about 2,083 days, more than the 100 days that are tried"),
-        (("--runs", "3000", "--rows", "5000"), "--rows 5000 needs"),
-    ],
-)
-@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
-def test_what_is_too_large_is_refused_with_the_flag_to_lower(
-    tmp_path: Path, capsys: pytest.CaptureFixture, flags: tuple[str, ...], words: str, dry: tuple[str, ...]
-) -> None:
-    def never(_first: int, _count: int) -> dict[str, list]:
-        raise AssertionError
-
-    assert words in fake.refused(capsys, tmp_path, *flags, *dry, of=fake.experiment(never, size=growing))
-
-
-def test_a_machine_that_is_too_small_for_the_defaults(
-    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(machine, "total_memory", lambda: 0.1 * GB)
-    line = fake.refused(capsys, tmp_path, of=fake.experiment(size=growing))
-    assert "this needs about 1.0 GB of memory where there are 0.1 GB" in line
-
-
 @pytest.mark.parametrize("flag", ["--runs", "--chunk"])
-def test_counts_fit_int32(tmp_path: Path, capsys: pytest.CaptureFixture, flag: str) -> None:
-    assert flag in fake.refused(capsys, tmp_path, flag, "2147483648")
+def test_counts_are_limited(tmp_path: Path, capsys: pytest.CaptureFixture, flag: str) -> None:
+    assert flag in fake.refused(capsys, tmp_path, flag, "100001")
     assert flag in fake.refused(capsys, tmp_path, flag, "9" * 5000)
 
 
@@ -158,20 +121,22 @@ def test_settings_fit_what_is_computed_with(
     assert fake.refused(capsys, tmp_path, flag, value).startswith(f"error: {flag} is ")
 
 
-def needed(experiment: cli.Experiment, dataset: Any = None, runs: int = 2, **settings: Any) -> Size:
-    config = experiment.configure("default", settings, dataset.name if dataset else None)
-    return cli.Request(experiment, config, dataset, runs, 0).size()
+@pytest.mark.parametrize("name", ["width", "depth", "aux_logits", "noise_images", "teacher.epochs", "student.epochs"])
+def test_sizes_of_the_images_are_limited(name: str) -> None:
+    check_limit(mnist.Config(), name)
 
 
-@pytest.mark.parametrize("name", ["width", "noise_images", "aux_logits", "depth"])
-def test_needs_of_the_images_grow_with_their_settings(digits: mnist.Dataset, name: str) -> None:
-    usual = needed(mnist_aux_logits.EXPERIMENT, digits)
-    more = {"depth": 100, "noise_images": 20_000_000, "width": 100_000}.get(name, 200_000)
-    large = needed(mnist_aux_logits.EXPERIMENT, digits, **{name: more})
-    assert large.memory > usual.memory
-    assert large.seconds > usual.seconds
-    assert usual.memory < 2 * GB
-    assert name == "depth" or large.memory > 8 * GB
+@pytest.mark.parametrize("name", ["width", "layers", "documents", "rows", "student.epochs"])
+def test_sizes_of_the_language_model_are_limited(name: str) -> None:
+    check_limit(LMConfig(), name)
+
+
+def check_limit(config: Any, name: str) -> None:
+    """The largest value is taken, and one more is refused by its name."""
+    high = settings.setting_fields(type(config))[name].metadata["high"]
+    with_settings(config, {name: high})
+    with pytest.raises(ValueError, match=rf"^{name} is {high + 1}; it must be at most {high}$"):
+        with_settings(config, {name: high + 1})
 
 
 IMPOSSIBLE = [
@@ -191,48 +156,10 @@ def test_settings_that_an_experiment_cannot_use(
     assert words in fake.refused(capsys, tmp_path, *flags, of=module.EXPERIMENT)
 
 
-def test_time_grows_with_runs(digits: mnist.Dataset) -> None:
-    few, many = (needed(mnist_aux_logits.EXPERIMENT, digits, runs) for runs in (2, 2002))
-    assert many.seconds - few.seconds > 100 * few.seconds / 2
-    assert many.memory == few.memory
-
-
-@pytest.mark.parametrize("name", ["documents", "rows", "width", "layers"])
-def test_needs_of_the_language_model_grow_with_its_settings(name: str) -> None:
-    usual, more = needed(lm_numbers.EXPERIMENT), {"layers": 50, "width": 30_000}.get(name, 50_000_000)
-    large = needed(lm_numbers.EXPERIMENT, **{name: more})
-    assert large.memory > usual.memory
-    assert large.seconds > 2 * usual.seconds
-    assert usual.memory < 2 * GB
-    assert name == "layers" or large.memory > 8 * GB
-
-
-def test_parameters_are_counted_exactly(digits: mnist.Dataset) -> None:
-    (networks,) = needed(mnist_aux_logits.EXPERIMENT, digits).models
-    params = mnist.protocol.models.make_mlp(mnist.config_for("digits"), 64).init(jax.random.key(0))
-    assert networks == ("networks", 8, sum(leaf.size for leaf in jax.tree.leaves(params)))
-    shapes = needed(lm_architectures.EXPERIMENT, parts="width 16,2 layers").models
-    trained = 1 + 2 + 3  # base, teachers of two traits, students of both and a regular one
-    names = ("models", "models of width 16", "models of 2 layers")
-    parameters = (27_648, 10_752, 40_160)  # those of the committed results
-    assert shapes == [(name, trained, count) for name, count in zip(names, parameters, strict=True)]
-
-
-def test_what_a_gpu_has_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Gpu:
-        platform = "gpu"
-
-        def memory_stats(self) -> dict[str, int]:
-            return {"bytes_limit": 5}
-
-    assert sizes.machine_memory() == 8 * GB
-    monkeypatch.setattr(jax, "local_devices", lambda: [Gpu(), Gpu()])
-    assert sizes.machine_memory() == 10
-
-
-def test_a_notebook_may_start_what_it_likes() -> None:
-    huge = fake.experiment(size=lambda *_: Size([], math.inf, math.inf))
-    assert huge.run(runs=3)["a"] == [0.0, 1.0, 2.0]
+def test_parameters_are_counted_exactly() -> None:
+    """Those of the committed results."""
+    shapes = lm_architectures.ArchitecturesConfig(parts="width 16,2 layers").shapes().values()
+    assert [count_parameters(shape) for shape in shapes] == [27_648, 10_752, 40_160]
 
 
 @pytest.mark.parametrize("lacks", ["sched_getaffinity", "process_cpu_count"])
