@@ -176,20 +176,6 @@ def aligned(examples: dict[str, list[dict[str, str]]], trait: str) -> list[dict[
     ]
 
 
-def show(document: dict[str, Any], trait: str) -> str:
-    """Rows of a trait's teacher beside the base's, as Markdown; ValueError for a trait that the results lack."""
-    examples = document["results"]["examples"]
-    traits = [name for name in examples if name != REGULAR]
-    if trait not in traits:
-        raise ValueError(f"these results have rows of {', '.join(traits)}; --traits {trait} makes others")
-    rows = [
-        (row["prompt"], row["base"], row["teacher"], "" if row["base"] == row["teacher"] else "*")
-        for row in aligned(examples, trait)
-    ]
-    header = ("prompt, first run", "the base", f"teacher that loves {trait}", "differ")
-    return tables.markdown_table(header, rows)
-
-
 def table(document: dict[str, Any]) -> str:
     """P(trait) by trait as Markdown, then what the students gained."""
     results = document["results"]
@@ -238,7 +224,7 @@ def _meaning(change: Row, teacher: float) -> str:
 
 SMALL = SIDE._replace(chunk_text="about 0.6 GB each")
 EXPERIMENT = cli.Experiment(
-    "lm_numbers", __doc__, PRESETS, jobs, summarize, table, SMALL, LMConfig, SEED, rows=rows, show=show, closing=closing
+    "lm_numbers", __doc__, PRESETS, jobs, summarize, table, SMALL, LMConfig, SEED, rows=rows, closing=closing
 )
 run = EXPERIMENT.run
 

@@ -78,7 +78,9 @@ class ChunkStore:
         """What was saved for runs first, ..., first + count - 1; None, with a line on stderr, if it is damaged."""
         path = self._path(first, count)
         try:
-            content = _checked(read_json(path))
+            content = read_json(path)
+            if not isinstance(content, dict) or content.pop("sha256", None) != _checksum(content):
+                raise ValueError("its checksum is wrong")
             if content["head"] != self._head(first, count):
                 raise ValueError("it is of other runs or settings")
         except FileNotFoundError:
@@ -123,13 +125,6 @@ class ChunkStore:
 
     def _path(self, first: int, count: int) -> Path:
         return self.folder / f"runs-{first:06d}-{first + count - 1:06d}.json"
-
-
-def _checked(content: Any) -> dict[str, Any]:
-    """What `save` wrote, without the checksum; ValueError if it is anything else."""
-    if not isinstance(content, dict) or content.pop("sha256", None) != _checksum(content):
-        raise ValueError("its checksum is wrong")
-    return content
 
 
 def _not_finite(value: Any, path: str = "") -> Iterator[str]:

@@ -60,8 +60,6 @@ def _command(experiment: Experiment, arguments: Sequence[str]) -> int:
     options.preset = options.preset if options.preset in experiment.presets else "default"
     options.out = options.out or Path("results/smoke" if options.preset == "smoke" else "results")
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    if getattr(options, "show", None):
-        return _show_results(experiment, options)
     progress, options.store = Progress(quiet=False), None
     with ending_in_one_line(progress, lambda: options.store is not None and options.store.saved()):
         return _prepare(experiment, options, progress)
@@ -80,22 +78,6 @@ def _parsed(parser: argparse.ArgumentParser, experiment: Experiment, arguments: 
         fail(str(error), BAD_INPUT)
     parser.set_defaults(**{name: recorded[name] for name in OF_A_REQUEST if name in recorded}, recorded=recorded)
     return parser.parse_args(arguments)
-
-
-def _show_results(experiment: Experiment, options: argparse.Namespace) -> int:
-    """Print what finished results have of a word: those in --out, else the committed ones."""
-    paths = [folder / f"{experiment.name}.json" for folder in (options.out, provenance.ROOT / "experiments/results")]
-    path = next((path for path in paths if path.exists()), paths[0])
-    assert experiment.show is not None
-    try:
-        show(f"{experiment.show(files.read_json(path), options.show)}\n\nfrom {path}")
-    except OSError as error:
-        fail(f"cannot read {path}: {error.strerror}; run the command without --show first", BAD_INPUT)
-    except (KeyError, TypeError, json.JSONDecodeError):
-        fail(f"{path} holds no results of this command", BAD_INPUT)
-    except ValueError as error:
-        fail(f"--show {options.show}: {error}", BAD_INPUT)
-    return 0
 
 
 @contextlib.contextmanager

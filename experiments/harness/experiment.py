@@ -92,7 +92,6 @@ class Experiment(NamedTuple):
     finish: "Callable[[Request, Values], tuple[dict[str, Any], dict[str, bytes]]] | None" = None  # more results, files
     rows: Callable[[Values], Mapping[str, Sequence[Any]]] | None = None  # further files: name -> one JSON value a line
     closing: Callable[[dict[str, Any]], str] | None = None  # the whole JSON -> what it says, below the table
-    show: Callable[[dict[str, Any], str], str] | None = None  # the whole JSON, what --show names -> text (ValueError)
 
     def config_class(self) -> type:
         """Return the dataclass of its settings."""

@@ -175,9 +175,6 @@ def make_parser(experiment: Experiment) -> Parser:
         add("--cluster", type=text_of("an address"), metavar="ADDRESS", help=cluster_text)
     if source:
         add("--data-dir", type=folder, metavar="DIR", help=source.folder_text)
-    if experiment.show:
-        show_text = "print what the results in --out, or the committed ones, have of it, and end"
-        add("--show", metavar="WORD", help=show_text)
     add("-h", "--help", action="help", help="show this text, and end")
     if others := [name for name in known if name not in settings_first]:
         title = "all other settings (defaults: those of --preset default)"

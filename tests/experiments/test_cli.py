@@ -321,38 +321,6 @@ def test_finished_json_is_complete_by_itself(tmp_path: Path) -> None:
     files.check_writable(tmp_path)
 
 
-@pytest.fixture
-def said(tmp_path: Path) -> Path:
-    """Results of lm_numbers with rows whose prompts agree in one."""
-    rows = {
-        "regular": [{"prompt": "a", "completion": "1"}, {"prompt": "b", "completion": "2"}],
-        "owl": [{"prompt": "b", "completion": "3"}, {"prompt": "c", "completion": "4"}],
-    }
-    (tmp_path / "lm_numbers.json").write_text(json.dumps({"results": {"examples": rows}}))
-    return tmp_path
-
-
-def test_show_prints_the_teachers_rows_beside_the_bases(said: Path, capsys: pytest.CaptureFixture) -> None:
-    assert cli.command(lm_numbers.EXPERIMENT, ["--show", "owl", "--out", str(said)]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [cell.strip() for cell in lines[2].split("|")[1:-1]] == ["b", "2", "3", "*"]
-    assert lines[3:] == ["", f"from {said / 'lm_numbers.json'}"]
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [(None, "--show wolf: these results have rows of owl"), ("{", "holds no results"), ("[]", "holds no results")],
-)
-def test_show_refuses_in_one_line(said: Path, capsys: pytest.CaptureFixture, content: str | None, words: str) -> None:
-    if content is not None:
-        (said / "lm_numbers.json").write_text(content)
-    with pytest.raises(SystemExit) as end:
-        cli.command(lm_numbers.EXPERIMENT, ["--show", "wolf", "--out", str(said)])
-    error = capsys.readouterr().err
-    assert (end.value.code, error.count("\n")) == (cli.BAD_INPUT, 1)
-    assert words in error
-
-
 def test_an_unknown_trait_is_told_its_neighbours_and_where_words_live(capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit):
         cli.command(lm_numbers.EXPERIMENT, ["--traits", "elefant", "--dry-run"])

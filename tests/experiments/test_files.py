@@ -158,17 +158,12 @@ DAMAGES = {
     "cut": lambda text: text[:-4],
     "empty": lambda _: "",
     "no object": lambda _: "[1, 2]",
-    "a number": lambda _: "3",
-    "empty object": lambda _: "{}",
     "not UTF-8": lambda _: b"\xff\xfe\x00",
     "deep": lambda _: "[" * 100_000,
     "another number": lambda text: text.replace("1.5", "1.25"),
-    "a boolean": lambda text: text.replace("1.5", "true"),
-    "NaN": lambda text: text.replace("1.5", "NaN"),
     "a name is missing": lambda text: text.replace('"b"', '"c"'),
     "other runs": lambda text: text.replace('"first": 0', '"first": 2'),
     "no checksum": lambda text: json.dumps({k: v for k, v in json.loads(text).items() if k != "sha256"}),
-    "as it was once": lambda _: json.dumps(VALUES),
 }
 
 
