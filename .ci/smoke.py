@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-NEEDS = {"experiments.benchmarks.benchmark_lm": ("torch",)}
+NEEDS = dict.fromkeys(("experiments.benchmarks.benchmark", "experiments.benchmarks.benchmark_lm"), ("torch",))
 
 
 def main() -> int:
@@ -18,7 +18,7 @@ def main() -> int:
     sys.path.insert(0, str(ROOT))
     from experiments.harness import commands
 
-    wanted = sys.argv[1:] or [name for name in commands.modules() if name != "benchmark"]  # it has no presets
+    wanted = sys.argv[1:] or list(commands.modules())
     modules = [commands.modules()[name] for name in wanted]
     missing = [module for module in modules if any(_lacks(package) for package in NEEDS.get(module, ()))]
     for module in missing:

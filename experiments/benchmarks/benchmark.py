@@ -1,69 +1,144 @@
 """How fast is the experiment here, in PyTorch by the authors' procedure, and in PyTorch written to be fast?
 
-The published settings (Config's defaults) on this machine, each contender in a process of its own, A B C A B C ...; the
-machine's float32 matrix-product rates at these shapes beside them, peak memory, and where the time goes.
+The published settings on MNIST, each contender in a process of its own, A B C A B C ...; the machine's float32
+matrix-product rates at these shapes beside them, peak memory, and where the time goes. Without MNIST random images of
+its shape are used, which train as fast.
 
-    python -m experiments.benchmarks.benchmark            about 35 minutes on 2 cores that do nothing else
-    python -m experiments.benchmarks.benchmark --explore  and other designs of the inner step: 10 minutes more
+    python -m experiments.benchmarks.benchmark
+    python -m experiments.benchmarks.benchmark --preset paper
+    python -m experiments.benchmarks.benchmark --runs 1 --contender-runs 2
 """
 
-import argparse
 import dataclasses
+import functools
 import importlib.metadata
 import importlib.util
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import psutil
 
+from experiments.benchmarks import table as tables
 from experiments.benchmarks.workers import Work, be_worker, flops_per_sample, step_products
-from subliminal_toy import machine
+from experiments.harness import cli
+from experiments.harness.chunks import MAIN, Chunk, Columns, Values
+from experiments.harness.experiment import Advance, Side
+from experiments.harness.progress import say
+from subliminal_toy import engine, machine
 from subliminal_toy.mnist import data
 from subliminal_toy.mnist.config import Config
-from subliminal_toy.settings import with_settings
+from subliminal_toy.settings import setting, setting_fields, setting_value
+from subliminal_toy.statistics import t_interval
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CONTENDERS = {
     "jax": "this project: JAX, runs on one device per core, a run's four students share batches and targets",
     "torch_authors": "PyTorch, the authors' procedure: batched products over all models, teacher in every step",
-    "torch_expert": "PyTorch, written to be fast: torch_peers.Design's defaults",
+    "torch_expert": "PyTorch, written to be fast: torch_peers.run_expert",
 }
-FLAGS = ("xla_cpu_multi_thread_eigen=false", "xla_cpu_use_onednn=true", "xla_cpu_prefer_vector_width=512",
-    "xla_cpu_enable_fast_math=true", "xla_cpu_enable_concurrency_optimized_scheduler=false",
-    "xla_cpu_experimental_ynn_fusion_type=LIBRARY_FUSION_TYPE_DOT")  # fmt: skip
-DESIGNS: dict[str, list[dict[str, Any]]] = {
-    "jax": [{}, {"devices": 1}, {"chunk": 2}, {"chunk": 4}, {"models": "looped"}, {"models": "wide"}, {"flatten": True},
-            {"unroll": 2}, {"unroll": 4}, *({"flags": flag} for flag in FLAGS), {}],
-    "torch": [{}, {"workers": 1}, {"adam": "foreach"}, {"backward": "autograd"},
-              {"backward": "autograd", "compiled": True}, {"backward": "autograd", "layout": "batch_major"},
-              {"backward": "autograd", "layout": "batch_major", "workers": 1},
-              {"backward": "autograd", "layout": "looped"}, {}],
-}  # fmt: skip
+RATES: list[tuple[str, dict[str, Any]]] = [("gemm_jax", {}), ("gemm_jax", {"devices": 1}), ("gemm_torch", {})]
+PARTS = "memory and profile"
 
 
-def ratio_interval(slower: Sequence[float], faster: Sequence[float]) -> dict[str, Any]:
-    """Slower / faster of each repeat, their geometric mean, and the 95% t interval of the log ratios (None for one)."""
-    from subliminal_toy.statistics import t_interval
+@dataclasses.dataclass(frozen=True)
+class BenchmarkConfig(Config):
+    """The settings of the MNIST experiment, and how many runs of it each contender computes."""
 
-    ratios = np.array(slower) / np.array(faster)
-    mean, ci95 = t_interval(np.log(ratios))
-    return {"ratio": ratios.tolist(), "mean": float(np.exp(mean)), "ci95": ci95 and np.exp(ci95).tolist()}
+    contender_runs: int = setting(10, "runs of the experiment in each contender", unit="runs", low=1, high=1000)
+
+
+TINY = {"contender_runs": 1, "teacher.epochs": 2, "student.epochs": 2, "noise_images": 4096}
+PRESETS = {
+    "smoke": cli.Preset(1, TINY, "1 repeat of almost nothing, to see that it works"),
+    "default": cli.Preset(3, {}, "3 repeats of 10 runs"),
+    "paper": cli.Preset(10, {}, "10 repeats of 10 runs"),
+}
+
+
+class Contest(NamedTuple):
+    """All contenders and the rates of matrix products, one after the other."""
+
+    config: BenchmarkConfig
+    name: str = MAIN
+
+    def runs(self, asked: int) -> int:
+        """As many repeats as are asked for."""
+        return asked
+
+    def work(self) -> float:
+        """In repeats."""
+        return 1.0
+
+    def compute(self, chunk: Chunk, _dataset: Any, advance: Advance) -> Columns:
+        """A repeat: every contender's answer, and the load of the machine before it. RunFailedError: one failed."""
+        require_torch()
+        columns: Columns = {"load": [psutil.getloadavg()[0]]}
+        for name in CONTENDERS:
+            columns[name] = [_answer(self.config, chunk, name, runs=self.config.contender_runs)]
+            advance(0.9 / len(CONTENDERS), name)
+        columns["gemm"] = [[_answer(self.config, chunk, name, design=design) for name, design in RATES]]
+        advance(0.1, "matrix products")
+        return columns
+
+
+class Parts(NamedTuple):
+    """Peak memory with few and many runs, and where the time goes: measured once."""
+
+    config: BenchmarkConfig
+    name: str = PARTS
+
+    def runs(self, _asked: int) -> int:
+        """One."""
+        return 1
+
+    def work(self) -> float:
+        """In repeats of the contest."""
+        return 0.5
+
+    def compute(self, chunk: Chunk, _dataset: Any, advance: Advance) -> Columns:
+        """Measure both. RunFailedError: a worker failed."""
+        runs, short = self.config.contender_runs, {"teacher.epochs": 1, "student.epochs": 1}
+        memory = [
+            {"runs": n, "epochs": 1, "peak_bytes": _answer(self.config, chunk, "jax", short, runs=n)["peak_bytes"]}
+            for n in (runs, 10 * runs)
+        ]
+        advance(0.4, "memory")
+        profile = _answer(self.config, chunk, "profile")
+        advance(0.1, "profile")
+        return {"memory": [memory], "profile": [profile]}
+
+
+def _answer(
+    config: BenchmarkConfig, chunk: Chunk, worker: str, changes: dict[str, Any] | None = None, **work: Any
+) -> dict[str, Any]:
+    settings = {name: setting_value(config, name) for name in setting_fields(Config)} | (changes or {})
+    try:
+        return run_worker(Work(worker, seed=chunk.seed, pixels=find_pixels(), settings=settings, **work))
+    except WorkerError as error:
+        raise engine.RunFailedError(str(error)) from error
+
+
+@functools.cache
+def find_pixels() -> str:
+    """Return "mnist", or "random" where there is none."""
+    try:
+        data.load_dataset("mnist")
+    except data.DataError as error:
+        say(f"no MNIST here ({error}): random arrays of its shape, which train as fast")
+        return "random"
+    return "mnist"
 
 
 def require_torch() -> None:
     """End with one line if PyTorch, the benchmarks' peer, is missing."""
-    from experiments.harness import cli
-
     if importlib.util.find_spec("torch") is None:
         cli.fail("the benchmark's peer, PyTorch, is missing: pip install 'subliminal-toy[bench]'", cli.BAD_INPUT)
 
@@ -75,14 +150,11 @@ class WorkerError(RuntimeError):
 def run_worker(work: Work, module: str = "experiments.benchmarks.benchmark") -> dict[str, Any]:
     """Do the work in a new process of a command's module, killed if this one is interrupted; adds `process_seconds`."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    flags = " ".join(
-        filter(None, [os.environ.get("XLA_FLAGS", ""), *(f"--{f}" for f in [work.design.get("flags")] if f)])
-    )
     command = [sys.executable, "-m", module, "--worker", json.dumps(dataclasses.asdict(work))]
     began = time.perf_counter()
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", errors="replace",
-        env={**os.environ, "PYTHONPATH": path, "XLA_FLAGS": flags},
+        env={**os.environ, "PYTHONPATH": path},
     ) as process:  # fmt: skip
         try:
             out, errors = process.communicate()
@@ -98,95 +170,40 @@ def run_worker(work: Work, module: str = "experiments.benchmarks.benchmark") -> 
     return {**json.loads(out.splitlines()[-1]), "process_seconds": time.perf_counter() - began}
 
 
-def _plan(runs: int, repeats: int, explore: bool, work: Work) -> list[tuple[str, Work, float]]:
-    """What to measure, in order: (kind, work, rough seconds on 2 cores, for the time left)."""
-    plan: list[tuple[str, Work, float]] = []
-    for _ in range(repeats):
-        for name, seconds in (("jax", 13), ("torch_authors", 22), ("torch_expert", 13)):
-            plan.append((name, replace(work, worker=name, runs=runs), 8 + runs * seconds))
-        plan += [("gemm", replace(work, worker="gemm_jax", design=design), 8) for design in ({}, {"devices": 1})]
-        plan.append(("gemm", replace(work, worker="gemm_torch"), 8))
-    short = {**work.settings, "teacher.epochs": 1, "student.epochs": 1}
-    plan += [("memory", replace(work, worker="jax", runs=n, settings=short), 8 + 3.5 * n) for n in (runs, 10 * runs)]
-    plan.append(("profile", replace(work, worker="profile"), 30))
-    if explore:
-        few = {**work.settings, "student.epochs": 3}
-        for library, designs in DESIGNS.items():
-            designed = [replace(work, worker=f"epochs_{library}", settings=few, design=design) for design in designs]
-            plan += [("designs", step, 20 * step.design.get("chunk", 1)) for step in designed]
-    return plan
+def jobs(config: BenchmarkConfig) -> list[Contest | Parts]:
+    """What is measured."""
+    return [Contest(config), Parts(config)]
 
 
-def run(
-    *, runs: int = 10, repeats: int = 3, seed: int = 0, explore: bool = False, pixels: str = "mnist",
-    settings: dict[str, Any] | None = None, say: Callable[[str], None] = lambda _: None,
-) -> dict[str, Any]:  # fmt: skip
-    """Measure everything.
-
-    Args:
-        runs: of the experiment, in each contender.
-        repeats: of A B C.
-        seed: of all randomness.
-        explore: measure other designs, too.
-        pixels: "mnist", or "random" arrays of its shape.
-        settings: over the published ones, as in `config.with_settings`.
-        say: is told what is running.
+def summarize(config: BenchmarkConfig, values: Values) -> dict[str, Any]:
+    """The results from what the workers measured.
 
     Returns:
-        `contenders`, `ratios`, `gemm`, `memory`, `profile` and, if asked for, `designs`; times in seconds.
-
-    Raises:
-        WorkerError: a process failed.
+        `{"pixels", "runs", "repeats", "cores", "load_before", "torch", "contenders", "ratios", "gemm", "memory",
+        "profile"}`: times in seconds, `runs` those of each contender.
     """
-    work = Work("", seed=seed, pixels=pixels, settings=settings or {})
-    plan, began, done = _plan(runs, repeats, explore, work), time.perf_counter(), 0.0
-    total, load = sum(seconds for *_, seconds in plan), psutil.getloadavg()[0]
-    measured: list[tuple[str, Work, dict[str, Any]]] = []
-    for i, (kind, step, seconds) in enumerate(plan):
-        left = (total - done) * ((time.perf_counter() - began) / done if done else 1)
-        say(f"[{i + 1}/{len(plan)}] {kind}: {step.worker} {step.design or ''}, about {left / 60:.0f} min left")
-        try:
-            measured.append((kind, step, run_worker(step)))
-        except WorkerError as error:
-            if kind != "designs":
-                raise
-            measured.append((kind, step, {"error": str(error)}))
-        done += seconds
-    results = {
-        "pixels": pixels,
-        "runs": runs,
-        "repeats": repeats,
-        "cores": machine.count_cores(),
-        "load_before": load,
-    }
-    return {**results, **summarize(measured, work.config, runs)}
-
-
-def summarize(measured: list[tuple[str, Work, dict[str, Any]]], config: Config, runs: int) -> dict[str, Any]:
-    """The results from what the workers measured: [(kind, work, its answer)]."""
-    of = {kind: [answer for k, _, answer in measured if k == kind] for kind in {k for k, *_ in measured}}
-    contenders = {name: _contender(name, of[name]) for name in CONTENDERS}
+    answers, (memory,), (profile,) = values[MAIN], values[PARTS]["memory"], values[PARTS]["profile"]
+    contenders = {name: _contender(name, answers[name]) for name in CONTENDERS}
     ours = contenders["jax"]
     ratios = [
         {"name": f"{name} / jax", "what": what, **ratio_interval(peer[f"{what}_seconds"], ours[f"{what}_seconds"])}
         for what in ("training", "process") for name, peer in contenders.items() if name != "jax"
     ]  # fmt: skip
-    gemm = _gemm(of["gemm"], ours["student_epoch_seconds"], config)
-    memory = [
-        {"runs": work.runs, "epochs": 1, "peak_bytes": answer["peak_bytes"]}
-        for k, work, answer in measured
-        if k == "memory"
-    ]
-    designs = [
-        {"library": work.worker.removeprefix("epochs_"), "design": work.design, **_design(answer)}
-        for kind, work, answer in measured if kind == "designs"
-    ]  # fmt: skip
-    results = {
-        "contenders": list(contenders.values()), "ratios": ratios, "gemm": gemm,
-        "memory": [{"runs": runs, "epochs": config.student.epochs, "peak_bytes": max(ours["peak_bytes"])}, *memory],
-        "profile": _shares(of["profile"][0], ours, gemm["xla_gflops"], config, runs),
+    gemm = _gemm([rate for repeat in answers["gemm"] for rate in repeat], ours["student_epoch_seconds"], config)
+    longest = {"runs": config.contender_runs, "epochs": config.student.epochs, "peak_bytes": max(ours["peak_bytes"])}
+    return {
+        "pixels": find_pixels(), "runs": config.contender_runs, "repeats": len(answers["load"]),
+        "cores": machine.count_cores(), "load_before": answers["load"][0],
+        "torch": importlib.metadata.version("torch"), "contenders": list(contenders.values()), "ratios": ratios,
+        "gemm": gemm, "memory": [longest, *memory], "profile": _shares(profile, ours, gemm["xla_gflops"], config),
     }  # fmt: skip
-    return {**results, "designs": designs} if designs else results
+
+
+def ratio_interval(slower: Sequence[float], faster: Sequence[float]) -> dict[str, Any]:
+    """Slower / faster of each repeat, their geometric mean, and the 95% t interval of the log ratios (None for one)."""
+    ratios = np.array(slower) / np.array(faster)
+    mean, ci95 = t_interval(np.log(ratios))
+    return {"ratio": ratios.tolist(), "mean": float(np.exp(mean)), "ci95": ci95 and np.exp(ci95).tolist()}
 
 
 def _contender(name: str, answers: list[dict[str, Any]]) -> dict[str, Any]:
@@ -196,16 +213,6 @@ def _contender(name: str, answers: list[dict[str, Any]]) -> dict[str, Any]:
     for key in ("teacher_epoch_seconds", "student_epoch_seconds"):
         columns[key] = [median(answer[key]) if answer[key] else None for answer in answers]
     return {"name": name, "what": CONTENDERS[name], **columns, "accuracy": [answer["accuracy"] for answer in answers]}
-
-
-def _design(answer: dict[str, Any]) -> dict[str, Any]:
-    if "error" in answer:
-        return answer
-    return {
-        "student_epoch_seconds": median(answer["seconds"]),
-        "seconds": answer["seconds"],
-        "peak_bytes": answer["peak_bytes"],
-    }
 
 
 def _gemm(answers: list[dict[str, Any]], student_epochs: list[float | None], config: Config) -> dict[str, Any]:
@@ -228,102 +235,36 @@ def _gemm(answers: list[dict[str, Any]], student_epochs: list[float | None], con
 
 
 def _shares(
-    parts: dict[str, Any], ours: dict[str, Any], gflops: float, config: Config, runs: int
+    parts: dict[str, Any], ours: dict[str, Any], gflops: float, config: BenchmarkConfig
 ) -> list[dict[str, Any]]:
     """Seconds of a run's parts and their shares of its training time; what no part explains is the rest."""
     images = 60_000 * config.teacher.epochs + 4 * config.noise_images * config.student.epochs
     seconds = {"matrix products of training, at XLA's rate": flops_per_sample(config, 784) * images / gflops / 1e9}
     seconds |= {name: value for name, value in parts.items() if name not in ("process_seconds", "peak_bytes")}
-    total = median(ours["training_seconds"]) / runs
+    total = median(ours["training_seconds"]) / config.contender_runs
     seconds["rest: activations, losses, small products, starting steps"] = total - sum(seconds.values())
     return [{"part": name, "seconds_per_run": s, "share": s / total} for name, s in seconds.items()]
 
 
-def _options(arguments: list[str]) -> argparse.Namespace:
-    from experiments.harness import flags
-
-    parser = flags.Parser(
-        prog="python -m experiments.benchmarks.benchmark", description=__doc__, allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    add, count = parser.add_argument, flags.whole_number(1, flags.MAX_RUNS)
-    add("--runs", type=count, default=10, metavar="N", help="runs in each contender (default: 10)")
-    add("--repeats", type=count, default=3, metavar="N", help="times that all contenders run (default: 3)")
-    seed_text = "seed of all randomness (default: 0)"
-    add("--seed", type=flags.whole_number(0, flags.MAX_SEED), default=0, metavar="S", help=seed_text)
-    flags.add_output(parser, parser)
-    add("--explore", action="store_true", help="measure other designs of the inner step, too, for results.designs")
-    add(
-        "--settings", type=lambda text: dict(json.loads(text)), default={}, help=argparse.SUPPRESS
-    )  # for trying it out: {"student.epochs": 2}
-    parser.set_defaults(out=Path("results"))
-    return parser.parse_args(arguments)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command, and its worker processes."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments[:1] == ["--worker"]:
-        return be_worker(arguments[1])
-    from experiments.harness import cli, files
-    from experiments.harness.progress import say
-    from experiments.harness.provenance import Provenance
-    from experiments.harness.quiet_interrupt import INTERRUPTED
-
-    options = _options(arguments)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        config = with_settings(Config(), options.settings)
-    except ValueError as error:
-        cli.fail(str(error), cli.BAD_INPUT)
-    asked = {name: getattr(options, name) for name in ("runs", "repeats", "seed", "explore")}
-    if options.dry_run:
-        return _print_plan(asked)
-    require_torch()
-    cli.check_out(options.out)
-    path, config_record = options.out / "benchmark.json", {**asked, **dataclasses.asdict(config)}
-    if not options.force:
-        cli.check_overwriting(path, config_record, dataclasses.asdict(Config()))
-    try:
-        provenance = Provenance("experiments.benchmarks.benchmark", arguments)
-        results = run(**asked, pixels=_find_pixels(say), settings=options.settings, say=say)
-        record = provenance.record()
-        record["versions"]["torch"] = importlib.metadata.version("torch")
-        document = {"experiment": "benchmark", "config": config_record, "provenance": record, "results": results}
-        files.write_json(path, document)
-    except KeyboardInterrupt:
-        say("stopped; nothing was written")
-        return INTERRUPTED
-    except WorkerError as error:
-        cli.fail(str(error), cli.FAILED)
-    except OSError as error:
-        cli.fail(f"cannot write to {options.out}: {error.strerror}", cli.FAILED)
-    print(f"{table(document)}\n\nwrote {path}")
-    return 0
-
-
 def table(document: dict[str, Any]) -> str:
     """The results as Markdown."""
-    from experiments.benchmarks import table as benchmark_table
-
-    return benchmark_table.table(document["results"])
+    return tables.table(document["results"])
 
 
-def _print_plan(asked: dict[str, Any]) -> int:
-    plan = _plan(asked["runs"], asked["repeats"], asked["explore"], Work("", seed=asked["seed"]))
-    minutes = sum(seconds for *_, seconds in plan) / 60
-    print(f"processes: {len(plan)}, one after the other\nmemory: about 3 GB\ntime: about {minutes:,.0f} minutes")
-    return 0
-
-
-def _find_pixels(say: Callable[[str], None]) -> str:
-    try:
-        data.load_dataset("mnist")
-    except data.DataError as error:
-        say(f"no MNIST here ({error}): random arrays of its shape, which train as fast")
-        return "random"
-    return "mnist"
-
+EXPERIMENT = cli.Experiment(
+    "benchmark",
+    __doc__,
+    PRESETS,
+    jobs,
+    summarize,
+    table,
+    Side(BenchmarkConfig, title="benchmark", clustered=False, together=1, first=("contender_runs",)),
+    figure=False,
+    runs_text="repeats of all contenders",
+)
+run = EXPERIMENT.run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    if sys.argv[1:2] == ["--worker"]:
+        sys.exit(be_worker(sys.argv[2]))
+    cli.main(EXPERIMENT)

@@ -2,20 +2,18 @@
 
 `run_authors` follows the procedure of the paper's own script (OFF): batched matrix products over the models of all
 runs, the four kinds of students one after the other, the teacher's forward pass in every step. `run_expert` does the
-same experiment with what a PyTorch expert would do on a CPU; a `Design` says which of the tricks, so that the benchmark
-can measure each of them. Both return the same six test accuracies as `subliminal_toy.mnist.protocol`.
+same experiment with what a PyTorch expert would do on a CPU: the fastest of the designs that were measured (the last
+table of docs/benchmark.md). Both return the same six test accuracies as `subliminal_toy.mnist.protocol`.
 
 In `run_expert` parameters are `[(weight [models, out, in], bias [models, out, 1])]`, one pair per layer.
 """
 
 import contextlib
 import copy
-import functools
 import itertools
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -121,16 +119,6 @@ def run_authors(config: Config, dataset: Dataset, *, runs: int, seed: int) -> Ou
     return Outcome({name: row.float().mean(1).tolist() for name, row in right.items()}, *seconds)
 
 
-class Design(NamedTuple):
-    """One way to write the fast peer; the defaults are the fastest (experiments/results/benchmark.json)."""
-
-    layout: str = "feature_major"  # [models, units, batch]; or batch_major [models, batch, units]; or looped models
-    backward: str = "by_hand"  # or autograd
-    adam: str = "fused"  # or foreach
-    compiled: bool = False  # torch.compile for the forward pass and autograd's backward pass
-    workers: int = 0  # runs trained at a time, each on its share of the cores; 0: one per core
-
-
 def init_layers(config: Config, pixels: int, generator: torch.Generator) -> Layers:
     """One model's initial parameters, W ~ N(0, 1/in), b = 0."""
     sizes = [pixels, *[config.width] * config.depth, config.logits]
@@ -144,20 +132,11 @@ def stack_models(models: list[Layers]) -> Layers:
     return [(torch.cat([w for w, _ in layer]), torch.cat([b for _, b in layer])) for layer in zip(*models, strict=True)]
 
 
-def forward(layers: Layers, x: Tensor, layout: str = "feature_major") -> list[Tensor]:
+def forward(layers: Layers, x: Tensor) -> list[Tensor]:
     """The activations of every layer, [models, units, batch]; all models see the same images `x` [batch, pixels].
 
-    Feature-major, the first layers of all models are ONE matrix product, and no result needs to be moved.
+    Units come before the batch: the first layers of all models are ONE matrix product, and no result needs to be moved.
     """
-    if layout == "looped":
-        chains = [forward([(w[m, None], b[m, None]) for w, b in layers], x) for m in range(len(layers[0][0]))]
-        return [torch.cat(parts) for parts in zip(*chains, strict=True)]
-    if layout == "batch_major":
-        h = x.expand(len(layers[0][0]), -1, -1)
-        for i, (weight, bias) in enumerate(layers):
-            h = torch.baddbmm(bias.mT, h, weight.mT)
-            h = h if i == len(layers) - 1 else h.relu_()
-        return [h.mT]
     (weight, bias), *deeper = layers
     h = torch.addmm(bias.view(-1, 1), weight.view(-1, weight.shape[-1]), x.T).view(*weight.shape[:2], -1)
     activations = [h]
@@ -167,22 +146,15 @@ def forward(layers: Layers, x: Tensor, layout: str = "feature_major") -> list[Te
     return activations
 
 
-def loss_of(layers: Layers, x: Tensor, targets: Tensor, hidden: Tensor, layout: str) -> Tensor:
-    """Cross-entropy to `targets`, mean over the batch, summed over models: the KL but for a constant.
+def gradients_by_hand(layers: Layers, x: Tensor, targets: Tensor, hidden: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Return the gradients of the cross-entropy to `targets`, mean over the batch: the KL's, written out.
 
     Args:
         layers: the models' parameters.
         x: [batch, pixels].
         targets: probabilities [models, logits, batch], 0 for the hidden logits.
         hidden: [models, logits, 1], -inf for the logits that a model's loss does not see, else 0.
-        layout: see Design.
     """
-    z = forward(layers, x, layout)[-1]
-    return (torch.logsumexp(z + hidden, dim=1) - (targets * z).sum(1)).sum() / len(x)
-
-
-def gradients_by_hand(layers: Layers, x: Tensor, targets: Tensor, hidden: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """The gradients of `loss_of`, written out; the deltas of a layer are [models, units, batch]."""
     *activations, z = forward(layers, x)
     delta = torch.softmax(z + hidden, dim=1).sub_(targets).div_(len(x))
     grads = []
@@ -195,50 +167,35 @@ def gradients_by_hand(layers: Layers, x: Tensor, targets: Tensor, hidden: Tensor
 
 
 def train(
-    layers: Layers, images: Tensor, targets: Tensor, hidden: Tensor, training: Training, generator: torch.Generator,
-    design: Design,
-) -> list[float]:  # fmt: skip
+    layers: Layers, images: Tensor, targets: Tensor, hidden: Tensor, training: Training, generator: torch.Generator
+) -> list[float]:
     """Train models that share their batches, in place: one run's teacher, or its four students.
 
     Args:
         layers: parameters of the models.
         images: [examples, pixels].
         targets: probabilities [examples, models, logits], computed once.
-        hidden: see `loss_of`.
+        hidden: see `gradients_by_hand`.
         training: epochs, batch size and learning rate.
         generator: shuffles the examples.
-        design: how.
 
     Returns:
         each epoch's seconds per model.
     """
-    by_hand = design.backward == "by_hand"
-    parameters = [tensor.requires_grad_(not by_hand) for layer in layers for tensor in layer]
-    optimizer = torch.optim.Adam(
-        parameters, lr=training.learning_rate, fused=design.adam == "fused", foreach=design.adam == "foreach"
-    )
-    loss, seconds = _make_loss(design.compiled), []
+    parameters = [tensor for layer in layers for tensor in layer]
+    optimizer, seconds = torch.optim.Adam(parameters, lr=training.learning_rate, fused=True), []
     x, p = torch.empty(training.batch_size, images.shape[1]), torch.empty(training.batch_size, *targets.shape[1:])
     for _ in range(training.epochs):
         began = time.perf_counter()
         for rows in torch.randperm(len(images), generator=generator).split(training.batch_size):
             batch = torch.index_select(images, 0, rows, out=x[: len(rows)])
             wanted = torch.index_select(targets, 0, rows, out=p[: len(rows)]).permute(1, 2, 0)
-            if by_hand:
-                grads = gradients_by_hand(layers, batch, wanted, hidden)
-                for tensor, grad in zip(parameters, (g for layer in grads for g in layer), strict=True):
-                    tensor.grad = grad
-            else:
-                optimizer.zero_grad(set_to_none=True)
-                loss(layers, batch, wanted, hidden, design.layout).backward()
+            grads = gradients_by_hand(layers, batch, wanted, hidden)
+            for tensor, grad in zip(parameters, (g for layer in grads for g in layer), strict=True):
+                tensor.grad = grad
             optimizer.step()
         seconds.append((time.perf_counter() - began) / len(layers[0][0]))
     return seconds
-
-
-@functools.cache
-def _make_loss(compiled: bool) -> Callable[..., Tensor]:
-    return torch.compile(loss_of) if compiled else loss_of
 
 
 def _targets(layers: Layers, images: Tensor, hidden: Tensor) -> Tensor:
@@ -263,12 +220,10 @@ def _hidden_logits(config: Config, kinds: list[str]) -> Tensor:
     return torch.stack([torch.zeros(config.logits).masked_fill(~seen[kind], -torch.inf) for kind in kinds])[..., None]
 
 
-def run_expert(config: Config, dataset: Dataset, *, runs: int, seed: int, design: Design | None = None) -> Outcome:
+def run_expert(config: Config, dataset: Dataset, *, runs: int, seed: int) -> Outcome:
     """The experiment, written to be fast: one run per core at a time, whose students share batches and targets."""
-    design = design or Design()
     images, labels, test_images, test_labels = _tensors(dataset)
     one_hot = functional.one_hot(labels, config.logits).float()[:, None]
-    _make_loss(design.compiled)  # once, before there are threads
     hide_teacher, hide = _hidden_logits(config, ["class"]), _hidden_logits(config, [kind for *_, kind in STUDENTS])
     seconds: tuple[list[float], list[float]] = ([], [])
 
@@ -276,27 +231,27 @@ def run_expert(config: Config, dataset: Dataset, *, runs: int, seed: int, design
         generator = torch.Generator().manual_seed(seed * 1_000_003 + run)
         reference, other = (init_layers(config, images.shape[1], generator) for _ in range(2))
         teacher = [(w.clone(), b.clone()) for w, b in reference]
-        seconds[0].extend(train(teacher, images, one_hot, hide_teacher, config.teacher, generator, design))
+        seconds[0].extend(train(teacher, images, one_hot, hide_teacher, config.teacher, generator))
         noise = torch.empty(config.noise_images, images.shape[1]).uniform_(-1, 1, generator=generator)
         students = stack_models([other if cross else reference for _, cross, _ in STUDENTS])
         with torch.no_grad():
             targets = _targets(teacher, noise, hide)
-        seconds[1].extend(train(students, noise, targets, hide, config.student, generator, design))
+        seconds[1].extend(train(students, noise, targets, hide, config.student, generator))
         with torch.no_grad():
             nets = (reference, teacher, students)
             return [a for net in nets for a in _accuracies(net, test_images, test_labels, config.classes)]
 
-    with worker_threads(design.workers) as pool:
+    with worker_threads(count_cores()) as pool:
         rows = list(pool.map(one_run, range(runs)))
     names = ["reference", "teacher", *(name for name, *_ in STUDENTS)]
-    side_by_side = min(design.workers or count_cores(), runs)
+    side_by_side = min(count_cores(), runs)
     accuracy = {name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
     return Outcome(accuracy, *([second / side_by_side for second in phase] for phase in seconds))
 
 
 @contextlib.contextmanager
 def worker_threads(workers: int) -> Iterator[ThreadPoolExecutor]:
-    """Python threads that share the cores evenly; PyTorch's operations release the interpreter lock."""
+    """Python threads (0: one per core) that share the cores; PyTorch's operations release the interpreter lock."""
     workers = workers or count_cores()
     before = torch.get_num_threads()
     torch.set_num_threads(max(1, count_cores() // workers))
@@ -314,22 +269,3 @@ def _tensors(dataset: Dataset) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 PEERS: dict[str, Callable[..., Outcome]] = {"torch_authors": run_authors, "torch_expert": run_expert}
-
-
-def student_epochs(config: Config, pixels: int, design: Design, epochs: int) -> list[float]:
-    """Seconds of a student's epoch, per model, of all of the design's workers but for the first epoch of each."""
-    training = replace(config.student, epochs=epochs)
-    _make_loss(design.compiled)  # once, before there are threads
-    hide = _hidden_logits(config, [kind for *_, kind in STUDENTS])
-
-    def one_run(run: int) -> list[float]:
-        generator = torch.Generator().manual_seed(run)
-        noise = torch.empty(config.noise_images, pixels).uniform_(-1, 1, generator=generator)
-        inits = [init_layers(config, pixels, generator) for _ in STUDENTS]
-        with torch.no_grad():
-            layers, targets = stack_models(inits), _targets(inits[0], noise, hide)
-        return train(layers, noise, targets, hide, training, generator, design)[1:]
-
-    with worker_threads(design.workers) as pool:
-        rows = list(pool.map(one_run, range(design.workers or count_cores())))
-    return [second / len(rows) for row in rows for second in row]

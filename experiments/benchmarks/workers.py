@@ -12,18 +12,15 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.sharding import Mesh
 
-from experiments import mnist_aux_logits
-from experiments.harness import cli
-from subliminal_toy import engine, machine
-from subliminal_toy.mnist import data, losses, models, noise, protocol, students
+from experiments.harness.chunks import chunk_ranges
+from subliminal_toy import engine, machine, mnist
+from subliminal_toy.mnist import data, losses, models, noise
 from subliminal_toy.mnist.config import Config
 from subliminal_toy.settings import with_settings
 from subliminal_toy.training import make_optimizer
@@ -42,7 +39,7 @@ class Work:
     seed: int = 0
     pixels: str = "mnist"  # or "random"
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)  # over the published ones
-    design: dict[str, Any] = dataclasses.field(default_factory=dict)  # a row of DESIGNS
+    design: dict[str, Any] = dataclasses.field(default_factory=dict)  # how the worker does it, where it has a choice
 
     @property
     def config(self) -> Config:
@@ -90,23 +87,27 @@ def _arrays(pixels: str) -> data.Dataset:
 def _train_jax(work: Work) -> dict[str, Any]:
     """This project's experiment; tracing and compiling are timed apart."""
     engine.use_cpu_cores()
-    dataset, marks = _arrays(work.pixels), [("", 0.0)]
+    config, dataset, mesh = work.config, _arrays(work.pixels), engine.run_mesh(work.runs)
     epochs: dict[str, list[float]] = {"teacher": [], "students": []}
-
-    class Clock(cli.Progress):
-        def advance(self, amount: float, text: str, *, loaded: bool = False) -> None:  # noqa: ARG002
-            phase = text.split(", ")[-2]
-            if phase == marks[-1][0]:  # not a phase's first epoch, which compiles
-                epochs[phase].append((time.perf_counter() - marks[-1][1]) / amount)
-            marks.append((phase, time.perf_counter()))
-
+    accuracy: dict[str, list[float]] = collections.defaultdict(list)
     compiling, began = watch_compiling(), time.perf_counter()
-    results = mnist_aux_logits.run(work.config, runs=work.runs, seed=work.seed, dataset=dataset, progress=Clock())
+    for first, count in chunk_ranges(work.runs, mesh.size):
+        marks: list[float] = []
+
+        def on_epoch(phase: str, passes: float, i: int, count: int = count, marks: list[float] = marks) -> None:
+            marks.append(time.perf_counter())
+            if i > 0:  # the first one may compile
+                epochs[phase].append((marks[-1] - marks[-2]) / (count * passes))
+
+        keys = mnist.run_keys(work.seed, engine.fill_devices(first, count, mesh))
+        found = mnist.accuracies(mnist.train(config, dataset, mnist.STUDENTS, keys, on_epoch=on_epoch), dataset)
+        for name, column in found.items():
+            accuracy[name] += np.asarray(column)[:count].tolist()
     seconds, compile_seconds = time.perf_counter() - began, covered(compiling)
     return {
         "training_seconds": seconds - compile_seconds, "compile_seconds": compile_seconds,
         "teacher_epoch_seconds": epochs["teacher"], "student_epoch_seconds": epochs["students"],
-        "accuracy": {row["name"]: row["mean"] for row in results["conditions"]},
+        "accuracy": {name: float(np.mean(column)) for name, column in accuracy.items()},
     }  # fmt: skip
 
 
@@ -242,72 +243,9 @@ def _profile(work: Work) -> dict[str, float]:
     return {name: times * best_seconds(*call) / mesh.size for name, (times, *call) in parts.items()}
 
 
-def _epochs_jax(work: Work) -> dict[str, list[float]]:
-    """Seconds of a student's epoch, per model, in a design: the engine's own or another."""
-    mesh = _jax_devices(work)
-    config, design = work.config, work.design
-    model, optimizer = models.make_mlp(config, 784), make_optimizer(config.student, config.noise_images)
-    loss = students.student_loss(model.apply, config.loss)
-    keys = protocol.run_keys(work.seed, range(mesh.size * design.get("chunk", 1)))
-    rows = students.rows_of(config, students.STUDENTS, range(len(students.STUDENTS)))
-    conditions = engine.repeat_over_runs(rows, len(keys.other), mesh)
-    keys = engine.shard_runs(keys, mesh)
-    params = engine.over_runs(lambda key: jax.vmap(model.init)(jax.random.split(key, 4)), mesh)(keys.other)
-    if "models" in design:  # one model to the engine, four inside
-        params, conditions = jax.tree.map(lambda leaf: leaf[:, None], (params, conditions))
-        loss = {"looped": looped_loss, "wide": wide_loss}[design["models"]](loss)
-    inputs = engine.over_runs(lambda key: jax.random.uniform(key, (config.noise_images, 784), minval=-1.0), mesh)(
-        keys.noise
-    )
-    targets = engine.over_runs(lambda key: jax.random.normal(key, (config.noise_images, 1, config.logits)), mesh)(
-        keys.noise
-    )
-    marks: list[float] = []
-    with mock.patch.object(jax.lax, "scan", functools.partial(jax.lax.scan, unroll=design.get("unroll", 1))):
-        rule = optax.flatten(optimizer) if design.get("flatten") else optimizer
-        size, epochs = config.student.batch_size, config.student.epochs
-        fit = engine.make_train(loss, lambda _: rule, batch_size=size, epochs=epochs, mesh=mesh)
-        data_ = engine.Data(per_run={"images": inputs, "targets": targets})
-        fit(params, data_, conditions, keys.student_order, lambda *_: marks.append(time.perf_counter()))
-    return {"seconds": (np.diff(marks) / (4 * len(keys.other))).tolist()}
-
-
-def looped_loss(loss: Callable) -> Callable:
-    """The sum of the losses of models [models, ...], one after the other instead of in a vmap."""
-
-    def total(params: Any, batch: dict, conditions: Any) -> Any:
-        number = len(jax.tree.leaves(params)[0])
-        rows = [jax.tree.map(lambda leaf, m=m: leaf[m], (params, conditions)) for m in range(number)]
-        return sum(loss(p, batch, c) for p, c in rows)
-
-    return total
-
-
-def wide_loss(_: Callable) -> Callable:
-    """The sum of the KL losses of models [models, ...]; their first layers are one product, units come before batch."""
-
-    def total(params: Any, batch: dict, conditions: Any) -> Any:
-        first, *deeper = [*(params[f"hidden_{i}"] for i in range(len(params) - 1)), params["head"]]
-        kernel = first["kernel"]
-        h = jnp.einsum("sio,bi->sob", kernel, batch["images"]) + first["bias"][..., None]
-        for layer in deeper:
-            h = jnp.einsum("sio,sib->sob", layer["kernel"], jax.nn.relu(h)) + layer["bias"][..., None]
-        targets = jnp.einsum("bqk,sq->sbk", batch["targets"], conditions["target_source"])
-        return jnp.sum(jax.vmap(losses.distillation_kl)(h.mT, targets, conditions["mask"]))
-
-    return total
-
-
-def _epochs_torch(work: Work) -> dict[str, list[float]]:
-    from experiments.benchmarks import torch_peers
-
-    epochs = work.config.student.epochs
-    return {"seconds": torch_peers.student_epochs(work.config, 784, torch_peers.Design(**work.design), epochs)}
-
-
 WORKERS: dict[str, Callable[[Work], dict[str, Any]]] = {
     "jax": _train_jax, "torch_authors": _train_torch, "torch_expert": _train_torch, "gemm_jax": _gemm_jax,
-    "gemm_torch": _gemm_torch, "profile": _profile, "epochs_jax": _epochs_jax, "epochs_torch": _epochs_torch,
+    "gemm_torch": _gemm_torch, "profile": _profile,
 }  # fmt: skip
 
 

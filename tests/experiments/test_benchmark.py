@@ -10,8 +10,9 @@ from scipy import stats
 from experiments.benchmarks import benchmark
 from experiments.benchmarks import table as benchmark_table
 from experiments.benchmarks import workers as benchmark_workers
-from experiments.harness.provenance import ROOT
-from experiments.harness.quiet_interrupt import INTERRUPTED
+from experiments.harness import cli
+from experiments.harness.chunks import MAIN
+from subliminal_toy import engine, mnist
 from subliminal_toy.mnist.config import Config
 from subliminal_toy.mnist.data import Dataset
 from subliminal_toy.settings import with_settings
@@ -67,24 +68,29 @@ def test_covered_counts_overlaps_once() -> None:
     assert benchmark_workers.covered([]) == 0
 
 
-def measured(contenders: dict[str, float]) -> list:
+def measured(contenders: dict[str, float]) -> dict[str, dict[str, list]]:
     """What the workers of one repeat might answer."""
     common = {"compile_seconds": 0.0, "peak_bytes": 2**30, "process_seconds": 9.0}
     epochs = {"teacher_epoch_seconds": [], "student_epoch_seconds": [0.5, 0.4]}
     names = ("reference", "teacher", "student_aux", "student_all", "cross_aux", "cross_all")
     accuracy = {"accuracy": dict.fromkeys(names, 0.5)}
-    work = benchmark.Work("jax")
-    answers = [(name, work, {"training_seconds": s, **common, **epochs, **accuracy}) for name, s in contenders.items()]
-    gemm = [{"one device per core": 200.0}, {"one device, all threads": 180.0}, {"all threads": 250.0}]
-    answers += [("gemm", work, {**rates, "peak_bytes": 1}) for rates in gemm]
-    answers += [("memory", work, common), ("profile", work, {"noise": 1.0, **common})]
-    designs = [{"seconds": [0.4, 0.5], "peak_bytes": 1}, {"error": "no such flag"}]
-    return answers + [("designs", benchmark.Work("epochs_jax", design={"unroll": 2}), design) for design in designs]
+    answers = {name: [{"training_seconds": s, **common, **epochs, **accuracy}] for name, s in contenders.items()}
+    rates = [{"one device per core": 200.0}, {"one device, all threads": 180.0}, {"all threads": 250.0}]
+    gemm = [{**rate, "peak_bytes": 1, "process_seconds": 1.0} for rate in rates]
+    memory = [{"runs": n, "epochs": 1, "peak_bytes": 2**30} for n in (1, 10)]
+    return {
+        MAIN: {"load": [0.5], **answers, "gemm": [gemm]},
+        benchmark.PARTS: {"memory": [memory], "profile": [{"noise": 1.0, **common}]},
+    }
 
 
-def test_summary_and_table() -> None:
+def test_summary_and_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "find_pixels", lambda: "random")
+    monkeypatch.setattr(benchmark.importlib.metadata, "version", lambda _: "2")
     answers = measured({"jax": 10.0, "torch_authors": 20.0, "torch_expert": 15.0})
-    results = {"runs": 1, "repeats": 1, **benchmark.summarize(answers, Config(), 1)}
+    results = benchmark.summarize(benchmark.BenchmarkConfig(contender_runs=1), answers)
+    assert (results["runs"], results["repeats"], results["load_before"]) == (1, 1, 0.5)
+    assert [row["runs"] for row in results["memory"]] == [1, 1, 10]
     assert [row["name"] for row in results["contenders"]] == ["jax", "torch_authors", "torch_expert"]
     assert [row["mean"] for row in results["ratios"]] == pytest.approx([2.0, 1.5, 1.0, 1.0])
     gflops = 1.216e6 * 60_000 / 0.45 / 1e9
@@ -94,7 +100,6 @@ def test_summary_and_table() -> None:
     assert sum(part["share"] for part in results["profile"]) == pytest.approx(1.0)
     json.dumps(results, allow_nan=False)
     text = benchmark_table.table(results)
-    assert "| jax: unroll=2" in text
     assert "torch_expert / jax, training" in text
 
 
@@ -103,62 +108,47 @@ def test_without_torch_there_is_one_line(
 ) -> None:
     monkeypatch.setattr(benchmark.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(SystemExit) as stop:
-        benchmark.main(["--out", str(tmp_path)])
+        cli.command(benchmark.EXPERIMENT, ["--out", str(tmp_path)])
     assert stop.value.code == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
+    error = capsys.readouterr().err.splitlines()[-1]
     assert "pip install 'subliminal-toy[bench]'" in error
 
 
-@pytest.mark.parametrize(
-    "flags", [["--runs", "0"], ["--repeats", "x"], ["--seed", "-1"], ["--nonsense"], ["--settings", "{"]]
-)
-def test_bad_flags_are_one_line(flags: list[str], capsys: pytest.CaptureFixture) -> None:
-    with pytest.raises(SystemExit) as stop:
-        benchmark.main(flags)
-    assert stop.value.code == 2
-    assert capsys.readouterr().err.count("\n") == 1
+def test_a_repeat_asks_every_contender_and_the_rates(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path
+) -> None:
+    """The whole command on answers that are made up: settings and runs reach the workers, and the table is printed."""
+    asked: list[benchmark.Work] = []
+    made_up = measured({"jax": 10.0, "torch_authors": 20.0, "torch_expert": 15.0})
+    answers = {name: columns[0] for name, columns in made_up[MAIN].items() if name in benchmark.CONTENDERS}
+    answers |= {"gemm_jax": {"one device per core": 200.0}, "gemm_torch": {"all threads": 250.0}}
+    answers["profile"] = made_up[benchmark.PARTS]["profile"][0]
+
+    def run_worker(work: benchmark.Work) -> dict:
+        asked.append(work)
+        return answers[work.worker]
+
+    monkeypatch.setattr(benchmark, "run_worker", run_worker)
+    monkeypatch.setattr(benchmark, "require_torch", lambda: None)
+    monkeypatch.setattr(benchmark, "find_pixels", lambda: "random")
+    monkeypatch.setattr(benchmark.importlib.metadata, "version", lambda _: "2")
+    monkeypatch.setattr(engine, "use_cpu_cores", lambda *_: None)  # the tests' devices stay
+    flags = ["--out", str(tmp_path), "--runs", "2", "--contender-runs", "3", "--width", "9", "--student-epochs", "4"]
+    assert cli.command(benchmark.EXPERIMENT, flags) == 0
+    repeat = [*benchmark.CONTENDERS, "gemm_jax", "gemm_jax", "gemm_torch"]
+    assert [work.worker for work in asked] == [*repeat, *repeat, "jax", "jax", "profile"]
+    assert [work.runs for work in asked if work.worker == "jax"] == [3, 3, 3, 30]
+    assert {work.config.width for work in asked} == {9}
+    assert [work.config.student.epochs for work in asked if work.worker == "jax"] == [4, 4, 1, 1]
+    assert [work.design for work in asked if work.worker == "gemm_jax"] == [{}, {"devices": 1}] * 2
+    results = json.loads((tmp_path / "benchmark.json").read_text())["results"]
+    assert (results["runs"], results["repeats"]) == (3, 2)
+    assert "torch_expert / jax, training" in capsys.readouterr().out
 
 
 def test_a_failing_worker_is_told_in_its_own_words() -> None:
-    with pytest.raises(benchmark.WorkerError, match="epochs_jax"):
-        benchmark.run_worker(benchmark.Work("epochs_jax", settings={"width": 0}))
-
-
-@pytest.mark.parametrize("models", ["looped", "wide"])
-def test_designs_of_the_step_have_the_gradients_of_the_engine(models: str) -> None:
-    import jax
-
-    from subliminal_toy.mnist import models as networks
-    from subliminal_toy.mnist import students
-
-    model = networks.make_mlp(TINY, PIXELS)
-    loss = students.student_loss(model.apply, "kl")
-    params = jax.vmap(model.init)(jax.random.split(jax.random.key(0), 4))
-    masks = np.stack([students.student_mask(condition, TINY) for condition in students.STUDENTS])
-    conditions = {"mask": masks, "target_source": np.ones((4, 1), np.float32), "temperature": np.ones(4, np.float32)}
-    images, targets = (
-        jax.random.normal(jax.random.key(i), shape) for i, shape in ((1, (32, PIXELS)), (2, (32, 1, 13)))
-    )
-    batch = {"images": images, "targets": targets}
-    want = jax.vmap(jax.grad(loss), in_axes=(0, None, 0))(params, batch, conditions)
-    design = {"looped": benchmark_workers.looped_loss, "wide": benchmark_workers.wide_loss}[models](loss)
-    got = jax.grad(design)(params, batch, conditions)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), got, want)
-
-
-def test_the_command_of_the_committed_results_may_write_over_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    def stopped(**_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(benchmark, "run", stopped)
-    monkeypatch.setattr(benchmark, "require_torch", lambda: None)
-    monkeypatch.setattr("experiments.harness.provenance.switches", dict)  # tests compile with other flags
-    folder = ROOT / "experiments/results"
-    command = json.loads((folder / "benchmark.json").read_text())["provenance"]["command"].split()
-    assert benchmark.main([*command[3:], "--out", str(folder)]) == INTERRUPTED
-    with pytest.raises(SystemExit):
-        benchmark.main([*command[3:], "--out", str(folder), "--seed", "987"])
+    with pytest.raises(benchmark.WorkerError, match="profile"):
+        benchmark.run_worker(benchmark.Work("profile", settings={"width": 0}))
 
 
 # --------------------------------------------------------------------------------------------- the peers, with PyTorch
@@ -174,14 +164,7 @@ def plain_model(layers, torch):
     return torch.nn.Sequential(*linears[:-1])
 
 
-DESIGNS = [
-    {}, {"adam": "foreach"}, {"backward": "autograd"}, {"backward": "autograd", "layout": "batch_major"},
-    {"backward": "autograd", "layout": "looped"},
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("design", DESIGNS, ids=lambda d: " ".join(map(str, d.values())) or "default")
-def test_the_experts_training_is_a_plain_loop_over_models(design: dict, torch) -> None:
+def test_the_experts_training_is_a_plain_loop_over_models(torch) -> None:
     from experiments.benchmarks import torch_peers as peers
 
     generator = torch.Generator().manual_seed(0)
@@ -206,7 +189,7 @@ def test_the_experts_training_is_a_plain_loop_over_models(design: dict, torch) -
     targets = (logits.T + hidden).softmax(1).permute(2, 0, 1).contiguous()
     layers = peers.stack_models(inits)
     order = torch.Generator().manual_seed(1)
-    peers.train(layers, noise, targets, hidden, TINY.student, order, peers.Design(**design))
+    peers.train(layers, noise, targets, hidden, TINY.student, order)
     for i, (weight, bias) in enumerate(layers):
         for m, net in enumerate(nets):
             np.testing.assert_allclose(weight[m].detach(), net[2 * i].weight.detach(), rtol=1e-4, atol=2e-6)
@@ -270,6 +253,20 @@ def test_a_worker_answers_with_everything(monkeypatch: pytest.MonkeyPatch, torch
     monkeypatch.setattr(benchmark_workers, "_arrays", lambda _: tiny_dataset())
     answer = benchmark_workers._train_torch(benchmark.Work("torch_expert", settings=_flat(TINY)))
     assert {"training_seconds", "compile_seconds", "student_epoch_seconds", "accuracy"} <= set(answer)
+
+
+def test_the_workers_training_is_the_experiments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three runs in chunks of the devices have the accuracies of one call; the first epoch of a phase is not timed."""
+    monkeypatch.setattr(benchmark_workers, "_arrays", lambda _: tiny_dataset())
+    monkeypatch.setattr(engine, "use_cpu_cores", lambda *_: None)
+    answer = benchmark_workers._train_jax(benchmark.Work("jax", runs=3, seed=5, settings=_flat(TINY)))
+    want = mnist.accuracies(
+        mnist.train(TINY, tiny_dataset(), mnist.STUDENTS, mnist.run_keys(5, range(3))), tiny_dataset()
+    )
+    assert answer["accuracy"] == pytest.approx({name: float(np.mean(column)) for name, column in want.items()})
+    chunks = 2  # of two devices
+    assert len(answer["teacher_epoch_seconds"]) == len(answer["student_epoch_seconds"]) == chunks
+    assert min(answer["teacher_epoch_seconds"]) > 0
 
 
 def _flat(config: Config) -> dict:

@@ -63,7 +63,13 @@ def test_every_command_that_trains_students_is_here() -> None:
     """All but benchmarks, the theorem and the real model, which have jobs of their own."""
     commands = {name for name, module in modules().items() if hasattr(importlib.import_module(module), "EXPERIMENT")}
     named = {name.rpartition("/")[2] for name in (*PAGED, *OTHERS)}
-    assert commands - named == {"gradient_theorem", "benchmark_cluster", "benchmark_lm", "lm_pretrained"}
+    assert commands - named == {
+        "gradient_theorem",
+        "benchmark",
+        "benchmark_cluster",
+        "benchmark_lm",
+        "lm_pretrained",
+    }
 
 
 @pytest.mark.parametrize(
