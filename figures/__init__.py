@@ -11,7 +11,6 @@ from experiments.harness import files
 
 HERE = Path(__file__).resolve().parent
 COMMITTED_RESULTS = HERE.parent / "experiments" / "results"
-DIAGRAM = "pipeline"  # the one picture of no results
 
 
 class FigureError(ValueError):
@@ -20,8 +19,7 @@ class FigureError(ValueError):
 
 def names() -> list[str]:
     """The figures there are: a module of this package each, named after the experiment whose results it draws."""
-    others = ("style", DIAGRAM)
-    return sorted(path.stem for path in HERE.glob("[!._]*.py") if path.stem not in others)
+    return sorted(path.stem for path in HERE.glob("[!._]*.py") if path.stem != "style")
 
 
 def load(name: str, results: Path) -> dict[str, Any]:
@@ -39,14 +37,14 @@ def load(name: str, results: Path) -> dict[str, Any]:
 
 
 def draw(name: str, *, results: Path = COMMITTED_RESULTS, out: Path = HERE, svg: bool = False) -> list[Path]:
-    """Draw the figures of `<results>/<name>.json`, or the diagram, and return their paths.
+    """Draw the figures of `<results>/<name>.json` and return their paths.
 
     The first is `<out>/<name>.png`; what the module calls `more` is `<out>/<name>.<part>.png`, and so are its
     `VARIANTS`, results of other settings in `<results>/<part>/`, where there are any. `svg`: beside each PNG.
     """
-    if name not in (*names(), DIAGRAM):
+    if name not in names():
         raise FigureError(f"there is no figure {name!r}; there are {', '.join(names())}")
-    document = {} if name == DIAGRAM else load(name, results)
+    document = load(name, results)
     with _one_line("Matplotlib cannot be loaded"):
         from figures import style
 

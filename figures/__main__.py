@@ -31,7 +31,7 @@ def main() -> None:
     committed = in_checkout() and options.results.resolve() == figures.COMMITTED_RESULTS
     out = options.out or (figures.HERE if committed else options.results)
     there = [name for name in figures.names() if (options.results / f"{name}.json").exists()]
-    chosen = options.name or there + [figures.DIAGRAM] * committed
+    chosen = options.name or there
     try:
         if not chosen:
             raise figures.FigureError(f"no results in {options.results}; --results names another folder")

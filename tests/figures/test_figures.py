@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -157,8 +158,14 @@ def test_ctrl_c_ends_with_130_and_one_line() -> None:
     assert done.stderr.startswith("stopped")
 
 
-def test_the_diagram_needs_no_results(tmp_path: Path) -> None:
-    assert figures.draw("pipeline", results=tmp_path, out=tmp_path) == [tmp_path / "pipeline.png"]
+def test_the_diagram_is_valid_and_uses_only_what_it_defines() -> None:
+    """It is written by hand: the one picture of no results."""
+    tree = ElementTree.parse(figures.HERE / "pipeline.svg")
+    named = {own.get("id") for own in tree.iter() if own.get("id")}
+    used = {own.get("href", "").removeprefix("#") for own in tree.iter() if own.tag.endswith("}use")}
+    assert used == named
+    words = " ".join("".join(own.itertext()) for own in tree.iter() if own.tag.endswith("}text"))
+    assert all(name in words for name in ("reference", "teacher", "student", "ten class", "three auxiliary"))
     assert "pipeline" not in figures.names()
 
 
