@@ -40,8 +40,8 @@ def random_params(config: LMConfig) -> dict:
     return jax.tree.map(lambda leaf: 0.7 * rng.normal(size=leaf.shape).astype(np.float32), shapes)
 
 
-@pytest.mark.parametrize("tied", [0, 1])
-def test_logits_are_those_of_jax(tied: int, torch) -> None:
+@pytest.mark.parametrize("tied", [False, True])
+def test_logits_are_those_of_jax(tied: bool, torch) -> None:
     from experiments.benchmarks import torch_lm
 
     config, tokens = dataclasses.replace(TINY, tied=tied, layers=2), lists(5)
