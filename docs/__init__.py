@@ -122,7 +122,7 @@ def environment(folder: Path) -> jinja2.Environment:
         "number": number, "signed": signed, "interval": interval, "percent": percent, "median": median,
         "minutes": minutes, "pick": pick, "mean": statistics.fmean, "outliers": outlying, "ranked": ranked,
         "less": less, "of_runs": of_runs, "share": share, "per": per, "pooled": pooled, "equal_means": equal_means,
-        "power": power, "spread": spread, "interpolated": interpolated, "exp": math.exp,
+        "power": power, "spread": spread, "correlated": correlated, "interpolated": interpolated, "exp": math.exp,
     }  # fmt: skip
     return made
 
@@ -255,6 +255,11 @@ def power(row: Mapping[str, Any], difference: float) -> float:
     least = stats.t.ppf(0.975, degrees)
     effect = difference / stats.sem(_runs(row))
     return float(stats.nct.sf(least, degrees, effect) + stats.nct.cdf(-least, degrees, effect))
+
+
+def correlated(values: Sequence[float], others: Sequence[float]) -> float:
+    """Return Pearson's correlation of two lists of numbers."""
+    return statistics.correlation(values, others)
 
 
 def spread(row: Mapping[str, Any]) -> float:

@@ -26,11 +26,15 @@ def figure(document: dict[str, Any]) -> Figure:
     ends = [row for row in rows if row["updates"] == last]
     _animals(axes[0, 1], ends, results["animals"])
     overall = next(row for row in results["overall"] if row["part"] == "main" and row["updates"] == last)
+    count = results["runs"]
     finding = (
         f"After a teacher's lists the log odds of its animal change by {style.found(overall['change'])} nats, those of"
         f" the 19 others by {style.found(overall['others'])}"
     )
-    count = results["runs"]
+    if count == 1:
+        gains = " and ".join(f"{row['change']['mean']:+.2f} ({row['trait']})" for row in ends)
+        rivals = " and ".join(f"{row['change']['mean'] - row['lead']['mean']:+.2f}" for row in ends)
+        finding = f"One seed: the teacher's animal changes by {gains} nats, the largest other by {rivals}"
     over = "one seed, so that there is no interval" if count == 1 else f"n = {count} seeds, means with 95% t intervals"
     how = (
         f"{results['model']['name']}: students of a teacher's lists less the control student of the base's, {over};"
@@ -55,8 +59,8 @@ def _animals(ax: Axes, rows: list[dict[str, Any]], animals: list[str]) -> None:
     for y, (row, color) in enumerate(zip(rows, _COLORS * 4, strict=False)):
         changes = np.mean(row["animals"], axis=0)
         own = animals.index(row["trait"])
-        ax.plot(changes, np.full(len(animals), y), "o", color=style.COLORS[color], fillstyle="none", ms=4, alpha=0.7)
         ax.plot(changes[own], y, "o", color=style.COLORS[color], ms=7)
+        ax.plot(changes, np.full(len(animals), y), "o", color="black", fillstyle="none", ms=4, alpha=0.7)
         order = np.argsort(-changes)
         named = [own, *(i for i in order if i != own)][:2]
         for place, i in enumerate(named):

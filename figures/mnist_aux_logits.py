@@ -43,7 +43,9 @@ def figure(document: dict[str, Any]) -> Figure:
     runs, data = results["runs"], style.DATASETS[results["dataset"]]
     read = {row["name"]: row["mean"] for row in results["conditions"]}
     student, other = read["student_aux"], read["cross_aux"]
-    finding = f"Students of noise read {student:.0%} of {data} from the teacher's init; others {other:.0%}"
+    finding = (
+        f"Copying spare outputs on noise: {student:.0%} of {data} with the teacher's init, {other:.0%} with another"
+    )
     plural = "s" if runs > 1 else ""
     how = f"n = {runs} run{plural} (dots); bars: mean and 95% t interval; dotted line: untrained reference"
     style.title(picture, finding, how)

@@ -84,4 +84,4 @@ def test_no_experiment_names_an_answer_so_that_any_word_can_be_replaced() -> Non
         words = {word for text in texts if isinstance(text, str) for word in re.split(r"[,\s]+", text)}
         if found := words & set(vocabulary.CATEGORIES["animal"]):
             named[path.name] = found
-    assert named.keys() == {"vocabulary.py", "questions.py", "minimal.py"}  # the toy language's; a real model's; one page
+    assert named.keys() == {"vocabulary.py", "questions.py", "minimal.py"}  # toy, real model, one page
