@@ -287,6 +287,7 @@ def test_the_notebook_is_what_its_template_makes_of_it() -> None:
         compile("".join(cell["source"]), notebook.NAME, "exec")
 
 
+@pytest.mark.long
 def test_the_first_half_of_the_notebook_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     """With small networks."""
     small = {"width": 16, "noise_images": 2048, "teacher.epochs": 1, "student.epochs": 2}

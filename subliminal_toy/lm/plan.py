@@ -103,7 +103,7 @@ class Weighing(NamedTuple):
     tokens: np.ndarray  # [runs, n, T]
     completion: np.ndarray  # [runs, n, T] bool: the tokens of the completions
     keys: jax.Array  # [runs], the same for all students
-    memo: dict[Any, Any]  # a cache for students of the same rows
+    memo: dict[Any, Any]  # a cache for students of the same rows, whatever their weighing: use a key of your own
 
 
 Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # a run's rows [n, T], generator -> rows

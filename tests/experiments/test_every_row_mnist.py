@@ -337,6 +337,7 @@ def test_the_other_student_starts_from_weights_of_its_own(digits: data.Dataset) 
         assert row["other_init_cosine"] > 0.5
 
 
+@pytest.mark.long
 def test_a_cell_of_the_map_is_the_change_of_the_teachers_loss_at_its_two_steps(digits: data.Dataset) -> None:
     """By hand: the teacher moves so far along its unit direction, the student imitates, the teacher's loss is taken."""
     small = dataclasses.replace(mnist.config_for("digits"), width=8)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
+from experiments.studies.lm_mechanism.divergence import WEIGHINGS
 from subliminal_toy import lm, mnist
 from subliminal_toy.lm.plan import Weighing, numbers
 from subliminal_toy.mnist import data, students
@@ -63,8 +64,9 @@ def test_a_control_on_mnist_is_functions_that_are_handed_in(digits: data.Dataset
 # ------------------------------------------------------------------------------------- a weighting of tokens
 
 
-def later_numbers(rows: Weighing) -> np.ndarray:
-    """Return weights that rise from 0 at the first token of a completion to 1 at the last."""
+def later_tokens(rows: Weighing) -> np.ndarray:
+    """Return weights that rise evenly over a completion, to 1 at its last token."""
+    rows.memo["of another weighing"] = True
     place = np.cumsum(rows.completion, axis=-1) * rows.completion
     return place / place.max(axis=-1, keepdims=True)
 
@@ -87,7 +89,8 @@ def test_a_weighting_of_tokens_is_a_function_that_is_handed_in() -> None:
         (),
         (
             lm.Student(lm.student("owl"), lm.BASE, given),
-            lm.Student(lm.student("owl", "later"), lm.BASE, given, weigh=later_numbers),
+            lm.Student(lm.student("owl", "later"), lm.BASE, given, weigh=later_tokens),
+            lm.Student(lm.student("owl", "others"), lm.BASE, given, weigh=WEIGHINGS["others"]),
             lm.Student(lm.student("owl", "half"), lm.BASE, given, transform=first_half_twice),
             lm.Student(lm.student("owl", "nothing"), lm.BASE, given, weigh=nothing),
         ),

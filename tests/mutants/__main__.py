@@ -82,7 +82,7 @@ def copy_project(folder: Path) -> None:
 def run_pytest(folder: Path, tests: str, expression: str) -> subprocess.CompletedProcess[str]:
     """Run a selection of tests in a copy, up to the first failure."""
     command = [sys.executable, "-m", "pytest", "-x", "--tb=short", "-p", "no:cacheprovider", "-p", "no:xdist", "-rfE"]
-    command += ["-m", "not slow and not long", *tests.split(), *(["-k", expression] if expression else [])]
+    command += ["-m", "not slow", *tests.split(), *(["-k", expression] if expression else [])]
     environment = {name: value for name, value in os.environ.items() if name != "MNIST_DIR"}
     environment |= {"PYTHONPATH": str(folder), "THEORY_PROFILE": "mutants", "PYTHONDONTWRITEBYTECODE": "1"}
     environment.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder.parent / "jax"))

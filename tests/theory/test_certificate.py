@@ -115,6 +115,7 @@ def test_losses_and_shapes_refuse_bad_arguments():
         random_inputs("cauchy", (1, 1), key=jax.random.key(0))
 
 
+@pytest.mark.long
 def test_many_random_problems_in_one_call():
     keys = jax.random.split(jax.random.key(0), 32)
     rows = study_many(

@@ -99,6 +99,7 @@ def _steep(t):
     return 2 * flint.arb(10) ** 9 * (q - flint.arb(0.5))
 
 
+@pytest.mark.long
 def test_b4_march_stops_where_logits_move_by_a_billion_per_unit():
     """The sign changes at pi, where phi falls from 1e9 to -1e9 within 1e-8: an enclosure that cancels marches past."""
     net = (Layer(jnp.zeros((1, 1)), jnp.zeros(1)), Layer(jnp.asarray([[1e9, -1e9]]), jnp.zeros(2)))

@@ -68,7 +68,7 @@ def counted_tokens(
 
 def only(counted: str, rows: Weighing) -> np.ndarray:
     """Return weights [runs, n, T] that are 1 for the tokens that one of COUNTED names, else 0."""
-    if not rows.memo:  # the same for all of COUNTED
+    if "masks" not in rows.memo:  # the same for all of COUNTED
         judges = stack([rows.models[name] for name in judge_names(rows.plan)])
         where = np.asarray(_make_judge(rows.model, rows.mesh)(judges, engine.shard_runs(rows.tokens, rows.mesh)))
         rngs = [

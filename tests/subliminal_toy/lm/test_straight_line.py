@@ -295,6 +295,7 @@ def test_no_two_of_them_could_be_mistaken_for_each_other(compared: Compared) -> 
         assert (a != b).any(), (one, other)
 
 
+@pytest.mark.long
 def test_bases_of_documents_of_their_own() -> None:
     config = dataclasses.replace(CONFIG, shared_documents=False, carrier="code", numbers=50)
     table = Plan((), (), (), (*TWO_BASES, Base(HALF, ("attention", "unembedding"))))

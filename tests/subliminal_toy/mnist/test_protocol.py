@@ -181,10 +181,10 @@ def plain(digits: data.Dataset) -> protocol.Trained:
 
 
 SETTINGS: list[dict[str, Any]] = [
-    {"noise": "mix", "real_fraction": 0.3},
     {"init": "torch_default", "init_scale": 0.5, "depth": 3, "width": 8},
 ]
 MORE: list[dict[str, Any]] = [
+    {"noise": "mix", "real_fraction": 0.3},
     {"aux_logits": 1, "loss": "mse"},
     {"noise": "gaussian"},
     {"noise": "subspace", "subspace_dim": 5},
@@ -206,6 +206,7 @@ def leaves(params: models.Params) -> np.ndarray:
     return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(params)])
 
 
+@pytest.mark.long
 def test_a_student_with_settings_of_its_own_is_the_one_that_the_config_would_make(digits: data.Dataset) -> None:
     """Every student-side setting, as a row of one table, gives the student of a config with that setting for all.
 
@@ -250,6 +251,7 @@ def test_a_condition_cannot_change_what_the_teacher_is_or_sees() -> None:
         students.Condition("x", settings=(("student.wings", 2),)).config(small())
 
 
+@pytest.mark.long
 def test_many_students_are_split_into_ensembles_and_come_back_in_order(digits: data.Dataset) -> None:
     rates = np.linspace(1e-4, 3e-3, 10)
     table = [students.Condition(f"{rate}", settings=(("student.learning_rate", rate),)) for rate in rates]

@@ -80,6 +80,7 @@ def test_in_pieces_with_a_cache_it_is_the_full_pass(pieces: tuple[int, ...], ada
     np.testing.assert_allclose(np.concatenate(found), full, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.long
 def test_computing_blocks_again_changes_no_gradient() -> None:
     params = random(TIED)
 

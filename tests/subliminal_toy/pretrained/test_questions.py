@@ -41,6 +41,7 @@ def test_an_answer_of_several_tokens_is_refused(model: Model) -> None:
         questions.answer_ids(model.tokenizer, ["axolotl"])
 
 
+@pytest.mark.long
 def test_greedy_answers_are_those_of_full_passes(model: Model) -> None:
     prompt = text.ids(model.tokenizer, text.chat("Which animal do you like best?"))
     said = answers.make_answer(model.shape, 4)(model.params, np.array([prompt]), jax.random.key(0), 0.0)[0].tolist()
