@@ -41,6 +41,7 @@ if MNIST_DIR is not None:
 
 def pytest_configure() -> None:
     engine.use_cpu_cores(2)
+    jax.local_devices()  # from here on no test can change their number
     if "PYTEST_XDIST_WORKER" not in os.environ:
         compiled.forget_old(CACHE)
 

@@ -1,5 +1,6 @@
 """Other inits and contexts: whose gain is against whose, and no two experiments have the same runs."""
 
+import dataclasses
 import importlib
 
 import pytest
@@ -68,7 +69,7 @@ def test_reading_is_against_reading_regular_rows() -> None:
     results = {"runs": 6, **lm_in_context.summarize(config, values)}
     assert [row["median"] for row in results["rows"]] == [5.0, 3.0, 9.0, 0.5]
     assert "8 of them in the context" in lm_in_context.table({"results": results})
-    axes = context_picture.figure({"results": results}).axes
+    axes = context_picture.figure({"config": dataclasses.asdict(config), "results": results}).axes
     assert [len(ax.get_yticklabels()) for ax in axes] == [2, 1, 1]
     assert "8 answered questions" in axes[1].get_yticklabels()[0].get_text()
     assert "per token" in axes[2].get_xlabel()
