@@ -52,16 +52,17 @@ ROWS = [
 @pytest.fixture(scope="module")
 def found() -> list[dict[str, Any]]:
     """Everything that can be measured on two runs of models that nobody trained."""
-    mesh, nothing, monkeypatch = engine.run_mesh(1), None, pytest.MonkeyPatch()
+    mesh, nothing = engine.run_mesh(1), None
     params = jax.tree.map(
         lambda *leaves: np.stack(leaves).reshape(2, -1, *leaves[0].shape), *(m for own in MODELS for m in own.values())
     )
     arrays = engine.shard_runs((KEYS, jnp.asarray(FRESH), params), mesh)
     rows = {source.name: [own[str(source.name)] for own in ROWS] for source in PLAN.sources}
-    monkeypatch.setattr(engine, "mesh_for", lambda _: mesh)
     made = pipeline.Trained(CONFIG, PLAN, arrays[0], nothing, arrays[1], arrays[2], rows, {})
     kinds = (measure.standard, measure.survey, measure.imitation, detector.measure)
-    return measure.together(*(kind(made) for kind in kinds))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "mesh_for", lambda _: mesh)
+        return measure.together(*(kind(made) for kind in kinds))
 
 
 @pytest.mark.parametrize("run", RUNS)
