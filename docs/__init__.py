@@ -122,7 +122,8 @@ def environment(folder: Path) -> jinja2.Environment:
         "number": number, "signed": signed, "interval": interval, "percent": percent, "median": median,
         "minutes": minutes, "pick": pick, "mean": statistics.fmean, "outliers": outlying, "ranked": ranked,
         "less": less, "of_runs": of_runs, "share": share, "per": per, "pooled": pooled, "equal_means": equal_means,
-        "power": power, "spread": spread, "correlated": correlated, "interpolated": interpolated, "exp": math.exp,
+        "power": power, "spread": spread, "correlated": correlated, "column_means": column_means,
+        "interpolated": interpolated, "exp": math.exp,
     }  # fmt: skip
     return made
 
@@ -255,6 +256,11 @@ def power(row: Mapping[str, Any], difference: float) -> float:
     least = stats.t.ppf(0.975, degrees)
     effect = difference / stats.sem(_runs(row))
     return float(stats.nct.sf(least, degrees, effect) + stats.nct.cdf(-least, degrees, effect))
+
+
+def column_means(rows: Sequence[Sequence[float]]) -> list[float]:
+    """Return the mean of each column."""
+    return [statistics.fmean(column) for column in zip(*rows, strict=True)]
 
 
 def correlated(values: Sequence[float], others: Sequence[float]) -> float:

@@ -14,7 +14,11 @@ _LAYOUT = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left"
 
 def is_watched() -> bool:
     """Return whether a bar can be seen: in a notebook, or on a terminal."""
-    return "ipykernel" in sys.modules or bool(sys.stderr and not sys.stderr.closed and sys.stderr.isatty())
+    try:
+        terminal = sys.stderr.isatty()
+    except (AttributeError, ValueError):  # there is no such stream, or it is closed
+        terminal = False
+    return terminal or "ipykernel" in sys.modules
 
 
 @contextlib.contextmanager

@@ -45,7 +45,7 @@ from theory.one_step import (
     student_step,
     teacher_direction,
 )
-from theory.radius import SATURATED, BoundRay, as_pytree, first_negative, guaranteed_radius
+from theory.radius import BoundRay, as_pytree, first_negative, guaranteed_radius, is_saturated
 from theory.report import Certificate
 from theory.trees import Tree, tree_cosine, tree_dot, tree_size
 
@@ -166,8 +166,8 @@ def certify(
         check_precision("teacher_loss", teacher_loss, params)
     conditions = conditions_at(apply, loss, params, towards, inputs, at, steps)
     seen = jax.jit(lambda p, d, x: observe(apply, loss, p, d, x, grid))(params, towards, inputs)
-    order = jax.jit(lambda p, d, x: _order(apply, loss, p, d, x, at))(params, towards, inputs)
-    saturated = abs(float(seen.leading)) < SATURATED and not bool(seen.vacuous)
+    order = jax.jit(lambda p, d, x, at, seen: _order(apply, loss, p, d, x, at, seen))(params, towards, inputs, at, seen)
+    saturated = is_saturated(float(seen.leading), bool(seen.vacuous))
     proved = True
     if bound is not None and not saturated:
         proved = check_bound(bound, seen.leading, seen.noise, grid, seen.inner_products)
@@ -197,11 +197,11 @@ def certify(
     )
 
 
-def _order(apply: Apply, loss: Loss, params: Tree, direction: Tree, inputs: Any, at: Ray) -> Slope:
+def _order(apply: Apply, loss: Loss, params: Tree, direction: Tree, inputs: Any, at: Ray, seen: Observation) -> Slope:
     """Fit the order of `phi(eps) - eps A` on ORDER_GRID, whatever the size of the direction (L2)."""
     eps = jnp.asarray(ORDER_GRID)
     products = jax.lax.map(lambda e: ray_inner_product(apply, loss, params, direction, inputs, e, at), eps)
-    return log_log_slope(eps, products - eps * leading_coefficient(loss, at), noise_floor(loss, at))
+    return log_log_slope(eps, products - eps * seen.leading, seen.noise)
 
 
 def _ascents_within(

@@ -51,6 +51,11 @@ class Cell(NamedTuple):
     width: Array
 
 
+def is_saturated(leading: float, vacuous: bool) -> bool:
+    """Return whether `A` is too small for any bound to say something (saturated softmaxes), though not zero (T2)."""
+    return abs(leading) < SATURATED and not vacuous
+
+
 def as_pytree(function: Callable[..., Any]) -> Partial:
     """Return the callable as a pytree that `jax.jit` takes as an argument; a `Partial` is one already.
 

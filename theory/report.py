@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from theory.conditions import LossReport
-from theory.radius import SATURATED
+from theory.radius import is_saturated
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def _lines(c: Certificate) -> list[str]:
     ascent = "no teacher loss given" if not c.alphas else "never on this grid"
     if found:
         ascent = "alpha = {:.4g} at its earliest, at eps = {:.4g}".format(*min(found))
-    if c.guaranteed_radius == 0 and not c.vacuous and abs(c.leading_coefficient) < SATURATED:
+    if c.guaranteed_radius is not None and is_saturated(c.leading_coefficient, c.vacuous):
         radius = "nothing: A is below 2^-500 (saturated softmaxes)"
     failed = (
         "hold" if c.assumptions_hold else "FAIL: " + ", ".join((*c.conditions.failed, *["smooth"] * bool(c.refuted)))

@@ -12,7 +12,7 @@ import jax
 
 from experiments.harness import chunks, cluster, provenance
 from experiments.harness.chunks import Chunk, ChunkStore, Columns, Done, Values
-from experiments.harness.progress import Progress, watched
+from experiments.harness.progress import Progress, is_watched
 from subliminal_toy import settings
 
 MAX_SEED = 2**32 - 1
@@ -149,7 +149,7 @@ class Experiment(NamedTuple):
             raise ValueError("a cluster's workers load the data set that config.dataset names: leave `dataset` out")
         runs = self.presets["default"].runs if runs is None else runs
         seed = self.seed if seed is None else seed
-        progress = progress or Progress(quiet=not watched())
+        progress = progress or Progress(quiet=not is_watched())
         request = Request(self, config, dataset, runs, seed, chunk, progress=progress, cluster=cluster)
         with contextlib.closing(progress):
             return request.results(request.values())

@@ -2,20 +2,12 @@
 
 import sys
 import time
-import warnings
 
-from experiments.harness.streams import is_terminal
 from experiments.harness.streams import say as say
-
-with warnings.catch_warnings(action="ignore"):  # a notebook without ipywidgets has the terminal's bar
-    from tqdm.auto import tqdm
+from subliminal_toy.progress import is_watched as is_watched
+from subliminal_toy.progress import tqdm
 
 ENOUGH = 0.05  # share of the work that tells how long the rest will take
-
-
-def watched() -> bool:
-    """Whether a bar can be shown: on a terminal, or in a notebook."""
-    return is_terminal(sys.stderr) or "ipykernel" in sys.modules
 
 
 class Progress:
@@ -30,7 +22,7 @@ class Progress:
     def start(self, total: float, text: str) -> None:
         """Begin `total` units of work."""
         self._total, self._began, self._said = total, time.monotonic(), time.monotonic()
-        if not self._quiet and watched():
+        if not self._quiet and is_watched():
             layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} gone{postfix}"
             self._bar = tqdm(total=total, desc=text, bar_format=layout, postfix=self._left(), leave=False)
         elif not self._quiet:

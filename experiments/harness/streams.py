@@ -55,14 +55,6 @@ def _discard_rest(stream: IO[str]) -> None:
         return
 
 
-def is_terminal(stream: IO[str] | Any) -> bool:
-    """Whether a stream is a terminal; none or a closed one is not."""
-    try:
-        return bool(stream.isatty())
-    except (AttributeError, ValueError):
-        return False
-
-
 def fill_missing() -> None:
     """Open the standard descriptors that are closed on nothing, or a file of ours would become stderr."""
     for descriptor in range(3):

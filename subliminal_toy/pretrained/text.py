@@ -33,7 +33,7 @@ def from_merges(tokens: Sequence[str], merges: Sequence[str], types: Sequence[in
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
     tokenizer.decoder = decoders.ByteLevel()
-    special = [token for token, kind_ in zip(tokens, types, strict=True) if kind_ == SPECIAL]
+    special = [token for token, its_type in zip(tokens, types, strict=True) if its_type == SPECIAL]
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
     return tokenizer
 

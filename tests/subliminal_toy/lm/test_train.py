@@ -1,13 +1,10 @@
 """What `lm.train` does beside training: it pads runs to the devices, and shows progress."""
 
-import contextlib
-from collections.abc import Callable, Iterator
-
 import jax
 import numpy as np
 import pytest
 
-from subliminal_toy import lm, progress
+from subliminal_toy import lm
 from subliminal_toy.lm import pipeline
 from subliminal_toy.settings import with_settings
 from tests.subliminal_toy.lm import documents
@@ -43,16 +40,8 @@ def test_three_runs_on_two_devices_use_both(monkeypatch: pytest.MonkeyPatch) -> 
     assert [len(measured["loss"]) for measured in lm.survey(three)] == [2, 2, 2]
 
 
-def test_without_a_callback_a_bar_is_filled(monkeypatch: pytest.MonkeyPatch) -> None:
-    bars, done = [], []
-
-    @contextlib.contextmanager
-    def bar(total: float, _title: str, *, show: bool) -> Iterator[Callable]:
-        if show:
-            bars.append(total)
-        yield lambda amount, _text: done.append(amount)
-
-    monkeypatch.setattr(progress, "bar", bar)
+def test_without_a_callback_a_bar_is_filled(bars: tuple[list[float], list[float]]) -> None:
+    totals, done = bars
     lm.train(CONFIG, PLAN, lm.run_keys(0, (0,)), given={GIVEN: ROWS[:1]})
     lm.train(CONFIG, PLAN, lm.run_keys(0, (0,)), given={GIVEN: ROWS[:1]}, on_stage=lambda *_: None)
-    assert bars == [sum(done)] == [64 + 2 * 24]  # documents of the base, rows of the student in two epochs
+    assert totals == [sum(done)] == [64 + 2 * 24]  # documents of the base, rows of the student in two epochs

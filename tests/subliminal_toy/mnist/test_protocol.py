@@ -1,8 +1,6 @@
 """The protocol's conditions: who starts where, imitates what, and shares which noise; controls that must fail."""
 
-import contextlib
 import functools
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -306,21 +304,13 @@ def test_epochs_are_told_with_what_part_of_all_images_their_networks_see(digits:
     assert told == [("teacher", 1, 0), ("teacher", 1, 1), ("students", 3, 0), ("students", 0.25, 0)]
 
 
-def test_without_a_callback_a_bar_is_filled(digits: data.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    bars, done = [], []
-
-    @contextlib.contextmanager
-    def bar(total: float, _title: str, *, show: bool) -> Iterator[Callable]:
-        if show:
-            bars.append(total)
-        yield lambda amount, _text: done.append(amount)
-
-    monkeypatch.setattr(protocol.progress, "bar", bar)
+def test_without_a_callback_a_bar_is_filled(digits: data.Dataset, bars: tuple[list[float], list[float]]) -> None:
+    totals, done = bars
     table = (*students.STUDENTS[:3], students.Condition("few", images=small().noise_images // 4))
     config = small(teacher__epochs=2, student__epochs=1)
     for quiet in ({}, {"on_epoch": lambda *_: None}):
         protocol.train(config, digits, table, protocol.run_keys(0, [0]), **quiet)
-    assert bars == [sum(done)] == [5.25]
+    assert totals == [sum(done)] == [5.25]
 
 
 def test_one_network_can_be_asked_about_one_image(digits: data.Dataset, plain: protocol.Trained) -> None:
