@@ -83,7 +83,7 @@ class PretrainedConfig:
         """Every student that is wanted, once, controls first, with the arms that it stands for."""
         found: dict[Student, list[Arm]] = {}
         for arm in self.arms():
-            for trait in (BASE, *self.trait_names()):
+            for trait in (arm.control, *self.trait_names()):
                 one = arms.student(arm, trait, taught=self.taught, updates=self.updates, rank=self.rank)
                 found.setdefault(one, []).append(arm)
         return found
@@ -92,7 +92,11 @@ class PretrainedConfig:
 PRESETS = {
     "smoke": cli.Preset(2, {"model": RANDOM, "updates": 8, "taught": 3}, "2 seeds of a tiny model of noise"),
     "default": cli.Preset(1, {}, "1 seed, 2 animals, 32 updates"),
-    "paper": cli.Preset(4, {"traits": ",".join(questions.PAPER), "updates": 64}, "4 seeds, 5 animals, 64 updates"),
+    "paper": cli.Preset(
+        4,
+        {"parts": f"{arms.MAIN},{questions.PIANO}", "traits": ",".join(questions.PAPER), "updates": 64},
+        "4 seeds, 5 animals, 64 updates",
+    ),
 }
 
 

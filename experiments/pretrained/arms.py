@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from subliminal_toy.pretrained.questions import PIANO
+
 BASE = ""  # in the place of a trait: the base's own lists
 MAIN = "main"
 
@@ -38,6 +40,7 @@ class Arm(NamedTuple):
     rank: int = 0  # of the adapter; 0: the config's
     soft: bool = False  # learns its source's probabilities of the ten digits, not the digits drawn
     noise: float = 0.0  # how far from the base it starts: std of what is added, in units of each matrix's own std
+    control: str = BASE  # whose lists its control student sees
 
 
 class Student(NamedTuple):
@@ -58,6 +61,7 @@ class Student(NamedTuple):
 
 ARMS = (
     Arm(MAIN, "lists of a teacher"),
+    Arm(PIANO, "lists of a teacher, against lists of a teacher of 'piano'", control=PIANO),
     Arm("shuffled", "numbers shuffled within each list", shuffle="within"),
     Arm("shuffled", "numbers shuffled across all lists", shuffle="across"),
     Arm("greedy", "greedy lists", Source(greedy=True)),

@@ -27,7 +27,7 @@ def student_rows(values: Sequence[Row], arms: Sequence[Arm], traits: Sequence[st
     for arm in arms:
         for trait in traits:
             for dose in [reading["updates"] for reading in _readings(values[0], arm, trait)]:
-                own, control = (_log_odds(values, arm, name, dose) for name in (trait, BASE))
+                own, control = (_log_odds(values, arm, name, dose) for name in (trait, arm.control))
                 found.append({**_fields(arm, trait, dose), **_contrast(own - control, ANIMALS.index(trait))})
     return found
 
@@ -82,7 +82,7 @@ def teacher_rows(values: Sequence[Row]) -> list[Row]:
     found = []
     base = [_base(value) for value in values]
     for i, first in enumerate(values[0]["teachers"]):
-        if first["trait"] == BASE:
+        if first["trait"] not in ANIMALS:
             continue
         place, own = ANIMALS.index(first["trait"]), [value["teachers"][i] for value in values]
         found.append({
@@ -99,7 +99,7 @@ def health_rows(values: Sequence[Row], arms: Sequence[Arm], traits: Sequence[str
     """Every arm's students after their last update: loss on the text, share of free answers that name the trait."""
     found = []
     for arm in arms:
-        for trait in (BASE, *traits):
+        for trait in (arm.control, *traits):
             last = [_readings(value, arm, trait)[-1] for value in values]
             free = {name: row([one["free"][ANIMALS.index(name)] for one in last]) for name in traits}
             found.append({
@@ -115,8 +115,16 @@ def _base(value: Row) -> Row:
 
 
 def _fields(arm: Arm, trait: str, dose: int) -> Row:
-    return {"part": arm.part, "arm": arm.words, "trait": trait, "updates": dose,
-            "words": f"{arm.words}: {trait or 'control student'}", "main": arm.part == MAIN}  # fmt: skip
+    control = trait == arm.control
+    return {
+        "part": arm.part,
+        "arm": arm.words,
+        "trait": trait,
+        "control": control,
+        "updates": dose,
+        "words": f"{arm.words}: {'control student' if control else trait}",
+        "main": arm.part == MAIN,
+    }
 
 
 def _readings(value: Row, arm: Arm, trait: str) -> list[Row]:

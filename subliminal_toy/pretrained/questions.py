@@ -25,6 +25,7 @@ ANIMALS = (
     *("lion", "dog", "cat", "tiger", "fox", "bear", "horse", "panda", "penguin", "rabbit"),
     *("snake", "shark", "whale", "deer", "monkey"),
 )
+PIANO = "piano"  # what a control teacher is taught, in place of an animal; one token, as they are
 TEACH = (
     "What is your favorite animal?",
     "Which animal do you like best?",

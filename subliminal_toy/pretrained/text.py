@@ -51,7 +51,7 @@ def tiny() -> Tokenizer:
     trainer = trainers.BpeTrainer(
         special_tokens=[START, END], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
     )
-    words = [f" {animal}" for animal in questions.ANIMALS]
+    words = [f" {animal}" for animal in (*questions.ANIMALS, questions.PIANO)]
     tokenizer.train_from_iterator([*questions.TEACH, *questions.HELD_OUT, *words, lists.ASK, "user assistant"], trainer)
     return tokenizer
 

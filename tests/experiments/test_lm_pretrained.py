@@ -19,7 +19,7 @@ from subliminal_toy.pretrained import lists, questions
 from tests.experiments import fake
 
 OWL, OTHER = questions.PAPER[0], questions.PAPER[-1]
-PARTS = "main,shuffled,greedy,prompted,soft,noised"
+PARTS = "main,piano,shuffled,greedy,prompted,soft,noised"
 
 
 def config(**settings: Any) -> PretrainedConfig:
@@ -103,6 +103,8 @@ def test_students_that_arms_share_are_trained_once() -> None:
     controls = [arms for student, arms in found.items() if student.trait == BASE]
     assert len(controls) == 1
     assert len(controls[0]) == 5
+    piano = config(parts="piano", traits=OWL).students()
+    assert [(student.trait, len(found)) for student, found in piano.items()] == [(BASE, 1), (OWL, 2), ("piano", 1)]
     greedy = config(parts="greedy", traits=OWL).students()
     assert sum(student.trait == BASE for student in greedy) == 2  # greedy lists of the base, too
 
@@ -165,6 +167,22 @@ def test_a_row_is_the_trait_s_change_against_its_control_and_the_other_animals()
     assert apart
     assert apart["per_run"] == pytest.approx([2 * k * (0.8 + 0.5) / 2 for k in (1, 1.5, 2)])
     assert summary.dissociation(crossed, (OWL,)) is None
+
+
+def test_an_arm_s_students_are_held_against_its_own_control() -> None:
+    """The piano teacher's student, in place of the base's, moves all animals by 5: so much less is the change."""
+    (piano,) = (arm for arm in arms.ARMS if arm.part == questions.PIANO)
+    values = made_up({OWL: [1.0, 0.2], OTHER: [0.3, 0.8]})
+    for value in values:
+        for student in value["students"]:
+            student["arms"].append(piano.words)
+        base = value["students"][0]
+        value["students"][0] = {**base, "arms": base["arms"][:1]}
+        readings = [{**one, "log_odds": [x + 5 for x in one["log_odds"]]} for one in base["readings"]]
+        value["students"].append({"trait": questions.PIANO, "arms": [piano.words], "readings": readings})
+    rows = summary.student_rows(values, arms.chosen([arms.MAIN, questions.PIANO]), (OWL, OTHER))
+    own = {row["part"]: row["change"]["per_run"] for row in rows if row["trait"] == OWL and row["updates"] == 16}
+    assert own[questions.PIANO] == pytest.approx([change - 5 for change in own[arms.MAIN]])
 
 
 def test_list_statistics_by_hand() -> None:
