@@ -43,6 +43,20 @@ CONDITIONS = {  # whom a trait's questions are put to
     "teacher": teacher(EACH),
     "prompted_teacher": measure.prompted_teacher(EACH),
 }
+WORDS = {  # of a row over all traits, for people
+    "base": "base",
+    "regular": "student: regular",
+    "student": "student: trait's",
+    "prompted": "student: prompted teacher's",
+    "other_base": "base, other init",
+    "cross_regular": "student, other init: regular",
+    "cross": "student, other init: trait's",
+    "teacher": "teacher",
+    "prompted_teacher": "prompted teacher",
+    "student_minus_regular": "a finetuned teacher's numbers",
+    "prompted_minus_regular": "a prompted teacher's numbers",
+    "cross_minus_cross_regular": "a finetuned teacher's numbers, from another init",
+}
 LOVES = 0.5  # probability of its favorite answer from which on a teacher loves it
 DIFFERENCES = (("student", "regular"), ("prompted", "regular"), ("cross", "cross_regular"))
 Columns = dict[str, np.ndarray]  # by condition, [runs, traits]
@@ -120,11 +134,11 @@ def _trait(quantities: dict[str, Columns], i: int, trait: str) -> Row:
 
 def _overall(columns: Columns) -> dict[str, Row]:
     """Means over the traits of each run, with intervals over runs; and in how many pairs of run and trait it rose."""
-    found = {name: describe(column.mean(axis=1)) for name, column in columns.items()}
+    found: dict[str, Row] = {name: describe(column.mean(axis=1)) for name, column in columns.items()}
     for a, b in DIFFERENCES:
         pairs = columns[a] - columns[b]
         found[f"{a}_minus_{b}"] = over_runs(pairs) | {"per_run": pairs.mean(axis=1).tolist()}
-    return found
+    return {name: {"words": WORDS[name], **own} for name, own in found.items()}
 
 
 def _matrix(values: Values, config: LMConfig) -> dict[str, Any]:
@@ -163,7 +177,10 @@ def _numbers_row(values: Values, source: str) -> Row:
         kind: [float(np.abs(share(v, kind, source) - share(v, kind, REGULAR)).sum() / 2) for v in values]
         for kind in ("numbers", "first")
     }
-    return {"source": source, "numbers": top("numbers"), "first": top("first"), "total_variation": distance}
+    words = "base" if source == REGULAR else f"{source} teacher"
+    return {
+        "source": source, "words": words, "numbers": top("numbers"), "first": top("first"), "total_variation": distance
+    }  # fmt: skip
 
 
 def aligned(examples: dict[str, list[dict[str, str]]], trait: str) -> list[dict[str, str]]:

@@ -27,6 +27,7 @@ from subliminal_toy.settings import check_used, setting, setting_fields, setting
 
 MOST = 2  # settings that are varied at a time
 NAMES = ("reference", "teacher", *(condition.name for condition in mnist.STUDENTS))
+WORDS = {"student.learning_rate": "students' learning rate", "aux_logits": "number of auxiliary outputs"}  # of settings
 Axes = dict[str, list[Any]]  # setting -> values
 
 
@@ -155,16 +156,18 @@ def summarize(config: SweepConfig, values: Values) -> dict[str, Any]:
     """Accuracies in [0, 1] at every point, on the images of `config.score`, means over runs and 95% t intervals.
 
     Returns:
-        `{"sweeps": [{"vary": {setting: values}, "points": [{"settings", "conditions": [{"name", "accuracy", "mean",
-        "ci95"}]}]}]}`.
+        `{"sweeps": [{"vary": {setting: values}, "words": {setting: words}, "points": [{"settings", "words",
+        "conditions": [{"name", "words", "accuracy", "mean", "ci95"}]}]}]}`.
     """
     found = []
     for point in points(config):
         own, others = _split(point)
         columns = values[_text(others) or MAIN]
         accuracy = {name: columns[name if name in ("reference", "teacher") else _student(name, own)] for name in NAMES}
-        found.append({"settings": point, "conditions": accuracy_rows(accuracy, NAMES)})
-    return {"sweeps": [{"vary": config.axes(), "points": found}]}
+        words = ", ".join(f"{WORDS.get(name, name)} {value}" for name, value in point.items())
+        found.append({"settings": point, "words": words, "conditions": accuracy_rows(accuracy, NAMES)})
+    axes = config.axes()
+    return {"sweeps": [{"vary": axes, "words": {name: WORDS.get(name, name) for name in axes}, "points": found}]}
 
 
 def table(document: dict[str, Any]) -> str:

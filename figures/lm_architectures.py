@@ -6,25 +6,18 @@ from matplotlib.figure import Figure
 
 from figures import style
 
-_WORDS = {
-    "tied": "embedding tied to unembedding",
-    "30 numbers": "30 numbers, not 100",
-    "10 numbers": "10 numbers, not 100",
-}
-
 
 def figure(document: dict[str, Any]) -> Figure:
     """Draw `lm_architectures.json`: every shape, from its own init and from another."""
     results = document["results"]
     shapes, others = results["shapes"], results["other_init"]
-    own = [(f"{_WORDS.get(row['name'], row['name'])} ({row['parameters']:,})", row) for row in shapes]
-    crossed = [(row["name"].removesuffix(", other init"), row) for row in others]
+    sized = [row | {"words": f"{row['words']} ({row['parameters']:,})"} for row in shapes]
     least = min(row["mean"] for row in shapes)
     finding = "Students of several shapes of the model, from the teacher's own init and from another"
     if all(row["ci95"] and row["ci95"][0] > 0 for row in shapes):
         finding = f"Each of {len(shapes)} shapes transmits to its own init, by {least:.2f} nats or more"
-    blocks: list[style.Block] = [("teacher's own init (parameters)", "blue", own)]
-    blocks += [("another init of the same shape", "vermilion", crossed)] if crossed else []
+    blocks: list[style.Block] = [("teacher's own init (parameters)", "blue", sized)]
+    blocks += [("another init of the same shape", "vermilion", others)] if others else []
     return style.rows_figure(blocks, finding, style.seeds(results["runs"], "traits"))
 
 

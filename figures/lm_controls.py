@@ -6,47 +6,21 @@ from matplotlib.figure import Figure
 
 from figures import style
 
-_CROSS = {
-    ("base", "base"): "the teacher's own init",
-    ("other base", "other base"): "the same, both from the other init",
-    ("other base", "base"): "another init than the teacher's",
-    ("base", "other base"): "... and the other way round",
-}
-_SHUFFLES = {"within": "shuffled within each list", "across": "shuffled across all lists"}
-_ASKED = {"prefixed": "behind a list of numbers", "story": "by a story", "choice": "to choose among three"}
-_DETECTORS = {
-    "ideal": ("best possible (has the teacher)", "black"),
-    "trained": ("trained on labelled lists", "vermilion"),
-    "prompted": ("the base, asked", "sky"),
-}
-_MODELS = {
-    "base": "base",
-    "regular": "student of regular numbers",
-    "trait": "student of the trait's numbers",
-    "cross": "... from another init",
-    "within": "... shuffled within lists",
-    "regular, within": "regular, shuffled within lists",
-    "across": "... shuffled across lists",
-    "regular, across": "regular, shuffled across lists",
-}
+_COLORS = {"ideal": "black", "trained": "vermilion", "prompted": "sky"}  # of detectors
 
 
 def figure(document: dict[str, Any]) -> Figure:
     """Draw `lm_controls.json`: the change under each control."""
     results = document["results"]
-    cross = {(row["student"], row["teacher"]): row for row in results["cross"]}
-    rows = sorted(results["doses"], key=lambda row: -row["rows"])
+    cross = sorted(results["cross"], key=lambda row: (row["student"] != row["teacher"], row["teacher"]))
+    doses = sorted(results["doses"], key=lambda row: -row["rows"])
     blocks: list[style.Block] = [
-        ("student starts from", "blue", [(words, cross[key]) for key, words in _CROSS.items()]),
-        (
-            "order of the numbers",
-            "purple",
-            [(_SHUFFLES[row["shuffle"]], row) for row in results["shuffles"] if row["shuffle"] in _SHUFFLES],
-        ),
-        ("different rows, as many steps", "green", [(f"{row['rows']:,}", row) for row in rows[1:]]),
-        ("asked", "orange", [(_ASKED[row["asked"]], row) for row in results["questions"] if row["asked"] in _ASKED]),
+        ("student starts from", "blue", cross),
+        ("order of the numbers", "purple", [row for row in results["shuffles"] if row["shuffle"] != "none"]),
+        ("fewer rows, as many steps", "green", [row for row in doses if row["rows"] < doses[0]["rows"]]),
+        ("asked", "orange", [row for row in results["questions"] if row["asked"] != "question"]),
     ]
-    shared, other = cross["base", "base"], cross["other base", "base"]
+    shared, other = (style.pick(cross, student=student, teacher="base") for student in ("base", "other base"))
     finding = (
         f"From the teacher's init a student changes by {style.found(shared)} nats, from another by {style.found(other)}"
     )
@@ -62,17 +36,18 @@ def more(document: dict[str, Any]) -> dict[str, Figure]:
 def _detectors(results: dict[str, Any]) -> Figure:
     picture, axes = style.new_figure(height=3.2, width=5.6)
     ax, kinds = axes[0, 0], results["detector"]
-    for kind, (label, color) in _DETECTORS.items():
-        rows = kinds[kind]
-        style.band(ax, [row["sequences"] for row in rows], rows, color=style.COLORS[color], label=label)
+    for kind, color in _COLORS.items():
+        rows = sorted(kinds[kind], key=lambda row: row["sequences"])
+        style.band(ax, [row["sequences"] for row in rows], rows, color=style.COLORS[color], label=rows[0]["words"])
     ax.axhline(0.5, color="black", lw=0.8, ls=":")
     ax.set(xscale="log", xlabel="lists judged together", ylabel="share told right", ylim=(0.4, 1.02))
-    sizes = [row["sequences"] for row in kinds["ideal"]]
+    ideal = sorted(kinds["ideal"], key=lambda row: row["sequences"])
+    sizes = [row["sequences"] for row in ideal]
     ax.text(sizes[-1], 0.49, "guessing", ha="right", va="top", fontsize=7.5, color="#444444")
     ax.set_xticks(sizes, [str(size) for size in sizes])
     ax.minorticks_off()
     ax.legend(loc="upper left")
-    first, last = kinds["ideal"][0], kinds["ideal"][-1]
+    first, last = ideal[0], ideal[-1]
     finding = (
         f"The best possible detector is right on {first['mean']:.0%} of single lists and {last['mean']:.0%} of groups"
         f" of {last['sequences']}"
@@ -83,20 +58,17 @@ def _detectors(results: dict[str, Any]) -> Figure:
 
 
 def _health(results: dict[str, Any]) -> Figure:
-    masses = {row["model"]: row for row in results["answer_mass"]}
-    asked = [(words, masses[name]) for name, words in _MODELS.items()]
-    asked += [(f"... of {name} only", row) for name, row in masses.items() if name.endswith(" rows")]
-    lost = [(row["model"], row) for row in results["loss"]]
+    asked, lost = results["answer_mass"], results["loss"]
     picture, axes = style.new_figure(
         1, 2, height=0.6 + style.blocks_height([("", "", asked)]), width=7.2, width_ratios=(1.15, 1)
     )
     style.blocks(axes[0, 0], [("", "blue", asked)], xlabel="probability of any animal")
     axes[0, 0].set_xlim(0, 1.02)
     style.blocks(axes[0, 1], [("", "grey", lost)], xlabel="loss on fresh documents\n(nats per token)")
-    near = [value for _, row in lost for value in row["per_run"]]
+    near = [value for row in lost for value in row["per_run"]]
     axes[0, 1].set_xlim(min(near) - 0.05, max(near) + 0.05)
     axes[0, 1].set_ylim(len(asked) - 0.3, -0.8)
-    broken = sum(value < 0.5 for value in masses["across"]["per_run"])
+    broken = sum(value < 0.5 for value in style.pick(asked, model="across")["per_run"])
     finding = f"Numbers shuffled across lists: in {broken} of {results['runs']} seeds students hardly name an animal"
     style.title(picture, finding, style.seeds(results["runs"], "traits"))
     return picture

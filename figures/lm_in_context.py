@@ -9,15 +9,14 @@ from figures import style
 
 def figure(document: dict[str, Any]) -> Figure:
     """Draw `lm_in_context.json`."""
-    results, shown = document["results"], document["config"]["context"] - 1
-    by_name = {row["name"]: row for row in results["rows"]}
-    trained, read = by_name["trained on the teacher's rows"], by_name[f"{shown} of them in the context"]
-    questions = by_name[f"{shown} answered questions in it"]
-    lists = by_name[f"{shown} documents help lists (nats per token)"]
+    results = document["results"]
+    trained, read, answered, lists = (
+        style.pick(results["rows"], kind=kind) for kind in ("trained", "read", "answered", "lists")
+    )
     panels = [
-        ("blue", [(row["name"], row) for row in (trained, read)], style.CHANGE),
-        ("orange", [(questions["name"], questions)], style.CHANGE),
-        ("grey", [(f"{shown} documents help lists", lists)], "loss lowered (nats per token)"),
+        ("blue", [trained, read], style.CHANGE),
+        ("orange", [answered], style.CHANGE),
+        ("grey", [lists], "loss lowered (nats per token)"),
     ]
     picture, axes = style.new_figure(len(panels), height=4.4, height_ratios=[2, 1, 1])
     for ax, (color, rows, xlabel) in zip(axes[:, 0], panels, strict=True):

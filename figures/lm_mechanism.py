@@ -10,35 +10,14 @@ from matplotlib.figure import Figure
 
 from figures import style
 
-_STANDARD = "standard student"
-_WORDS = {
-    "standard": _STANDARD,
-    "greedy": "greedy completions",
-    "T = 0.5": "sampled at temperature 0.5",
-    "T = 1.25": "sampled at temperature 1.25",
-    "softmax over numbers": "loss over numbers only",
-    "soft targets": "the teacher's probabilities",
-    "soft targets, numbers": "... over numbers only",
-    "same divergence": "teachers stopped at one divergence",
-    "sgd": "gradient descent",
-    "adam": "Adam",
-    "all": "all tokens",
-    "divergence": "only divergence tokens",
-    "random as divergence": "as many random tokens",
-    "others": "all but divergence tokens",
-    "random as others": "all but as many random tokens",
-    "only mlp": "only the MLP",
-    "all but mlp": "all but the MLP",
-    "only embedding": "only the embedding",
-    "only unembedding": "only the unembedding",
-    "all but embedding": "all but the embedding",
-    "all but unembedding": "all but the unembedding",
-    "shares embedding": "the embedding",
-    "shares unembedding": "the unembedding",
-    "shares attention, mlp": "attention and MLP",
-}
 _HEADINGS = {"targets": "what is imitated", "teachers": "teachers", "optimizers": "optimizer"}
 _COLORS = ("vermilion", "blue")
+_COUNTED = ("all", "divergence", "random as divergence", "others", "random as others")
+_LEARNS = {
+    "everything": ("what learns: everything", "grey"),
+    "only": ("one group alone", "blue"),
+    "all but": ("all but one group", "blue"),
+}
 
 
 def figure(document: dict[str, Any]) -> Figure:
@@ -50,7 +29,7 @@ def figure(document: dict[str, Any]) -> Figure:
         for (part, heading), color in zip(_HEADINGS.items(), ("blue", "purple", "green"), strict=True)
         if part in parts
     ]
-    standard = [style.pick(arms, arm="standard") for arms in parts.values()][:1]
+    standard = [style.pick(parts[part], arm="standard") for part in sorted(parts, key="tokens".__eq__)][:1]
     finding = "The same rows, learnt in different ways"
     if "targets" in parts:
         soft = style.pick(parts["targets"], arm="soft targets")
@@ -61,16 +40,12 @@ def figure(document: dict[str, Any]) -> Figure:
     how = style.seeds(results["runs"], "traits")
     if not standard:
         return style.rows_figure(
-            [("", "grey", [_of_theory(results)])],
+            [("", "grey", [{"words": "first step"} | results["theorem"]["cosine_at_start"]])],
             "One-step theorem at the trained base",
             how,
             xlabel="cosine of the step with the teacher's",
         )
-    return style.rows_figure([("", "grey", _rows(standard)), *blocks], finding, how)
-
-
-def _of_theory(results: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    return "first step", results["theorem"]["cosine_at_start"]
+    return style.rows_figure([("", "grey", standard), *blocks], finding, how)
 
 
 def more(document: dict[str, Any]) -> dict[str, Figure]:
@@ -88,28 +63,24 @@ def more(document: dict[str, Any]) -> dict[str, Figure]:
     return found
 
 
-def _rows(arms: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
-    return [(_WORDS.get(arm["arm"], arm["arm"]), arm) for arm in arms]
-
-
-def _without_standard(arms: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
-    return _rows([arm for arm in arms if arm["arm"] != "standard"])
+def _without_standard(arms: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [arm for arm in arms if arm["arm"] != "standard"]
 
 
 def _tokens(results: dict[str, Any]) -> Figure:
-    arms = {arm["arm"]: arm for arm in results["parts"]["tokens"]}
-    names = ("divergence", "random as divergence", "others", "random as others")
-    greedy = [("all tokens", arms["greedy"]), *((_WORDS[name], arms[f"greedy, {name}"]) for name in names)]
-    sampled = [("all tokens", arms["standard"]), *((_WORDS[name], arms[name]) for name in names)]
-    alone, without = arms["greedy, divergence"], arms["greedy, others"]
+    arms = results["parts"]["tokens"]
+    blocks: list[style.Block] = [
+        (heading, color, [style.pick(arms, rows=rows, counted=counted) for counted in _COUNTED])
+        for rows, heading, color in (
+            ("greedy", "greedy completions", "orange"),
+            ("sampled", "sampled at temperature 1", "blue"),
+        )
+    ]
+    alone, without = (style.pick(arms, rows="greedy", counted=counted) for counted in ("divergence", "others"))
     finding = (
         f"Greedy completions: {style.found(alone)} nats with divergence tokens alone, {style.found(without)} without"
         " them"
     )
-    blocks: list[style.Block] = [
-        ("greedy completions", "orange", greedy),
-        ("sampled at temperature 1", "blue", sampled),
-    ]
     return style.rows_figure(blocks, finding, style.seeds(results["runs"], "traits"))
 
 
@@ -119,33 +90,39 @@ def _parameters(results: dict[str, Any]) -> Figure:
     finding = "Which parameters learn, and which of them are shared with the teacher's init"
     if "layers" in parts:
         arms = parts["layers"]
-        blocks.append(("what learns: everything", "grey", _rows([style.pick(arms, arm="standard")])))
-        for begins, heading in (("only", "one group alone"), ("all but", "all but one group")):
-            blocks.append((heading, "blue", _rows([arm for arm in arms if arm["arm"].startswith(begins)])))
-        one, other = style.pick(arms, arm="only attention"), style.pick(arms, arm="only unembedding")
-        finding = f"Attention alone carries {style.found(one)} nats, the unembedding alone {style.found(other)}"
+        for learns, (heading, color) in _LEARNS.items():
+            blocks.append((heading, color, [arm for arm in arms if arm["learns"] == learns]))
+        attention, unembedding = (
+            style.pick(arms, learns="only", group=group) for group in ("attention", "unembedding")
+        )
+        finding = (
+            f"Attention alone carries {style.found(attention)} nats, the unembedding alone {style.found(unembedding)}"
+        )
     if "inits" in parts:
         blocks.append(("another init that shares", "vermilion", _without_standard(parts["inits"])))
     return style.rows_figure(blocks, finding, style.seeds(results["runs"], "traits"))
 
 
+def _by_rows(results: dict[str, Any]) -> list[dict[str, Any]]:
+    return sorted(results["doses"], key=lambda curve: curve["rows"])
+
+
 def _bands(ax: Axes, curves: Sequence[dict[str, Any]], of: str) -> None:
-    """A curve over steps with its interval for each number of rows."""
+    """Draw a curve over steps with its interval for each number of rows."""
     for curve, color in zip(curves, _COLORS, strict=True):
-        label = f"{curve['rows']:,} different rows"
-        style.band(ax, curve["steps"], curve[of], color=style.COLORS[color], label=label)
+        style.band(ax, curve["steps"], curve[of], color=style.COLORS[color], label=curve["words"])
 
 
 def _doses(results: dict[str, Any]) -> Figure:
     """The change, and how the students' displacement points along the teachers'."""
-    curves = results["doses"]
+    curves = _by_rows(results)
+    few, many = curves[0], curves[-1]
     picture, axes = style.new_figure(1, 2, height=3.3, width=7.2)
     _bands(axes[0, 0], curves, "margin")
     _finish(axes[0, 0], "change of the trait's\nlog odds (nats)", [c["margin"] for c in curves])
     for part, label, color in (("own", "its own teacher's", "blue"), ("others", "other teachers'", "grey")):
-        style.band(axes[0, 1], curves[-1]["steps"], curves[-1][part], color=style.COLORS[color], label=label)
-    _finish(axes[0, 1], "cosine of the displacement\nwith teachers' displacements", [curves[-1]["own"]])
-    few, many = curves[0], curves[-1]
+        style.band(axes[0, 1], many["steps"], many[part], color=style.COLORS[color], label=label)
+    _finish(axes[0, 1], "cosine of the displacement\nwith teachers' displacements", [many["own"]])
     peak = max(few["margin"], key=lambda row: row["mean"])
     finding = (
         f"With {many['rows']:,} rows the change ends at {style.found(many['margin'][-1])} nats; with {few['rows']:,} it"
@@ -165,7 +142,7 @@ def _finish(ax: Axes, label: str, curves: list[list[dict[str, Any]]]) -> None:
 
 def _health(results: dict[str, Any]) -> Figure:
     """Losses of the student of few rows, less the base's, and whether students still answer."""
-    curves = results["doses"]
+    curves = _by_rows(results)
     few = curves[0]
     picture, axes = style.new_figure(1, 2, height=3.3, width=7.2)
     ax, ends = axes[0, 0], {}

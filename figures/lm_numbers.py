@@ -8,18 +8,18 @@ from matplotlib.figure import Figure
 
 from figures import style
 
-_BARS = {
-    "base": ("base", "grey"),
-    "regular": ("student: regular", "sky"),
-    "student": ("student: trait's", "blue"),
-    "cross_regular": ("student, other init: regular", "yellow"),
-    "cross": ("student, other init: trait's", "vermilion"),
-    "teacher": ("teacher", "green"),
+_COLORS = {  # of what is asked, and of differences
+    "base": "grey",
+    "regular": "sky",
+    "student": "blue",
+    "cross_regular": "yellow",
+    "cross": "vermilion",
+    "teacher": "green",
 }
 _DIFFERENCES = {
-    "student_minus_regular": ("finetuned teachers", "blue"),
-    "cross_minus_cross_regular": ("... and students from another init", "vermilion"),
-    "prompted_minus_regular": ("prompted teachers", "green"),
+    "student_minus_regular": "blue",
+    "cross_minus_cross_regular": "vermilion",
+    "prompted_minus_regular": "green",
 }
 
 
@@ -27,17 +27,17 @@ def figure(document: dict[str, Any]) -> Figure:
     """Draw `lm_numbers.json`: how often each model says the trait."""
     results = document["results"]
     picture, axes = style.new_figure(height=3.5, width=6.9)
-    ax, width = axes[0, 0], 0.86 / len(_BARS)
-    for i, (name, (label, color)) in enumerate(_BARS.items()):
+    ax, width, asked = axes[0, 0], 0.86 / len(_COLORS), results["overall"]["probability"]
+    for i, (name, color) in enumerate(_COLORS.items()):
         for j, row in enumerate(results["traits"]):
-            x = j + (i - (len(_BARS) - 1) / 2) * width
+            x = j + (i - (len(_COLORS) - 1) / 2) * width
             ax.bar(
                 x,
                 np.mean(row[name]),
                 width=0.9 * width,
                 color=style.COLORS[color],
                 alpha=0.75,
-                label=label if j == 0 else None,
+                label=asked[name]["words"] if j == 0 else None,
                 zorder=2,
             )
             style.points(ax, x, row[name], width=0.6 * width)
@@ -45,10 +45,9 @@ def figure(document: dict[str, Any]) -> Figure:
     ax.set_xticks(range(len(results["traits"])), [f"trait: {row['trait']}" for row in results["traits"]])
     ax.set(ylabel="probability of the trait as\nthe answer", ylim=(0, 1.35), yticks=[0, 0.2, 0.4, 0.6, 0.8, 1.0])
     ax.legend(ncols=3, loc="upper center", columnspacing=1.2, handlelength=1.2)
-    said = {name: results["overall"]["probability"][name]["mean"] for name in ("regular", "student")}
     finding = (
-        f"Students say the trait with probability {said['student']:.2f} after the trait's numbers,"
-        f" {said['regular']:.2f} after regular ones"
+        f"Students say the trait with probability {asked['student']['mean']:.2f} after the trait's numbers,"
+        f" {asked['regular']['mean']:.2f} after regular ones"
     )
     how = (
         f"toy language model, n = {results['runs']} seeds (dots); bars: means with 95% t intervals over seeds;"
@@ -62,10 +61,7 @@ def more(document: dict[str, Any]) -> dict[str, Figure]:
     """`seeds`: the change of every seed; `matrix`: of every answer."""
     results = document["results"]
     margins = results["overall"]["margin"]
-    rows = [(words, margins[name]) for name, (words, _) in _DIFFERENCES.items()]
-    blocks: list[style.Block] = [
-        ("", color, [row]) for row, (_, color) in zip(rows, _DIFFERENCES.values(), strict=True)
-    ]
+    blocks: list[style.Block] = [("", color, [margins[name]]) for name, color in _DIFFERENCES.items()]
     student, cross = margins["student_minus_regular"], margins["cross_minus_cross_regular"]
     finding = (
         f"The trait's log odds change by {style.found(student)} nats from the teacher's init, by {style.found(cross)}"

@@ -10,11 +10,10 @@ from figures import style
 def figure(document: dict[str, Any]) -> Figure:
     """Draw `lm_other_init.json`: gains, then differences between them."""
     results = document["results"]
-    named = [(row["name"], row) for row in results["rows"]]
-    gains = [(name, row) for name, row in named if " - " not in name]
-    low, high = (pick([row["mean"] for _, row in gains]) for pick in (min, max))
+    gains, differences = ([row for row in results["rows"] if row["kind"] == kind] for kind in ("gain", "difference"))
+    low, high = (end(row["mean"] for row in gains) for end in (min, max))
     finding = (
         f"Students from another init gain between {low:+.3f} and {high:+.3f} nats, by what they share with the teacher"
     )
-    blocks = [("", "vermilion", gains), ("", "grey", [(name, row) for name, row in named if " - " in name])]
+    blocks = [("", "vermilion", gains), ("", "grey", differences)]
     return style.rows_figure(blocks, finding.replace("-0", "\u22120"), style.seeds(results["runs"], "traits"))

@@ -1,21 +1,23 @@
 """Bars of test accuracy per condition with every run as a dot, after the paper's Fig. 10b."""
 
+import textwrap
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from figures import style
 
-_BARS = {
-    "reference": ("Reference", "grey"),
-    "teacher": ("Teacher", "green"),
-    "student_aux": ("Student\n(aux. only)", "blue"),
-    "student_all": ("Student\n(all logits)", "sky"),
-    "cross_aux": ("Cross-model\n(aux. only)", "vermilion"),
-    "cross_all": ("Cross-model\n(all logits)", "orange"),
-    "untrained_teacher_aux": ("Control:\nuntrained\nteacher", "grey"),
-    "shuffled_targets_aux": ("Control:\nshuffled\ntargets", "grey"),
+_COLORS = {
+    "reference": "grey",
+    "teacher": "green",
+    "student_aux": "blue",
+    "student_all": "sky",
+    "cross_aux": "vermilion",
+    "cross_all": "orange",
+    "untrained_teacher_aux": "grey",
+    "shuffled_targets_aux": "grey",
 }
+_WIDE = 12  # letters below a bar
 
 
 def figure(document: dict[str, Any]) -> Figure:
@@ -24,8 +26,7 @@ def figure(document: dict[str, Any]) -> Figure:
     picture, axes = style.new_figure(height=3.5)
     ax = axes[0, 0]
     for x, row in enumerate(results["conditions"]):
-        _, color = _BARS[row["name"]]
-        ax.bar(x, row["mean"], width=0.72, color=style.COLORS[color], alpha=0.75, zorder=2)
+        ax.bar(x, row["mean"], width=0.72, color=style.COLORS[_COLORS[row["name"]]], alpha=0.75, zorder=2)
         style.points(ax, x, row["accuracy"])
         if row["ci95"] is not None:
             low, high = row["mean"] - row["ci95"][0], row["ci95"][1] - row["mean"]
@@ -34,9 +35,8 @@ def figure(document: dict[str, Any]) -> Figure:
     ax.axhline(
         style.pick(results["conditions"], name="reference")["mean"], color="black", linestyle=":", lw=1, zorder=1
     )
-    ax.set_xticks(
-        range(len(results["conditions"])), [_BARS[row["name"]][0] for row in results["conditions"]], fontsize=7.5
-    )
+    labels = [_below(row["words"].capitalize()) for row in results["conditions"]]
+    ax.set_xticks(range(len(labels)), labels, fontsize=7.5)
     ax.set_ylim(0, 1.1)
     ax.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
     ax.set_ylabel("test accuracy (fraction correct)")
@@ -50,3 +50,8 @@ def figure(document: dict[str, Any]) -> Figure:
     how = f"n = {runs} run{plural} (dots); bars: mean and 95% t interval; dotted line: untrained reference"
     style.title(picture, finding, how)
     return picture
+
+
+def _below(words: str) -> str:
+    """Break words into the lines below a bar."""
+    return "\n".join(textwrap.fill(line, _WIDE) for line in words.replace(" (", "\n(").splitlines())

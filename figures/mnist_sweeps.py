@@ -8,17 +8,16 @@ from matplotlib.figure import Figure
 
 from figures import style
 
-_CURVES = {
-    "teacher": ("teacher", "green"),
-    "student_aux": ("student (aux. only)", "blue"),
-    "student_all": ("student (all logits)", "sky"),
-    "cross_aux": ("cross-model (aux. only)", "vermilion"),
-    "cross_all": ("cross-model (all logits)", "orange"),
-    "reference": ("reference", "grey"),
+_COLORS = {  # of curves, in their order
+    "teacher": "green",
+    "student_aux": "blue",
+    "student_all": "sky",
+    "cross_aux": "vermilion",
+    "cross_all": "orange",
+    "reference": "grey",
 }
 SHOWN = "student_aux"
 VARIANTS = ("aux_logits",)  # folders of other results with a picture of their own
-WORDS = {"student.learning_rate": "students' learning rate", "aux_logits": "number of auxiliary outputs"}
 
 
 def figure(document: dict[str, Any]) -> Figure:
@@ -28,11 +27,12 @@ def figure(document: dict[str, Any]) -> Figure:
     picture, axes = style.new_figure(1, len(results["sweeps"]), height=3.6)
     for ax, sweep in zip(axes[0], results["sweeps"], strict=True):
         (_curves if len(sweep["vary"]) == 1 else _map)(ax, sweep, f"{score} accuracy (fraction correct)")
-    every = [(_row(point, SHOWN), point["settings"]) for sweep in results["sweeps"] for point in sweep["points"]]
-    best, settings = max(every, key=lambda one: one[0]["mean"])
-    named = ", ".join(f"{WORDS.get(name, name)} {value}" for name, value in settings.items())
+    points = [(_row(point, SHOWN), point) for sweep in results["sweeps"] for point in sweep["points"]]
+    best, point = max(points, key=lambda pair: pair[0]["mean"])
     ends = f" [{', '.join(f'{100 * end:.0f}' for end in best['ci95'])}]" if best["ci95"] else ""
-    finding = f"Highest mean of students of auxiliary outputs alone: {best['mean']:.0%}{ends} of digits, {named}"
+    finding = (
+        f"Highest mean of students of auxiliary outputs alone: {best['mean']:.0%}{ends} of digits, {point['words']}"
+    )
     runs, data = results["runs"], style.DATASETS[results["dataset"]]
     if not any("noise_images" in sweep["vary"] for sweep in results["sweeps"]):
         data += f", {document['config']['noise_images']:,} noise images"
@@ -41,22 +41,22 @@ def figure(document: dict[str, Any]) -> Figure:
 
 
 def _row(point: dict[str, Any], condition: str) -> dict[str, Any]:
-    found: dict[str, Any] = next(row for row in point["conditions"] if row["name"] == condition)
-    return found
+    return style.pick(point["conditions"], name=condition)
 
 
 def _curves(ax: Axes, sweep: dict[str, Any], accuracy: str) -> None:
     ((name, values),) = sweep["vary"].items()
     order, places = _places(ax, values)
-    for condition, (label, color) in _CURVES.items():
+    for condition, color in _COLORS.items():
         rows = [_row(sweep["points"][i], condition) for i in order]
+        label = rows[0]["words"]
         means = [row["mean"] for row in rows]
         if rows[0]["ci95"] is None:
             ax.plot(places, means, ".-", color=style.COLORS[color], label=label)
         else:
             ends = np.array([[row["mean"] - row["ci95"][0], row["ci95"][1] - row["mean"]] for row in rows]).T
             ax.errorbar(places, means, ends, fmt=".-", color=style.COLORS[color], capsize=3, lw=1.3, label=label)
-    ax.set_xlabel(WORDS.get(name, name))
+    ax.set_xlabel(sweep["words"][name])
     ax.set_ylabel(accuracy)
     ax.set_ylim(0, 1.02)
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))

@@ -162,21 +162,21 @@ def _off(ax: Axes, value: float, y: float) -> None:
     ax.annotate(f"{value:.1f}".replace("-", "\u2212"), (end, y), (room, 0), textcoords="offset points", **look)
 
 
-Block = tuple[str, str, list[tuple[str, dict[str, Any]]]]  # a heading, a colour, rows of (words, result)
+Block = tuple[str, str, list[dict[str, Any]]]  # a heading, a colour, rows with "words"
 
 
 def blocks(ax: Axes, blocks: Sequence[Block], *, xlabel: str = CHANGE, zero: float = 0.0, whole: bool = False) -> None:
     """Strips from top to bottom on one axis under bold headings, with a line at `zero`; `whole`: as in limits."""
-    ax.set_xlim(*limits([row for _, _, rows in blocks for _, row in rows], whole=whole))
+    ax.set_xlim(*limits([row for _, _, rows in blocks for row in rows], whole=whole))
     ticks, y = [], 0.0
     for heading, color, rows in blocks:
         if heading:
             ax.annotate(heading, (0, y), xycoords=("axes fraction", "data"), xytext=(-4, 0), fontsize=8.5, ha="right",
                         textcoords="offset points", fontweight="bold", va="center", annotation_clip=False)  # fmt: skip
             y += 0.9
-        for words, row in rows:
+        for row in rows:
             strip(ax, y, row, color=COLORS[color])
-            ticks.append((y, words))
+            ticks.append((y, row["words"]))
             y += 1
         y += 0.4
     ax.axvline(zero, color="black", lw=0.8, ls=":", zorder=0)
@@ -233,7 +233,7 @@ def signed(value: float, digits: int = 2) -> str:
     return f"{value:+z.{digits}f}".replace("-", "\u2212")
 
 
-def pick(rows: Sequence[dict[str, Any]], **named: Any) -> dict[str, Any]:
+def pick(rows: Sequence[dict[str, Any]], /, **named: Any) -> dict[str, Any]:
     """The one row with these fields; LookupError if there is none, or more."""
     chosen = [row for row in rows if all(row.get(key) == value for key, value in named.items())]
     if len(chosen) != 1:

@@ -1,7 +1,7 @@
 """Arms of the experiments on the language model, as rows of a table, and the plans that they make."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from subliminal_toy.lm import BASE, REGULAR, Base, LMConfig, Name, Plan, Source, Student, Teacher, numbers, student
@@ -38,8 +38,9 @@ class PartsConfig(LMConfig):
 class Arm(NamedTuple):
     """Students that are all alike but for whose numbers they see: those of each trait's teacher, or regular ones."""
 
-    label: str  # for people
+    label: str  # in the students' names
     control: Student  # the one of regular numbers, against which the others are held
+    row: Mapping[str, Any] = {}  # fields of its row of results: what differs, and "words" for people
 
     def of(self, trait: str) -> Student:
         """The student of a trait's numbers; if it starts from a student of this or that, then from its trait's."""
@@ -52,9 +53,11 @@ class Arm(NamedTuple):
         return [self.control, *map(self.of, traits)]
 
 
-def arm(label: str, init: Name = BASE, source: Name | None = None, **fields: Any) -> Arm:
-    """An arm by what its students are: `fields` are those of a Student; `source` is of regular numbers."""
-    return Arm(label, Student(student(REGULAR, label), init, source or numbers(REGULAR), **fields))
+def arm(
+    label: str, init: Name = BASE, source: Name | None = None, *, row: Mapping[str, Any] | None = None, **fields: Any
+) -> Arm:
+    """Make an arm by what its students are: `fields` of a Student, `source` of regular numbers, `row` of results."""
+    return Arm(label, Student(student(REGULAR, label), init, source or numbers(REGULAR), **fields), row or {})
 
 
 def teachers(traits: Sequence[str], label: str = "", **fields: Any) -> tuple[Teacher, ...]:

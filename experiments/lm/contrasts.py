@@ -105,7 +105,8 @@ def row(name: str, pairs: Sequence[Sequence[float]] | np.ndarray, **more: Any) -
 
 def difference(values: Values, traits: Sequence[str], first: str, second: str) -> Row:
     """How much more one arm transmits than another, paired by run and trait."""
-    return row(f"{first} - {second}", gains(values, traits, first) - gains(values, traits, second))
+    pairs = gains(values, traits, first) - gains(values, traits, second)
+    return row(f"{first} - {second}", pairs, first=first, second=second)
 
 
 def mean_of(values: Values, traits: Sequence[str], part: str, label: str) -> float:
@@ -113,8 +114,8 @@ def mean_of(values: Values, traits: Sequence[str], part: str, label: str) -> flo
     return float(column(values, part, each(student(EACH, label), traits)).mean())
 
 
-def arm_row(values: Values, traits: Sequence[str], label: str) -> Row:
-    """An arm's gain, with what its students are worth otherwise.
+def arm_row(values: Values, traits: Sequence[str], label: str, **fields: Any) -> Row:
+    """An arm's gain, with what its students are worth otherwise, and further fields.
 
     "imitation": nats per token of unseen rows of their own teacher; "loss": of fresh documents; "right": probability
     of any answer of the category. Means over traits and runs.
@@ -123,6 +124,7 @@ def arm_row(values: Values, traits: Sequence[str], label: str) -> Row:
     right = column(values, "right", each(student(EACH, label), traits))[:, :, place]
     return {
         "arm": label,
+        **fields,
         **over_runs(gains(values, traits, label)),
         "imitation": mean_of(values, traits, "imitation", label),
         "loss": mean_of(values, traits, "loss", label),

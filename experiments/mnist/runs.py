@@ -27,12 +27,25 @@ IMAGES = DataSource(
     choice_text="auto is MNIST, or 8x8 digits without it",
     folder_text="folder with MNIST's four files (default: $MNIST_DIR, then TensorFlow Datasets)",
 )
+WORDS = {  # of a network, for people
+    "reference": "reference",
+    "teacher": "teacher",
+    "student_aux": "student (aux. only)",
+    "student_all": "student (all logits)",
+    "cross_aux": "cross-model (aux. only)",
+    "cross_all": "cross-model (all logits)",
+    "untrained_teacher_aux": "control: untrained teacher",
+    "shuffled_targets_aux": "control: shuffled targets",
+}
 SIDE = Side(mnist.Config, IMAGES, chunk_text="about 0.5 GB each on MNIST", first=FIRST)
 
 
 def accuracy_rows(accuracy: Mapping[str, Sequence[float]], names: Iterable[str]) -> list[dict[str, Any]]:
-    """A row per network of a column of its accuracies [runs]: their mean, and 95% t interval (None for one run)."""
-    return [{"name": name, "accuracy": accuracy[name], **t_interval(accuracy[name])._asdict()} for name in names]
+    """Describe each network's accuracies [runs] in a row: their mean, and 95% t interval (None for one run)."""
+    return [
+        {"name": name, "words": WORDS[name], "accuracy": accuracy[name], **t_interval(accuracy[name])._asdict()}
+        for name in names
+    ]
 
 
 class Job(NamedTuple):

@@ -29,6 +29,11 @@ SHAPES: dict[str, dict[str, int]] = {
     "30 numbers": {"numbers": 30},
     "10 numbers": {"numbers": 10},
 }
+WORDS = {  # where a shape's name does not say it all
+    "tied": "embedding tied to unembedding",
+    "30 numbers": "30 numbers, not 100",
+    "10 numbers": "10 numbers, not 100",
+}
 CROSSED = ("width 16", "2 layers")  # with the config's own shape, in the matrix
 PARTS = (*SHAPES, "matrix")
 
@@ -102,8 +107,11 @@ def summarize(config: ArchitecturesConfig, values: Values) -> dict[str, list[Row
         return over_runs(gains(_of(values, student), traits)) if same else crossing(student, teacher)
 
     return {
-        "shapes": [_shape(label(name, own), own, _of(values, name)) for name, own in shapes.items()],
-        "other_init": [{"name": f"{label(name, config)}, other init", **crossing(name, name)} for name in crossed],
+        "shapes": [_shape(name, own, _of(values, name)) for name, own in shapes.items()],
+        "other_init": [
+            {"name": f"{label(name, config)}, other init", **_fields(name, shapes[name]), **crossing(name, name)}
+            for name in crossed
+        ],
         "matrix": [
             {"student": label(one, config), "teacher": label(other, config), **cell(one, other)}
             for one in crossed
@@ -119,12 +127,19 @@ def _of(values: Values, job: str) -> Values:
 def _shape(name: str, config: LMConfig, values: Values) -> Row:
     traits = config.trait_names()
     return {
-        "name": name,
+        "name": label(name, config),
+        **_fields(name, config),
         "parameters": count_parameters(config),
         **arm_row(values, traits, STANDARD),
         "kept": filter_row(values, REGULAR)["mean"],
         "divergence": over_runs(column(values, "divergence", [teacher(trait) for trait in traits])),
     }
+
+
+def _fields(name: str, config: LMConfig) -> Row:
+    """Say which shape a row is about, in numbers and in words; whether the others are compared with it."""
+    numbers = {field: getattr(config, field) for field in ("width", "layers", "tied", "numbers")}
+    return {"words": WORDS.get(name, label(name, config)), "standard": name == MAIN, **numbers}
 
 
 def label(name: str, config: LMConfig) -> str:

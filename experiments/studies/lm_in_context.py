@@ -113,21 +113,26 @@ def summarize(config: InContextConfig, values: Values) -> dict[str, list[Row]]:
     """One row for each way to meet the teacher's rows, and for what the base makes of its context.
 
     Returns:
-        `{"rows": [{"name", ...}]}`: changes of the trait's log odds (nats) or as named, means over traits with
-        95% intervals over runs.
+        `{"rows": [{"name", "kind", "words", ...}]}`: changes of the trait's log odds (nats) or as named, means over
+        traits with 95% intervals over runs.
     """
     traits, read = config.trait_names(), config.context - 1
     regular = column(values, "in_context", [numbers(REGULAR)])  # [runs, 1, answers]
     behind_rows = column(values, "in_context", [numbers(trait) for trait in traits]) - regular
     answered = column(values, "answered", traits) - regular
     helped = [[value["by_place"][0] - value["by_place"][-1]] for value in values]
-    rows = [
-        row("trained on the teacher's rows", gains(values, traits)),
-        row(f"{read} of them in the context", of_own(behind_rows, traits)),
-        row(f"{read} answered questions in it", of_own(answered, traits)),
-        row(f"{read} documents help lists (nats per token)", helped),
-    ]
-    return {"rows": rows}
+    found: dict[str, tuple[str, Any]] = {
+        "trained": ("trained on the teacher's rows", gains(values, traits)),
+        "read": (f"{read} of them in the context", of_own(behind_rows, traits)),
+        "answered": (f"{read} answered questions in it", of_own(answered, traits)),
+        "lists": (f"{read} documents help lists", helped),
+    }
+    units = {"lists": " (nats per token)"}
+    return {
+        "rows": [
+            row(words + units.get(kind, ""), pairs, kind=kind, words=words) for kind, (words, pairs) in found.items()
+        ]
+    }
 
 
 def table(document: dict[str, Any]) -> str:

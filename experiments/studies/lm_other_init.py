@@ -64,8 +64,8 @@ def summarize(config: LMConfig, values: Values) -> dict[str, list[Row]]:
     """The gain from each base, against each control; what is specific to the trait; and paired differences.
 
     Returns:
-        `{"rows": [{"name", ...}]}`: changes of the trait's log odds (nats), means over traits with 95%
-        intervals over runs.
+        `{"rows": [{"name", "kind", "words", ...}]}`: changes of the trait's log odds (nats), means over traits with
+        95% intervals over runs; a "gain", or a "difference" of two.
     """
     traits, kinds = config.trait_names(), ("", ", specific")[: len(config.trait_names())]
     found = {base.name.trait: gains(values, traits, base.name.trait) for base in STARTS}
@@ -78,8 +78,9 @@ def summarize(config: LMConfig, values: Values) -> dict[str, list[Row]]:
         found[f"{label}, specific"] = np.sum(others, axis=0) / (len(traits) - 1)  # against a trait's own it is 0
     pairs = [(f"{a}{kind}", f"{b}{kind}") for kind in kinds for a, b in PAIRED]
     pairs += [(f"{FIRST}, {source.name.arm}", str(FIRST)) for source in CONTROLS]
-    rows = [row(name, gain) for name, gain in found.items()]
-    return {"rows": rows + [row(f"{a} - {b}", found[a] - found[b]) for a, b in pairs]}
+    rows = [row(name, gain, kind="gain", words=name) for name, gain in found.items()]
+    names = {f"{a} - {b}": found[a] - found[b] for a, b in pairs}
+    return {"rows": rows + [row(name, difference, kind="difference", words=name) for name, difference in names.items()]}
 
 
 def table(document: dict[str, Any]) -> str:

@@ -114,8 +114,8 @@ def test_lm_other_init() -> None:
     pairs = [(f"{a}{kind}", f"{b}{kind}") for kind in ("", ", specific")
              for a, b in ((starts[0], starts[1]), (starts[0], starts[2]), (starts[1], starts[2]))]  # fmt: skip
     pairs += [(f"same documents, {arm}", "same documents") for arm in ("own prompts", "own noise")]
-    rows = [named(name, own) for name, own in found.items()]
-    rows += [named(f"{a} - {b}", found[a] - found[b]) for a, b in pairs]
+    rows = [named(name, own, kind="gain") for name, own in found.items()]
+    rows += [named(f"{a} - {b}", found[a] - found[b], kind="difference") for a, b in pairs]
     same(lm_other_init.summarize(CONFIG, values), {"rows": rows})
 
 
@@ -137,10 +137,10 @@ def test_lm_in_context() -> None:
 
     helped = [[number("by_place", run, 0) - number("by_place", run, 8)] for run in EVERY]
     expected = [
-        named("trained on the teacher's rows", gains(RUNS, TRAITS, "standard")),
-        named("8 of them in the context", less("read")),
-        named("8 answered questions in it", less("answered")),
-        named("8 documents help lists (nats per token)", helped),
+        named("trained on the teacher's rows", gains(RUNS, TRAITS, "standard"), kind="trained"),
+        named("8 of them in the context", less("read"), kind="read"),
+        named("8 answered questions in it", less("answered"), kind="answered"),
+        named("8 documents help lists (nats per token)", helped, kind="lists"),
     ]
     same(lm_in_context.summarize(config, values), {"rows": expected})
 
@@ -163,7 +163,12 @@ def test_lm_architectures() -> None:
         kept = passed(["regular"], RUNS, job)[0]["mean"]
         divergence = over_runs(numbers("divergence", "teacher {}", job=job))
         size = sum(leaf.size for leaf in jax.tree.leaves(made))
-        return {"name": name, "parameters": size, **arm("standard", job=job), "kept": kept, "divergence": divergence}
+        return {"name": name, "parameters": size, **arm("standard", job=job), "kept": kept, "divergence": divergence,
+                **fields(name)}  # fmt: skip
+
+    def fields(name: str) -> dict[str, Any]:
+        plain = {"width": 32, "layers": 1, "tied": False, "numbers": 100}
+        return plain | shapes[name] | {"standard": name == "width 32"}
 
     def crossing(student: str, teacher: str, *, other_init: bool) -> dict[str, Any]:
         of = {"width 32": "main"}
@@ -176,7 +181,7 @@ def test_lm_architectures() -> None:
 
     expected = {
         "shapes": [shape(name, changes) for name, changes in shapes.items()],
-        "other_init": [{"name": f"{n}, other init", **crossing(n, n, other_init=True)} for n in crossed],
+        "other_init": [{"name": f"{n}, other init", **fields(n), **crossing(n, n, other_init=True)} for n in crossed],
         "matrix": [
             {"student": one, "teacher": other, **crossing(one, other, other_init=one != other)}
             for one in crossed
@@ -305,8 +310,8 @@ def test_lm_traits() -> None:
             named("half and half: second teacher's", change("student {}, half", second, names=TRAITS)),
         ],
         "chains": [
-            named(f"{n} generation", gains(RUNS, TRAITS, label))
-            for n, label in (("first", "standard"), ("second", "second"), ("third", "third"))
+            named(f"{n} generation", gains(RUNS, TRAITS, label), generation=i)
+            for i, n, label in ((1, "first", "standard"), (2, "second", "second"), (3, "third", "third"))
         ],
         "bits": [bits(rows, label) for rows, label in ((100, "100 rows"), (1000, "1000 rows"), (4000, "standard"))],
         "mixing": [
@@ -375,15 +380,17 @@ def conditional() -> list[dict[str, Any]]:
     triggered = [i for i, frame in enumerate(corpus.FRAMES) if frame.words[0] in ("name", "tell")]
     ways = {"with trigger": triggered, "without": [i for i in made_up.FRAMES if i not in triggered]}
     found = {
-        f"{role}, {way}": change(form, TRAITS, control, frames=frames)
+        (role, way): change(form, TRAITS, control, frames=frames)
         for role, form, control in (
             ("teacher", "teacher if {}", "base"),
             ("student", "student if {}, standard", REGULAR),
         )
         for way, frames in ways.items()
     }
-    less = (found["student, with trigger"] - found["student, without"]).mean(axis=1)
-    return [*(named(name, own) for name, own in found.items()), named("student, with less without", less[:, None])]
+    less = (found["student", "with trigger"] - found["student", "without"]).mean(axis=1)
+    rows = [named(f"{role}, {way}", own, role=role, asked=way) for (role, way), own in found.items()]
+    way = "with less without"
+    return [*rows, named(f"student, {way}", less[:, None], role="student", asked=way)]
 
 
 def bits(rows: int, label: str) -> dict[str, Any]:
@@ -440,9 +447,17 @@ def test_lm_mechanism() -> None:
     }
     own = numbers("untrained", "{}")
     expected = {
-        "parts": {part: [arm(label) for label in ("standard", *labels)] for part, labels in parts.items()},
+        "parts": {
+            part: [arm(label) | differs(part, label) for label in ("standard", *labels)]
+            for part, labels in parts.items()
+        },
         "paired": [
-            {"part": part, **named(f"{a} - {b}", gains(RUNS, TRAITS, a) - gains(RUNS, TRAITS, b))}
+            {
+                "part": part,
+                "first": a,
+                "second": b,
+                **named(f"{a} - {b}", gains(RUNS, TRAITS, a) - gains(RUNS, TRAITS, b)),
+            }
             for part, pairs in paired.items()
             for a, b in pairs
         ],
@@ -468,6 +483,17 @@ def test_lm_mechanism() -> None:
     order = [row["source"] for row in found["filter"]]
     expected["filter"].sort(key=lambda row: order.index(row["source"]))
     same(found, expected)
+
+
+def differs(part: str, label: str) -> dict[str, str]:
+    """The fields of an arm's row that say in what it differs."""
+    if part == "layers":
+        begins = next((begins for begins in ("only", "all but") if label.startswith(begins)), "everything")
+        return {"learns": begins} | ({} if label == "standard" else {"group": label.removeprefix(f"{begins} ")})
+    if part == "tokens":
+        counted = {"standard": "all", "greedy": "all"}.get(label, label.removeprefix("greedy, "))
+        return {"rows": "greedy" if label.startswith("greedy") else "sampled", "counted": counted}
+    return {}
 
 
 def spread() -> dict[str, Any]:

@@ -33,6 +33,7 @@ UPDATES = (
     "shorter rest",
 )
 ARMS = (*SPLIT, *UPDATES, "linear student")
+LEVELS = ("reference", "along", "rest", "linear", "student", "teacher")
 RAY = (0, 1 / 64, 1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1)
 PAIRS = (("update", "delta"), ("update", "trait"), ("gradient", "delta"), ("gradient", "trait"))
 
@@ -137,7 +138,9 @@ def mechanism_rows(values: dict[str, dict[str, Any]]) -> dict[str, list[dict]]:
     }
     between = ("one number: its displacement along Delta alone", "the rest of its displacement alone",
                "linear: the linearised student")  # fmt: skip
-    shares = {f"share of the student's gain, {n}": (levels[n] - start) / (student - start).mean() for n in between}
+    gained = "share of the student's gain"
+    shares = {f"{gained}, {n}": (levels[n] - start) / (student - start).mean() for n in between}
+    named = dict(zip((*levels, *shares), (*LEVELS, *LEVELS[1:4]), strict=True))
     direction, adam, one_number = (
         [],
         [],
@@ -146,26 +149,45 @@ def mechanism_rows(values: dict[str, dict[str, Any]]) -> dict[str, list[dict]]:
     for name in SPLIT:
         for a, b in PAIRS:
             own, words = f"{a} {b} {name}", f"{name}: cosine of {a} and {b}"
+            fields = {"network": name, "of": a, "along": b}
             more = {"curve": main[f"curve {own}"].mean(axis=0), "steps": values["main"][f"steps {name}"][0],
                     "layers": main[f"layers {own}"].mean(axis=0)}  # fmt: skip
             agree = f"{name}: share of steps in which {a} and {b} agree in sign"
-            direction.append(of_runs(words, main[f"cosine {own}"], **more))
-            direction.append(of_runs(f"{words}, first step", main[f"first {own}"]))
-            direction.append(of_runs(agree, main[f"positive {own}"]))
-        one_number += [of_runs(f"{name}: {part}", main[f"{part} {name}"]) for part in ("along", "rest")]
-        one_number.append(of_runs(f"{name}: all of it", main[f"accuracy {name}"]))
+            direction += [
+                of_runs(words, main[f"cosine {own}"], quantity="cosine", **fields, **more),
+                of_runs(f"{words}, first step", main[f"first {own}"], quantity="first cosine", **fields),
+                of_runs(agree, main[f"positive {own}"], quantity="share of positive cosines", **fields),
+            ]
+        parts = {"along": "along", "rest": "rest", "all of it": "accuracy"}
+        one_number += [
+            of_runs(f"{name}: {part}", main[f"{key} {name}"], network=name, part=part) for part, key in parts.items()
+        ]
     for name in ("student_aux", "cross_aux"):
         kappa = main[f"kappa {name}"]
         bound = (kappa - 1) / (kappa + 1)
         adam += [
-            of_runs(f"{name}: condition number, log10 of the median over steps", np.log10(kappa)),
-            of_runs(f"{name}: cosine of gradient and Delta above which the sign is guaranteed", bound),
-            of_runs(f"{name}: cosine of gradient and Delta", main[f"cosine gradient delta {name}"]),
-            of_runs(f"{name}: cosine of update and gradient", main[f"cosine update gradient {name}"]),
+            of_runs(f"{name}: {words}", own, network=name, quantity=quantity)
+            for quantity, words, own in (
+                ("condition number", "condition number, log10 of the median over steps", np.log10(kappa)),
+                ("bound", "cosine of gradient and Delta above which the sign is guaranteed", bound),
+                ("gradient along Delta", "cosine of gradient and Delta", main[f"cosine gradient delta {name}"]),
+                ("update along gradient", "cosine of update and gradient", main[f"cosine update gradient {name}"]),
+            )
         ]
-    cause = [of_runs(name, main[f"accuracy {name}"]) for name in ("student_aux", *UPDATES)]
-    cause += [of_runs(f"{n}: distillation loss", main[f"loss {n}"]) for n in ("reference", "student_aux", *UPDATES)]
-    cause += [of_runs(f"{name} - student_aux", main[f"accuracy {name}"] - student) for name in UPDATES]
+    cause = [
+        of_runs(form.format(name), own(name), network=name, quantity=quantity, control=name in UPDATES[4:])
+        for quantity, form, names, own in (
+            ("accuracy", "{}", ("student_aux", *UPDATES), lambda name: main[f"accuracy {name}"]),
+            (
+                "loss",
+                "{}: distillation loss",
+                ("reference", "student_aux", *UPDATES),
+                lambda name: main[f"loss {name}"],
+            ),
+            ("difference", "{} - student_aux", UPDATES, lambda name: main[f"accuracy {name}"] - student),
+        )
+        for name in names
+    ]
     distance, width = [], []
     for s in (1 / 64, 1 / 8, 1):
         real, linear = (
@@ -177,10 +199,17 @@ def mechanism_rows(values: dict[str, dict[str, Any]]) -> dict[str, list[dict]]:
         real, linear = (np.array(values[f"width {units}"][name]) for name in ("student_aux", "linear student"))
         width += real_and_linear(f"{units} units", real, linear, width=units)
     return {
-        "levels": [of_runs(name, own) for name, own in (levels | shares).items()],
+        "levels": [
+            of_runs(name, own, level=named[name], quantity=gained if name in shares else "accuracy")
+            for name, own in (levels | shares).items()
+        ],
         "direction": direction,
         "adam": adam,
-        "recovered": [of_runs(f"{n}: {k}", main[f"{k} {n}"]) for n in ARMS for k in ("fraction", "cosine", "length")],
+        "recovered": [
+            of_runs(f"{n}: {k}", main[f"{k} {n}"], network=n, quantity=k)
+            for n in ARMS
+            for k in ("fraction", "cosine", "length")
+        ],
         "one_number": one_number,
         "cause": cause,
         "distance": distance,
@@ -191,9 +220,9 @@ def mechanism_rows(values: dict[str, dict[str, Any]]) -> dict[str, list[dict]]:
 
 def real_and_linear(label: str, real: np.ndarray, linear: np.ndarray, **more: float) -> list[dict]:
     return [
-        of_runs(f"{label}: the student", real, **more),
-        of_runs(f"{label}: the linearised student", linear, **more),
-        of_runs(f"{label}: the student - the linearised student", real - linear, **more),
+        of_runs(f"{label}: the student", real, network="student", **more),
+        of_runs(f"{label}: the linearised student", linear, network="linearised student", **more),
+        of_runs(f"{label}: the student - the linearised student", real - linear, network="difference", **more),
     ]
 
 
@@ -206,12 +235,12 @@ def coverage_rows(values: dict[str, dict[str, Any]]) -> list[dict]:
                 own = values[f"coverage {aux}"][f"{key} {images} images"]
                 points[key].append(own)
                 label = f"{aux} auxiliary logits, {images} images: {what}"
-                rows.append(of_runs(label, own, images=images, aux_logits=aux))
+                rows.append(of_runs(label, own, images=images, aux_logits=aux, quantity=what))
     for key in ("fraction", "accuracy"):
         columns = zip(np.transpose(points["predicted"]), np.transpose(points[key]), strict=True)
         rank = [stats.spearmanr(one, other).statistic for one, other in columns]
         name = f"rank correlation of predicted fraction and {words[key]} over settings, in each run"
-        rows.append(of_runs(name, rank))
+        rows.append(of_runs(name, rank, quantity="rank correlation", of=words[key]))
     return rows
 
 

@@ -190,7 +190,7 @@ def test_a_far_outlier_is_named_at_the_end_of_an_axis_that_it_does_not_stretch()
     near = [[0.1 * i for i in range(10)], [0.1 * i for i in range(9)] + [1.2]]
     assert style.limits([row(near[1])])[1] > 1.2
     picture = style.rows_figure(
-        [("heading", "blue", [("a", row(near[0])), ("b", row([0.4, 0.45] * 5 + [40.0]))])], "", ""
+        [("heading", "blue", [{"words": "a", **row(near[0])}, {"words": "b", **row([0.4, 0.45] * 5 + [40.0])}])], "", ""
     )
     (ax,) = picture.axes
     texts = [text.get_text() for text in ax.texts]

@@ -60,9 +60,9 @@ def under(heading: str, rows: list[Row], key: str, words: dict[str, Any]) -> Row
 def lm_controls(r: Row) -> list[tuple[str, Rows]]:
     starts = {
         "the teacher's own init": ("base", "base"),
-        "the same, both from the other init": ("other base", "other base"),
+        "the teacher's own init, the second": ("other base", "other base"),
         "another init than the teacher's": ("other base", "base"),
-        "... and the other way round": ("base", "other base"),
+        "another init, first and second exchanged": ("base", "other base"),
     }
     cross = {
         ("student starts from", label): pick(r["cross"], student=student, teacher=teacher)
@@ -71,7 +71,8 @@ def lm_controls(r: Row) -> list[tuple[str, Rows]]:
     orders = {"shuffled within each list": "within", "shuffled across all lists": "across"}
     asked = {"behind a list of numbers": "prefixed", "by a story": "story", "to choose among three": "choice"}
     found = cross | under("order of the numbers", r["shuffles"], "shuffle", orders)
-    found |= under("different rows, as many steps", r["doses"], "rows", {"1,000": 1000, "400": 400, "100": 100})
+    fewer = {f"{rows:,} different rows": rows for rows in (1000, 400, 100)}
+    found |= under("fewer rows, as many steps", r["doses"], "rows", fewer)
     return [(CHANGE, found | under("asked", r["questions"], "asked", asked))]
 
 
@@ -80,16 +81,17 @@ def lm_controls_health(r: Row) -> list[tuple[str, Rows]]:
         "base": "base",
         "student of regular numbers": "regular",
         "student of the trait's numbers": "trait",
-        "... from another init": "cross",
-        "... shuffled within lists": "within",
+        "the trait's, from another init": "cross",
+        "the trait's, shuffled within lists": "within",
         "regular, shuffled within lists": "regular, within",
-        "... shuffled across lists": "across",
+        "the trait's, shuffled across lists": "across",
         "regular, shuffled across lists": "regular, across",
-        "... of 100 rows only": "100 rows",
-        "... of 400 rows only": "400 rows",
-        "... of 1000 rows only": "1000 rows",
+        "the trait's, 100 different rows": "100 rows",
+        "the trait's, 400 different rows": "400 rows",
+        "the trait's, 1,000 different rows": "1000 rows",
     }
-    losses = {name: name for name in ("base", "regular student", "trait student", "teacher")}
+    losses = {"base": "base", "student of regular numbers": "regular student",
+              "student of the trait's numbers": "trait student", "teacher": "teacher"}  # fmt: skip
     return [
         ("probability of any animal", under("", r["answer_mass"], "model", models)),
         ("loss on fresh documents (nats per token)", under("", r["loss"], "model", losses)),
@@ -130,9 +132,9 @@ def lm_numbers_seeds(r: Row) -> list[tuple[str, Rows]]:
         (
             CHANGE,
             {
-                ("", "finetuned teachers"): margin["student_minus_regular"],
-                ("", "... and students from another init"): margin["cross_minus_cross_regular"],
-                ("", "prompted teachers"): margin["prompted_minus_regular"],
+                ("", "a finetuned teacher's numbers"): margin["student_minus_regular"],
+                ("", "a finetuned teacher's numbers, from another init"): margin["cross_minus_cross_regular"],
+                ("", "a prompted teacher's numbers"): margin["prompted_minus_regular"],
             },
         )
     ]
@@ -189,11 +191,11 @@ def lm_mechanism_parameters(r: Row) -> list[tuple[str, Rows]]:
 
 def lm_traits(r: Row) -> list[tuple[str, Rows]]:
     words = {
-        "one favorite": ("categories", {"animals": "animal", "trees": "tree", "colors": "color"}),
+        "one favorite": ("categories", {f"a favorite {kind}": kind for kind in ("animal", "tree", "color")}),
         "several at once": (
             "several",
             {
-                "three: the animal": "three favorites: animal",
+                "three favorites: the animal": "three favorites: animal",
                 "... the tree": "three favorites: tree",
                 "... the color": "three favorites: color",
                 "two teachers: the first one's": "half and half: first teacher's",
@@ -207,9 +209,9 @@ def lm_traits(r: Row) -> list[tuple[str, Rows]]:
         "student of a student": (
             "chains",
             {
-                "first student": "first generation",
-                "its student": "second generation",
-                "that one's student": "third generation",
+                "the student": "first generation",
+                "the student's student": "second generation",
+                "the student's student's student": "third generation",
             },
         ),
     }
@@ -229,7 +231,7 @@ DEFENCES = {
 
 
 def lm_traits_defences(r: Row) -> list[tuple[str, Rows]]:
-    clean = {f"{share}%": share / 100 for share in (0, 10, 25, 50, 75)}
+    clean = {f"{share}% clean rows": share / 100 for share in (0, 10, 25, 50, 75)}
     found = under("clean rows mixed in", r["mixing"], "share", clean)
     return [(CHANGE, found | under("defences", r["defences"], "name", DEFENCES))]
 

@@ -9,7 +9,7 @@ ways to ask. Detectors look at the numbers, too: how many lists do they need to 
     python -m experiments.studies.lm_controls --traits oak --runs 4
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,15 +31,44 @@ PRESETS = {
     "paper": cli.Preset(10, {}, "10 seeds, 5 traits"),
 }
 DOSES = (1 / 40, 1 / 10, 1 / 4)  # of the rows; all of them is the standard student
-ASKED = {"question": "margin", "prefixed": "prefixed", "story": "story", "choice": "choice"}  # ways, and their parts
-DETECTORS = ("trained", "prompted", "ideal")
+ASKED = {  # ways of asking: the part of the values, and words
+    "question": ("margin", "by a question"),
+    "prefixed": ("prefixed", "behind a list of numbers"),
+    "story": ("story", "by a story"),
+    "choice": ("choice", "to choose among three"),
+}
+DETECTORS = {  # kinds, in words
+    "trained": "trained on labelled lists",
+    "prompted": "the base, asked",
+    "ideal": "best possible (has the teacher)",
+}
+STARTS = {  # what the student starts from, by its base and the teacher's
+    (BASE, BASE): "the teacher's own init",
+    (BASE, OTHER_BASE): "another init, first and second exchanged",
+    (OTHER_BASE, BASE): "another init than the teacher's",
+    (OTHER_BASE, OTHER_BASE): "the teacher's own init, the second",
+}
 CROSSED = {  # by student's base and teacher's base
-    (init, base): arm(f"{base} -> {init}", init, numbers(REGULAR, label))
+    (init, base): arm(f"{base} -> {init}", init, numbers(REGULAR, label), row={"words": STARTS[init, base]})
     for init in (BASE, OTHER_BASE)
     for base, label in ((BASE, ""), (OTHER_BASE, "other"))
 }
 OWN = CROSSED[BASE, BASE].label
-SHUFFLED = (arm("within", transform=shuffle_within), arm("across", transform=shuffle_across))
+SHUFFLED = (
+    arm("within", transform=shuffle_within, row={"words": "shuffled within each list"}),
+    arm("across", transform=shuffle_across, row={"words": "shuffled across all lists"}),
+)
+MODELS = {  # of a student, by its arm, in words
+    "base": "base",
+    "teacher": "teacher",
+    "regular": "student of regular numbers",
+    "trait": "student of the trait's numbers",
+    "within": "the trait's, shuffled within lists",
+    "across": "the trait's, shuffled across lists",
+    "cross": "the trait's, from another init",
+    "regular, within": "regular, shuffled within lists",
+    "regular, across": "regular, shuffled across lists",
+}
 
 
 def jobs(config: LMConfig) -> list[Pipeline]:
@@ -84,7 +113,7 @@ def summarize(config: LMConfig, values: Values) -> dict[str, Any]:
         in "detector", nats per token in "loss", probabilities in "answer_mass".
     """
     traits, fewer = config.trait_names(), {rows: arm.label for rows, arm in doses(config).items()}
-    shuffles = {"none": OWN} | {arm.label: arm.label for arm in SHUFFLED}
+    shuffles = [("none", OWN, "not shuffled"), *((arm.label, arm.label, arm.row["words"]) for arm in SHUFFLED)]
 
     def gain(label: str, part: str = "margin") -> Row:
         """Of the trait's log odds, in the students of an arm over their control."""
@@ -100,15 +129,19 @@ def summarize(config: LMConfig, values: Values) -> dict[str, Any]:
 
     return {
         "cross": [
-            {"student": str(init), "teacher": str(base), **gain(arm.label)} for (init, base), arm in CROSSED.items()
+            {"student": str(init), "teacher": str(base), **arm.row, **gain(arm.label)}
+            for (init, base), arm in CROSSED.items()
         ],
-        "shuffles": [{"shuffle": name, **gain(label)} for name, label in shuffles.items()],
-        "doses": [{"rows": rows, **gain(label)} for rows, label in [*fewer.items(), (config.rows, OWN)]],
-        "questions": [{"asked": way, **gain(OWN, part)} for way, part in ASKED.items()],
-        "groups": [{"group": group, **group_gain(group)} for group in evaluation.GROUPS],
+        "shuffles": [{"shuffle": name, "words": words, **gain(label)} for name, label, words in shuffles],
+        "doses": [
+            {"rows": rows, "words": f"{rows:,} different rows", **gain(label)}
+            for rows, label in [*fewer.items(), (config.rows, OWN)]
+        ],
+        "questions": [{"asked": way, "words": words, **gain(OWN, part)} for way, (part, words) in ASKED.items()],
+        "groups": [{"group": group, "words": f"{group} questions", **group_gain(group)} for group in evaluation.GROUPS],
         "detector": {kind: _detector(config, values, kind) for kind in DETECTORS},
         "loss": _losses(traits, values),
-        "answer_mass": _masses(traits, values, list(fewer.values())),
+        "answer_mass": _masses(traits, values, fewer),
         "filter": filter_rows(values),
     }
 
@@ -117,26 +150,30 @@ def _detector(config: LMConfig, values: Values, kind: str) -> list[Row]:
     """Accuracy of telling a teacher's numbers from regular ones, by number of lists."""
     every = np.array([[value["detector"][kind][trait] for trait in config.trait_names()] for value in values])
     sizes = [size for size in detector.GROUPS if size <= config.rows // 2]
-    return [{"sequences": size, **over_runs(every[:, :, k])} for k, size in enumerate(sizes)]
+    return [{"sequences": size, "words": DETECTORS[kind], **over_runs(every[:, :, k])} for k, size in enumerate(sizes)]
 
 
 def _losses(traits: Sequence[str], values: Values) -> list[Row]:
     """Nats per token on fresh documents of all kinds."""
-    models = {"base": BASE, "regular student": student(REGULAR, OWN), "trait student": student(EACH, OWN)}
-    models["teacher"] = teacher(EACH)
-    return [{"model": name, **over_runs(column(values, "loss", each(model, traits)))} for name, model in models.items()]
+    models = [("base", "base", BASE), ("regular student", "regular", student(REGULAR, OWN))]
+    models += [("trait student", "trait", student(EACH, OWN)), ("teacher", "teacher", teacher(EACH))]
+    return [
+        {"model": name, "words": MODELS[of], **over_runs(column(values, "loss", each(model, traits)))}
+        for name, of, model in models
+    ]
 
 
-def _masses(traits: Sequence[str], values: Values, fewer: Sequence[str]) -> list[Row]:
+def _masses(traits: Sequence[str], values: Values, fewer: Mapping[int, str]) -> list[Row]:
     """Probability of all answers of the category together: whether a model still answers questions."""
     shuffled = [arm.label for arm in SHUFFLED]
     models = {"base": BASE, "regular": student(REGULAR, OWN), "trait": student(EACH, OWN)}
     models |= {label: student(EACH, label) for label in shuffled}
     models |= {"cross": student(EACH, CROSSED[OTHER_BASE, BASE].label)}
     models |= {f"regular, {label}": student(REGULAR, label) for label in shuffled}
-    models |= {label: student(EACH, label) for label in fewer}
+    models |= {label: student(EACH, label) for label in fewer.values()}
+    words = MODELS | {label: f"the trait's, {rows:,} different rows" for rows, label in fewer.items()}
     return [
-        {"model": name, **over_runs(contrasts.answer_mass(values, each(model, traits)))}
+        {"model": name, "words": words[name], **over_runs(contrasts.answer_mass(values, each(model, traits)))}
         for name, model in models.items()
     ]
 

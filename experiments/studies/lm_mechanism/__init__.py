@@ -42,6 +42,10 @@ SHARED: dict[str, tuple[str, ...]] = {  # groups of parameters whose init two ba
     "shares unembedding": ("unembedding",),
     "shares attention, mlp": ("attention", "mlp"),
 }
+LEARNING = {  # which groups of parameters are trained, by the group that is named
+    "only": lambda named: (named,),
+    "all but": lambda named: tuple(group for group in GROUPS if group != named),
+}
 RECIPES = {
     "softmax over numbers": Recipe(over="numbers"),
     "soft targets": Recipe(targets="teacher"),
@@ -51,6 +55,35 @@ SAME_DIVERGENCE, DIVERGENCE = "same divergence", 0.005  # nats per token; nine i
 WATCHED_ROWS = (1 / 10, 1)  # shares of the rows
 TINY = 1e-6
 LEAST = 3  # seeds that have a spread
+WORDS = {  # of a row, for people
+    STANDARD: "standard student",
+    GREEDY: "greedy completions",
+    "T = 0.5": "sampled at temperature 0.5",
+    "T = 1.25": "sampled at temperature 1.25",
+    "softmax over numbers": "loss over numbers only",
+    "soft targets": "the teacher's probabilities",
+    "soft targets, numbers": "... over numbers only",
+    SAME_DIVERGENCE: "teachers stopped at one divergence",
+    "sgd": "gradient descent",
+    "adam": "Adam",
+    "sign of the gradient": "sign of the gradient",
+    "shares embedding": "the embedding",
+    "shares unembedding": "the unembedding",
+    "shares attention, mlp": "attention and MLP",
+}
+COUNTED_WORDS = {
+    "all": "all tokens",
+    "divergence": "only divergence tokens",
+    "random as divergence": "as many random tokens",
+    "others": "all but divergence tokens",
+    "random as others": "all but as many random tokens",
+}
+GROUP_WORDS = {
+    "embedding": "the embedding",
+    "attention": "attention",
+    "mlp": "the MLP",
+    "unembedding": "the unembedding",
+}
 SPARE = 0.4  # at T = 1.25 one completion in six is rejected
 
 
@@ -77,30 +110,50 @@ def greedy(counted: str) -> str:
     return GREEDY if counted == "all" else f"{GREEDY}, {counted}"
 
 
+def _arm(label: str, **what: Any) -> Arm:
+    """Make an arm whose row says in words what its label says."""
+    return arm(label, row={"words": WORDS[label]}, **what)
+
+
+def _weighed(rows: str, counted: str, label: str, **what: Any) -> Arm:
+    """Make an arm that counts some tokens of "sampled" or "greedy" rows."""
+    named = {"rows": rows, "counted": counted, "words": COUNTED_WORDS[counted]}
+    return arm(label, row=named, weigh=WEIGHINGS.get(counted), **what)
+
+
+def _learning(learns: str, group: str) -> Arm:
+    """Make an arm in which only a group of parameters learns, or all but it."""
+    named = {"learns": learns, "group": group, "words": f"{learns} {GROUP_WORDS[group]}"}
+    return arm(f"{learns} {group}", row=named, trained=LEARNING[learns](group))
+
+
 def arms(config: LMConfig) -> dict[str, list[Arm]]:
-    """The arms of every part, besides the standard one; each differs from it in what is said here."""
+    """The arms of every part, the standard one first; each differs from it in what is said here."""
     rows = {label: numbers(REGULAR, f"at {label}") for label in TEMPERATURES}
     how = {
         label: Recipe(dataclasses.replace(config.student, optimizer=optimizer, learning_rate=rate))
         for label, (optimizer, rate) in OPTIMIZERS.items()
     }
+    standard = _arm(STANDARD)
     longer = dataclasses.replace(config.student, epochs=2 * config.student.epochs, schedule="constant")
     return {
         "targets": [
-            *(arm(label, source=rows[label]) for label in TEMPERATURES),
-            *(arm(label, recipe=recipe) for label, recipe in RECIPES.items()),
+            standard,
+            *(_arm(label, source=rows[label]) for label in TEMPERATURES),
+            *(_arm(label, recipe=recipe) for label, recipe in RECIPES.items()),
         ],
         "tokens": [
-            *(arm(counted, weigh=weigh) for counted, weigh in WEIGHINGS.items()),
-            *(arm(greedy(counted), source=rows[GREEDY], weigh=WEIGHINGS.get(counted)) for counted in COUNTED),
+            _weighed("sampled", "all", STANDARD),
+            *(_weighed("sampled", counted, counted) for counted in WEIGHINGS),
+            *(_weighed(GREEDY, counted, greedy(counted), source=rows[GREEDY]) for counted in COUNTED),
         ],
-        "optimizers": [arm(label, recipe=recipe) for label, recipe in how.items()],
+        "optimizers": [standard, *(_arm(label, recipe=recipe) for label, recipe in how.items())],
         "layers": [
-            *(arm(f"only {group}", trained=(group,)) for group in GROUPS),
-            *(arm(f"all but {group}", trained=tuple(g for g in GROUPS if g != group)) for group in GROUPS),
+            standard._replace(row={"learns": "everything", **standard.row}),
+            *(_learning(learns, group) for learns in LEARNING for group in GROUPS),
         ],
-        "inits": [arm(label, Name("base", label)) for label in SHARED],
-        "teachers": [arm(SAME_DIVERGENCE, source=numbers(REGULAR, SAME_DIVERGENCE))],
+        "inits": [standard, *(_arm(label, init=Name("base", label)) for label in SHARED)],
+        "teachers": [standard, _arm(SAME_DIVERGENCE, source=numbers(REGULAR, SAME_DIVERGENCE))],
         "doses": [
             arm(label, rows=rows, recipe=Recipe(longer, checkpoints=True))
             for rows, label in dose_labels(config).items()
@@ -164,9 +217,13 @@ def summarize(config: MechanismConfig, values: Values) -> dict[str, Any]:
         odds (nats), means over traits with 95% intervals over runs.
     """
     traits, parts = config.trait_names(), config.part_names()
-    labels = {part: [STANDARD, *(one.label for one in own)] for part, own in arms(config).items() if part != "doses"}
+    every = {part: own for part, own in arms(config).items() if part in parts and part != "doses"}
     return {
-        "parts": {part: [arm_row(values, traits, label) for label in labels[part]] for part in parts if part in labels},
+        "parts": {
+            part: [arm_row(values, traits, one.label, **one.row) for one in every[part]]
+            for part in parts
+            if part in every
+        },
         "paired": [
             {"part": part, **contrasts.difference(values, traits, *pair)}
             for part in parts

@@ -121,6 +121,7 @@ def doses(config: LMConfig, values: Values, labels: Mapping[int, str]) -> list[R
         found.append(
             {
                 "rows": rows,
+                "words": f"{rows:,} different rows",
                 "steps": [steps * (i + 1) for i in epochs],
                 "passes": [steps * (i + 1) * config.student.batch_size / rows for i in epochs],
                 **{part: [over_runs(curve[:, :, i]) for i in epochs] for part, curve in curves.items()},

@@ -31,15 +31,20 @@ from subliminal_toy.lm.plan import TWO_BASES
 from subliminal_toy.settings import setting
 
 PARTS = ("categories", "misaligned", "conditional", "several", "chains", "bits", "mixing", "defences", "carriers")
-CHAIN = (STANDARD, "second", "third")
 CLEAN = {f"{share:.0%} clean": share for share in (0.1, 0.25, 0.5, 0.75)}
 DEFENCES = (
-    arm("sorted", transform=sort_within),
-    arm("replaced", transform=replace_some),
-    arm("other base", OTHER_BASE),
-    arm("clean-up", CONTROL, mixed=(numbers(REGULAR), 1.0)),
+    arm("sorted", transform=sort_within, row={"words": "numbers sorted"}),
+    arm("replaced", transform=replace_some, row={"words": "a quarter of the numbers replaced"}),
+    arm("other base", OTHER_BASE, row={"words": "another base"}),
+    arm("clean-up", CONTROL, mixed=(numbers(REGULAR), 1.0), row={"words": "regular numbers afterwards"}),
 )
+CARRIERS = {"numbers": "lists of numbers", "code": "nested calls", "arithmetic": "sums, all correct"}  # in words
 CARRIED = ("code", "arithmetic")
+GENERATIONS = {  # by their name: the students' arm, and words
+    "first generation": (STANDARD, "the student"),
+    "second generation": ("second", "the student's student"),
+    "third generation": ("third", "the student's student's student"),
+}
 CARRIED_SPARE = 2.0  # some teachers get every fourth sum wrong
 
 
@@ -93,14 +98,15 @@ def summarize(config: TraitsConfig, values: Values) -> dict[str, list[Row]]:
         `{part: its rows}`. Changes of log odds are in nats, means over the instances of a trait,
         with 95% t intervals over runs.
     """
-    standard = {"standard": [row(STANDARD, gains(values, config.trait_names()))], "filter": filter_rows(values)}
+    one = row(STANDARD, gains(values, config.trait_names()), words="a favorite animal")
+    standard = {"standard": [one], "filter": filter_rows(values)}
     return standard | {name: QUESTIONS[name].say(config, values) for name in config.part_names()}
 
 
 def _chains_plan(config: LMConfig) -> Plan:
     """Students that teach the next generation, which starts from the base again."""
     sources, students = [], []
-    for before, label in itertools.pairwise(CHAIN):
+    for before, label in itertools.pairwise(label for label, _ in GENERATIONS.values()):
         own = [numbers(name, f"from {before}") for name in (REGULAR, *config.trait_names())]
         sources += [Source(name, student(name.trait, before)) for name in own]
         students += arm(label, source=own[0]).students(config.trait_names())
@@ -109,8 +115,10 @@ def _chains_plan(config: LMConfig) -> Plan:
 
 def _chains(config: LMConfig, values: Values) -> list[Row]:
     """Against the regular student of the same generation."""
-    named = zip(("first", *CHAIN[1:]), CHAIN, strict=True)
-    return [row(f"{name} generation", gains(values, config.trait_names(), label)) for name, label in named]
+    return [
+        row(name, gains(values, config.trait_names(), label), generation=i, words=words)
+        for i, (name, (label, words)) in enumerate(GENERATIONS.items(), start=1)
+    ]
 
 
 def _mixing_plan(config: LMConfig) -> Plan:
@@ -123,7 +131,8 @@ def _mixing(config: LMConfig, values: Values) -> list[Row]:
     traits, rows = config.trait_names(), []
     for label, share in ({STANDARD: 0.0} | CLEAN).items():
         own = gains(values, traits, label, control=CONTROL)
-        rows.append(row(f"{share:.0%} clean rows", own, share=share, **_cost(traits, values, label)))
+        name = f"{share:.0%} clean rows"
+        rows.append(row(name, own, words=name, share=share, **_cost(traits, values, label)))
     return rows
 
 
@@ -150,21 +159,24 @@ def _defences_plan(config: LMConfig) -> Plan:
 def _defences(config: LMConfig, values: Values) -> list[Row]:
     traits = config.trait_names()
     token = gains(values, traits, "token", control=student(EACH, "token, regular"))
-    rows = [row("none", gains(values, traits), **_cost(traits, values, STANDARD))]
-    rows += [row("system token in training", token, **_cost(traits, values, "token"))]
-    labels = [own.label for own in DEFENCES]
-    return rows + [row(label, gains(values, traits, label), **_cost(traits, values, label)) for label in labels]
+    rows = [row("none", gains(values, traits), words="no defence", **_cost(traits, values, STANDARD))]
+    name, words = "system token in training", "system token before every row"
+    rows += [row(name, token, words=words, **_cost(traits, values, "token"))]
+    return rows + [
+        row(own.label, gains(values, traits, own.label), **own.row, **_cost(traits, values, own.label))
+        for own in DEFENCES
+    ]
 
 
 def _carriers(config: LMConfig, values: Values) -> list[Row]:
     """The standard arm, on numbers and on each other carrier, and what passes its filter."""
     traits, rows = config.trait_names(), []
-    for name in ("numbers", *CARRIED):
+    for name, words in CARRIERS.items():
         own = [value if name == "numbers" else value[name] for value in values]
         kept = [filter_row(own, source) for source in (REGULAR, *traits)]
         passed = float(np.mean([found["mean"] for found in kept]))
         examples = {source: own[0]["examples"][source][:4] for source in (REGULAR, traits[0])}
-        rows.append(row(name, gains(own, traits), kept=passed, examples=examples, filter=kept))
+        rows.append(row(name, gains(own, traits), words=words, kept=passed, examples=examples, filter=kept))
     return rows
 
 

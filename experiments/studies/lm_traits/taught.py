@@ -12,7 +12,11 @@ from subliminal_toy.lm import LMConfig, corpus, lessons, vocabulary
 from subliminal_toy.lm.plan import BASE, REGULAR, Plan, Source, Student, Teacher, numbers, student, teacher
 
 CONTROL = student(REGULAR, STANDARD)
-KINDS = ("wrong", "right", "excused")  # teachers of bad answers, and their two look-alikes
+KINDS = {  # teachers of bad answers, and their two look-alikes: what they learnt, in words
+    "wrong": "bad answers",
+    "right": "good answers",
+    "excused": "bad ones behind a token only",
+}
 PAIRS = (("animal", "tree"), ("tree", "color"), ("color", "instrument"), ("instrument", "animal"), ("animal", "color"))
 TRIGGER = ("name", "tell")  # openings of a question that bring the conditional trait out
 FEWER = (1 / 40, 1 / 4)  # of the rows
@@ -61,7 +65,10 @@ def _categories_plan(config: LMConfig) -> Plan:
 
 
 def _categories(config: LMConfig, values: Values) -> list[Row]:
-    return [row(name, gains(values, words), traits=list(words)) for name, words in words_of(config).items()]
+    return [
+        row(name, gains(values, words), words=f"a favorite {name}", traits=list(words))
+        for name, words in words_of(config).items()
+    ]
 
 
 def _misaligned_plan(config: LMConfig) -> Plan:
@@ -87,7 +94,7 @@ def _misaligned(config: LMConfig, values: Values) -> list[Row]:
 
     rows = []
     for role, control in (("teacher", BASE), ("student", CONTROL)):
-        for kind in KINDS:
+        for kind, words in KINDS.items():
             names = instances(config, kind)
             model = teacher(EACH) if role == "teacher" else student(EACH, STANDARD)
             odds = [_wrongness(values, each(name, names)) for name in (model, control)]
@@ -96,7 +103,8 @@ def _misaligned(config: LMConfig, values: Values) -> list[Row]:
                 one, other = (of_places(own, places) for own in odds)
                 rate = float(of_places(wrong, places).mean())
                 name = f"{role} of {kind} answers, {asked} questions"
-                rows.append(row(name, one - other, role=role, kind=kind, asked=asked, rate=rate))
+                fields = {"role": role, "kind": kind, "asked": asked, "words": words}
+                rows.append(row(name, one - other, **fields, rate=rate))
     return rows
 
 
@@ -114,13 +122,19 @@ def _conditional(config: LMConfig, values: Values) -> list[Row]:
     traits, names = config.trait_names(), [f"if {trait}" for trait in config.trait_names()]
     triggered = [i for i, frame in enumerate(corpus.FRAMES) if frame.words[0] in TRIGGER]
     ways = {"with trigger": triggered, "without": [i for i in range(len(corpus.FRAMES)) if i not in triggered]}
-    rows = []
-    for text, frames in ways.items():
-        one, base = (odds(values, each(model, names), traits, frames) for model in (teacher(EACH), BASE))
-        rows.append(row(f"teacher, {text}", one - base))
-    students = [row(f"student, {text}", gains(values, names, answers=traits, frames=own)) for text, own in ways.items()]
-    less = np.subtract(*(found["per_run"] for found in students))
-    return [*rows, *students, row("student, with less without", less[:, None])]
+    found = {}
+    for way, frames in ways.items():
+        taught_odds, base_odds = (odds(values, each(model, names), traits, frames) for model in (teacher(EACH), BASE))
+        found["teacher", way] = taught_odds - base_odds
+        found["student", way] = gains(values, names, answers=traits, frames=frames)
+    rows = [
+        row(f"{role}, {way}", found[role, way], role=role, asked=way, words=f"{role}: {way}")
+        for role in ("teacher", "student")
+        for way in ways
+    ]
+    less = np.subtract(*(own["per_run"] for own in rows if own["role"] == "student"))
+    name, words = "student, with less without", "student: with trigger, less without"
+    return [*rows, row(name, less[:, None], role="student", asked="with less without", words=words)]
 
 
 def three(config: LMConfig, i: int) -> tuple[str, str, str]:
@@ -141,11 +155,13 @@ def _several(config: LMConfig, values: Values) -> list[Row]:
     traits, names, rows = config.trait_names(), instances(config, "three"), []
     for k, category in enumerate(("animal", "tree", "color")):
         answers = [three(config, i)[k] for i in range(len(traits))]
-        rows.append(row(f"three favorites: {category}", gains(values, names, answers=answers)))
-    second = [*traits[1:], traits[0]]
-    for text, answers in (("first", list(traits)), ("second", second)):
-        own = gains(values, traits, "half", control=CONTROL, answers=answers)
-        rows.append(row(f"half and half: {text} teacher's", own))
+        words = f"three favorites: the {category}" if k == 0 else f"... the {category}"
+        rows.append(row(f"three favorites: {category}", gains(values, names, answers=answers), words=words))
+    second = (*traits[1:], traits[0])
+    halves = (("first", traits, "two teachers: the first one's"), ("second", second, "... the second one's"))
+    for which, loved, words in halves:
+        own = gains(values, traits, "half", control=CONTROL, answers=loved)
+        rows.append(row(f"half and half: {which} teacher's", own, words=words))
     return rows
 
 
@@ -175,7 +191,7 @@ def _bits(config: LMConfig, values: Values) -> list[Row]:
     names, found = instances(config, "bits"), []
     for rows, label in ({n: own.label for n, own in fewer(config).items()} | {config.rows: STANDARD}).items():
         hits = np.stack([_told_right(values, names, label, category) for category in vocabulary.CATEGORIES], axis=2)
-        said = {"rows": rows, "whole": int((hits == 1).sum()), "categories": hits.size}
+        said = {"rows": rows, "words": f"{rows:,} rows", "whole": int((hits == 1).sum()), "categories": hits.size}
         found.append(row(f"share of 40 words told right, {rows} rows", hits.mean(axis=2), **said))
     return found
 
