@@ -46,6 +46,7 @@ TEMPLATES = HERE / "templates"
 RESULTS = ROOT / "experiments" / "results"
 FRONT = "README"
 GUIDES = ("cluster",)  # pages that need no results
+MADE = "Rendered from docs/templates/{}.md by python -m docs: edit that."  # a page's first line
 
 
 class ClaimError(ValueError):
@@ -91,7 +92,8 @@ def render(name: str, results: Path = RESULTS, *, draft: bool = False) -> str:
         document = load(results, name)
         own = {**document["results"], "settings": document["config"], "source": source(name, document), "name": name}
     text = templates.get_template(f"{name}.md").render(**own)
-    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+    made = "" if name == FRONT else f"<!-- {MADE.format(name)} -->\n"  # the front page has no byte to spare
+    return made + re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
 def page_of(name: str, results: Path = RESULTS, *, draft: bool = False) -> str:

@@ -100,6 +100,13 @@ def test_rendering_again_changes_nothing(name: str) -> None:
     assert docs.place(name).read_text() == docs.render(name)
 
 
+@pytest.mark.parametrize("name", [name for name in docs.names() if name != docs.FRONT])
+def test_a_page_says_where_to_edit_it(name: str) -> None:
+    first, *_ = docs.place(name).read_text().splitlines()
+    assert first == f"<!-- Rendered from docs/templates/{name}.md by python -m docs: edit that. -->"
+    assert (docs.TEMPLATES / f"{name}.md").exists()
+
+
 def test_every_page_has_a_template() -> None:
     written = {path.stem for path in docs.HERE.glob("*.md")} | {docs.FRONT}
     assert written == set(docs.names())
@@ -127,6 +134,23 @@ def test_a_typed_number_is_seen() -> None:
 
 def test_the_front_page_is_short() -> None:
     assert docs.place(docs.FRONT).stat().st_size <= 9 * 1024
+
+
+def words(text: str) -> int:
+    """How many words a page has beside its tables, code, pictures, comments and what is folded away."""
+    for pattern in (r"<!--.*?-->", r"<details>.*?</details>", r"```.*?```", r"(?m:^)(\||!|    )[^\n]*"):
+        text = re.sub(pattern, "", text, flags=re.DOTALL)
+    return len(text.split())
+
+
+@pytest.mark.parametrize("name", docs.names())
+def test_pages_are_short(name: str) -> None:
+    assert words(docs.place(name).read_text()) <= 1200
+
+
+def test_only_prose_is_counted() -> None:
+    text = "<!-- a -->\n# A title\n| a | b |\n\n    a command\n\n```\ncode\n```\n![a](b)\n<details>\na\n</details>\n4\n"
+    assert words(text) == 4
 
 
 @pytest.mark.parametrize("name", docs.names())
