@@ -11,7 +11,7 @@ from scipy import stats
 
 from experiments import gradient_theorem, mnist_aux_logits, mnist_sweeps
 from experiments.studies import tune_digits
-from experiments.studies.mnist_mechanism import arms as mechanism
+from experiments.studies.mnist_mechanism import rows as summaries
 from subliminal_toy import mnist
 from subliminal_toy.mnist import data
 from subliminal_toy.statistics import paired_interval, t_interval
@@ -246,7 +246,7 @@ def coverage_rows(values: dict[str, dict[str, Any]]) -> list[dict]:
 
 def test_mnist_mechanism() -> None:
     values = mechanism_values()
-    same(mechanism.summarize(mnist.Config(), values), mechanism_rows(values))
+    same(summaries.summarize(mnist.Config(), values), mechanism_rows(values))
 
 
 # ------------------------------------------------------------------------------------------------------- the theorem

@@ -15,7 +15,7 @@ from typing import Any
 
 from experiments.harness import cli, tables
 from experiments.mnist.runs import SIDE
-from experiments.studies.mnist_mechanism import arms as mechanism
+from experiments.studies.mnist_mechanism import arms, rows
 from subliminal_toy.mnist import data
 
 PRESETS = {
@@ -32,16 +32,16 @@ PRESETS = {
 def table(document: dict[str, Any]) -> str:
     """The rows that answer the questions, part by part, as Markdown; the JSON has all."""
     results = document["results"]
-    rows = [
+    lines = [
         (f"{part}: {row['name']}", *tables.interval_text(row["mean"], row["ci95"]), str(len(row["per_run"])))
-        for part in mechanism.PARTS
+        for part in rows.PARTS
         for row in results[part]
-        if mechanism.is_answer(part, row)
+        if rows.is_answer(part, row)
     ]
-    return tables.markdown_table((data.TITLES[results["dataset"]], "mean", "95% CI (t)", "runs"), rows)
+    return tables.markdown_table((data.TITLES[results["dataset"]], "mean", "95% CI (t)", "runs"), lines)
 
 
 EXPERIMENT = cli.Experiment(
-    "mnist_mechanism", __doc__, PRESETS, mechanism.jobs, mechanism.summarize, table, SIDE._replace(dataset="digits")
+    "mnist_mechanism", __doc__, PRESETS, arms.jobs, rows.summarize, table, SIDE._replace(dataset="digits")
 )
 run = EXPERIMENT.run

@@ -1,21 +1,17 @@
-"""The arms of `mnist_mechanism`, what is measured on them, and what their values say.
+"""The arms of `mnist_mechanism`, and what is measured on them.
 
 Delta is the teacher's displacement theta_T - theta_0; a student's own is delta = theta_S - theta_S0. All accuracies are
 on test images, all of them shares in [0, 1]; a cosine of two displacements is in [-1, 1].
 """
 
 import dataclasses
-import fractions
 import functools
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import stats
 
-from experiments.harness.chunks import Values
 from experiments.mnist.runs import Job
 from experiments.studies.mnist_mechanism import coverage as shown
 from experiments.studies.mnist_mechanism import interventions
@@ -23,7 +19,6 @@ from experiments.studies.mnist_mechanism.interventions import LINEAR, PROBED, UP
 from subliminal_toy import mnist
 from subliminal_toy.mnist import students
 from subliminal_toy.mnist.models import Params
-from subliminal_toy.statistics import describe
 
 # Of step sizes .03, .1, .3 and 1: the least distillation loss without overshoot, on a seed (999) that no result uses;
 # no accuracy was looked at.
@@ -47,25 +42,6 @@ MAIN = (
     LINEAR_STUDENT,
 )
 PAIRS = (("update", "delta"), ("update", "trait"), ("gradient", "delta"), ("gradient", "trait"), ("update", "gradient"))
-COVERED = {"predicted": "predicted fraction", "fraction": "measured fraction", "accuracy": "accuracy"}
-STUDENTS = {  # in words
-    "student_aux": "teacher's init",
-    "cross_aux": "other init",
-    "student_sgd": "teacher's init, SGD",
-    "linear student": "linearised student",
-}
-KEPT = {  # what a student keeps of every update, in words
-    "student_aux": "all of it",
-    "without delta": "not along Delta",
-    "only delta": "only along Delta",
-    "without trait": "not along the digits' gradient",
-    "only trait": "only along the digits' gradient",
-    "without random": "all, pushed along a random direction",
-    "only random": "only the push along a random direction",
-    "shorter rest": "all, less as long a part of the rest",
-}
-CONTROLS = ("without random", "only random", "shorter rest")
-PARTS = ("levels", "direction", "adam", "recovered", "one_number", "cause", "distance", "width", "coverage")
 
 
 def _student(images: int) -> mnist.Condition:
@@ -95,14 +71,14 @@ def jobs(config: mnist.Config) -> list[Job]:
         for condition in (STUDENT, LINEAR_STUDENT)
     ]
     found = [Job("main", config, MAIN, _measure_main), Job("distance", config, tuple(near), mnist.accuracies, 0.4)]
-    found += _coverage_jobs(config)
+    found += coverage_jobs(config)
     for width, share in WIDTHS.items():
         own = dataclasses.replace(config, width=width)
         found.append(Job(f"width {width}", own, (STUDENT, LINEAR_STUDENT), mnist.accuracies, share))
     return found
 
 
-def _coverage_jobs(config: mnist.Config) -> list[Job]:
+def coverage_jobs(config: mnist.Config) -> list[Job]:
     """Students of few images, by auxiliary logits."""
     few = [_student(images) for images in IMAGES if images <= config.noise_images]
     return [
@@ -202,194 +178,3 @@ def _along(of: Params, direction: Params) -> Params:
     """The component of a tree along another, in every run."""
     share = _dots(of, direction) / _dots(direction, direction)
     return jax.tree.map(lambda leaf: share.reshape(-1, *[1] * (leaf.ndim - 1)) * leaf, direction)
-
-
-# ----------------------------------------------------------------------------------------------------------- summaries
-
-
-def summarize(config: mnist.Config, values: Values) -> dict[str, Any]:
-    """From the values of `jobs(config)` to the rows of PARTS, `{part: [{"name", "mean", "ci95", ..., "per_run"}]}`."""
-    main = {name: np.array(column) for name, column in values["main"].items()}
-    parts = (_levels, _direction, _adam, _recovered, _one_number, _cause)
-    found = dict(zip(PARTS, [part(main) for part in parts], strict=False))
-    return {
-        **found,
-        "distance": _distance(values, main),
-        "width": _width(values),
-        "coverage": _coverage(values, config),
-    }
-
-
-def is_answer(part: str, row: dict[str, Any]) -> bool:
-    """Whether a row answers its part's question by itself; the others are details."""
-    if part == "direction":
-        return (row["quantity"], row["of"], row["along"]) == ("cosine", "update", "delta")
-    if part == "recovered":
-        return row["quantity"] == "fraction" and row["network"] in SPLIT
-    if part == "one_number":
-        return "part" in row
-    if part == "cause":
-        return row["quantity"] != "loss"
-    return part != "coverage" or row["quantity"] == "rank correlation"
-
-
-def row(name: str, per_run: Any, **further: Any) -> dict[str, Any]:
-    """One value per run, described."""
-    column = np.asarray(per_run, float)
-    return {"name": name, **further, **describe(column), "per_run": [float(f"{value:.6g}") for value in column]}
-
-
-Main = dict[str, np.ndarray]
-
-
-def _levels(main: Main) -> list[dict[str, Any]]:
-    """Each level of theory against the student: accuracies, then the share of the student's gain, run by run."""
-    start, student = main["accuracy reference"], main["accuracy student_aux"]
-    levels = [
-        ("reference", "nothing: the reference", "reference", start),
-        ("along", "one number: its displacement along Delta alone", "along Delta alone", main["along student_aux"]),
-        ("rest", "the rest of its displacement alone", "the rest alone", main["rest student_aux"]),
-        ("linear", "linear: the linearised student", "linearised student", main["accuracy linear student"]),
-        ("student", "the student", "student", student),
-        ("teacher", "Delta itself: the teacher", "teacher", main["accuracy teacher"]),
-    ]
-    gain = (student - start).mean()
-    rows = [row(name, own, level=level, quantity="accuracy", words=words) for level, name, words, own in levels]
-    for level, name, words, own in levels[1:4]:
-        fields = {"level": level, "quantity": "share of the student's gain", "words": words}
-        rows.append(row(f"share of the student's gain, {name}", (own - start) / gain, **fields))
-    return rows
-
-
-def _direction(main: Main) -> list[dict[str, Any]]:
-    """Cosines of steps with Delta and with the trait's descent, means over steps, in the first step, and by layer."""
-    rows = []
-    for name in SPLIT:
-        for pair in (pair for pair in PAIRS if pair[1] != "gradient"):
-            key, cosine = f"{' '.join(pair)} {name}", f"{name}: cosine of {pair[0]} and {pair[1]}"
-            curve, agree = main[f"curve {key}"], f"share of steps in which {pair[0]} and {pair[1]} agree in sign"
-            fields = {"network": name, "of": pair[0], "along": pair[1], "words": STUDENTS[name]}
-            rows += [
-                row(cosine, main[f"cosine {key}"], quantity="cosine", **fields,
-                    curve=curve.mean(axis=0).round(5).tolist(),
-                    steps=main[f"steps {name}"][0].astype(int).tolist(),
-                    layers=main[f"layers {key}"].mean(axis=0).round(5).tolist()),
-                row(f"{cosine}, first step", main[f"first {key}"], quantity="first cosine", **fields),
-                row(f"{name}: {agree}", main[f"positive {key}"], quantity="share of positive cosines", **fields),
-            ]  # fmt: skip
-    return rows
-
-
-def _adam(main: Main) -> list[dict[str, Any]]:
-    """Its condition number, the cosine that would guarantee the sign (S4), and how far it turns a step."""
-    rows = []
-    for name in ("student_aux", "cross_aux"):
-        kappa = main[f"kappa {name}"]
-        found = {
-            "condition number": ("condition number, log10 of the median over steps", np.log10(kappa)),
-            "bound": ("cosine of gradient and Delta above which the sign is guaranteed", (kappa - 1) / (kappa + 1)),
-            "gradient along Delta": ("cosine of gradient and Delta", main[f"cosine gradient delta {name}"]),
-            "update along gradient": ("cosine of update and gradient", main[f"cosine update gradient {name}"]),
-        }
-        rows += [
-            row(f"{name}: {words}", column, network=name, quantity=quantity, words=words)
-            for quantity, (words, column) in found.items()
-        ]
-    return rows
-
-
-def _recovered(main: Main) -> list[dict[str, Any]]:
-    """How much of Delta each student's displacement recovers, its cosine with it, its length relative to it."""
-    names, words = [condition.name for condition in MAIN], KEPT | STUDENTS
-    return [
-        row(f"{name}: {key}", main[f"{key} {name}"], network=name, quantity=key, words=words[name])
-        for name in names
-        for key in ("fraction", "cosine", "length")
-    ]
-
-
-def _one_number(main: Main) -> list[dict[str, Any]]:
-    """Accuracy on the teacher's ray, and of displacements in two: along Delta, and the rest."""
-    rows = [
-        row(f"theta_0 + {s:g} Delta", main["ray"][:, i], fraction=s, words=f"teacher at {_fraction(s)}")
-        for i, s in enumerate(RAY)
-    ]
-    for name in SPLIT:
-        parts = {"along": f"along {name}", "rest": f"rest {name}", "all of it": f"accuracy {name}"}
-        rows += [
-            row(f"{name}: {part}", main[key], network=name, part=part, words=f"{STUDENTS[name]}: {part}")
-            for part, key in parts.items()
-        ]
-    return rows
-
-
-def _fraction(of_delta: float) -> str:
-    """Write a fraction of Delta in words: 1/8 Delta."""
-    return "Delta" if of_delta == 1 else f"{fractions.Fraction(of_delta)} Delta"
-
-
-def _cause(main: Main) -> list[dict[str, Any]]:
-    """Accuracy and last distillation loss of students that keep a part of their updates; differences are paired."""
-    names, clean = ["student_aux", *UPDATES], main["accuracy student_aux"]
-    words = KEPT | {"reference": "untrained network"}
-
-    def of(name: str, quantity: str, label: str, column: np.ndarray) -> dict[str, Any]:
-        fields = {"network": name, "quantity": quantity, "control": name in CONTROLS, "words": words[name]}
-        return row(label, column, **fields)
-
-    return [
-        *(of(name, "accuracy", name, main[f"accuracy {name}"]) for name in names),
-        *(of(name, "loss", f"{name}: distillation loss", main[f"loss {name}"]) for name in ("reference", *names)),
-        *(of(name, "difference", f"{name} - student_aux", main[f"accuracy {name}"] - clean) for name in names[1:]),
-    ]
-
-
-def _pair(job: dict[str, list], real: str, linear: str, label: str, **fields: Any) -> list[dict[str, Any]]:
-    """Compare the student with the linearised one: accuracies, and their difference, paired."""
-    student, linearised = (np.array(job[name]) for name in (real, linear))
-    return [
-        row(f"{label}: the student", student, network="student", **fields),
-        row(f"{label}: the linearised student", linearised, network="linearised student", **fields),
-        row(f"{label}: the student - the linearised student", student - linearised, network="difference", **fields),
-    ]
-
-
-def _distance(values: Values, main: Main) -> list[dict[str, Any]]:
-    """Real and linear students of nearer teachers."""
-    rows = []
-    for s in DISTANCES:
-        names = (f"student_aux, {s:g}", f"linear student, {s:g}")
-        label, words = f"teacher at theta_0 + {s:g} Delta", f"teacher at {_fraction(s)}"
-        rows += _pair(values["distance"], *names, label, distance=s, words=words)
-    whole = {name: main[f"accuracy {name}"].tolist() for name in ("student_aux", "linear student")}
-    label, words = "teacher at theta_0 + 1 Delta", "teacher at Delta: the experiment itself"
-    return rows + _pair(whole, "student_aux", "linear student", label, distance=1.0, words=words)
-
-
-def _width(values: Values) -> list[dict[str, Any]]:
-    """Real and linear students by width."""
-    rows = []
-    for width in WIDTHS:
-        label = f"{width} units"
-        rows += _pair(values[f"width {width}"], "student_aux", "linear student", label, width=width, words=label)
-    return rows
-
-
-def _coverage(values: Values, config: mnist.Config) -> list[dict[str, Any]]:
-    """Predicted and measured fractions and accuracies by images and auxiliary logits; rank correlations of them."""
-    rows, points = [], []
-    for job in _coverage_jobs(config):
-        aux = job.config.aux_logits
-        for student in (condition for condition in job.conditions if condition.images):
-            columns = [np.array(values[job.name][f"{key} {student.name}"]) for key in COVERED]
-            points.append(columns)
-            words = f"{aux} auxiliary logits, {student.name}"
-            for quantity, column in zip(COVERED.values(), columns, strict=True):
-                fields = {"images": student.images, "aux_logits": aux, "quantity": quantity, "words": words}
-                rows.append(row(f"{words}: {quantity}", column, **fields))
-    table = np.array(points)  # [settings, quantities, runs]
-    for i, key in ((1, "measured fraction"), (2, "accuracy")):
-        per_run = [stats.spearmanr(table[:, 0, run], table[:, i, run]).statistic for run in range(table.shape[2])]
-        words = f"rank correlation of predicted fraction and {key} over settings, in each run"
-        rows.append(row(words, per_run, quantity="rank correlation", of=key, words=words))
-    return rows

@@ -15,6 +15,7 @@ from experiments.studies import mnist_mechanism
 from experiments.studies.mnist_mechanism import arms as mechanism
 from experiments.studies.mnist_mechanism import coverage as shown
 from experiments.studies.mnist_mechanism import interventions
+from experiments.studies.mnist_mechanism import rows as summaries
 from experiments.studies.mnist_mechanism.interventions import LINEAR, PROBED, UPDATES
 from subliminal_toy import mnist
 from subliminal_toy.mnist import data, models, noise
@@ -183,9 +184,9 @@ def made_up(trained: mnist.Trained, digits: data.Dataset) -> dict[str, dict[str,
 def test_every_row_has_its_own_values(trained: mnist.Trained, digits: data.Dataset) -> None:
     values = made_up(trained, digits)
     main = values["main"]
-    results = mechanism.summarize(mnist.Config(), values)
-    rows = {f"{part}: {row['name']}": row for part in mechanism.PARTS for row in results[part]}
-    assert len(rows) == sum(len(results[part]) for part in mechanism.PARTS)
+    results = summaries.summarize(mnist.Config(), values)
+    rows = {f"{part}: {row['name']}": row for part in summaries.PARTS for row in results[part]}
+    assert len(rows) == sum(len(results[part]) for part in summaries.PARTS)
     wanted = {
         "levels: nothing: the reference": main["accuracy reference"],
         "levels: one number: its displacement along Delta alone": main["along student_aux"],
