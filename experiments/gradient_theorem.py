@@ -82,6 +82,7 @@ CELLS = 48
 TRANSFORMER = "transformer, number documents"
 GRADIENT = "gradient"  # the teacher follows a loss or weight decay, and not any random direction
 REAL = ("tanh", "relu")  # activations of the real network; the last one is drawn
+IMITATED = {"KL, aux. only": "aux", "KL, all logits": "all", "squared error, aux. only": "aux"}  # logits, by the loss
 CURVE_EPS = tuple(2.0**k for k in np.arange(-12, 5.01, 0.25))
 
 
@@ -143,10 +144,12 @@ def summarize_all(config: Config, values: Values) -> dict[str, Any]:
     def rows(*names: str) -> list[dict[str, Any]]:
         return [row for name in names for own in values[name]["rows"] for row in own]
 
-    inits = len(values[REAL[-1]]["rows"])
+    inits, real = len(values[REAL[-1]]["rows"]), summarize(rows(*REAL))
+    imitated = {f"{loss}, {kind}": logits for loss, logits in IMITATED.items() for kind in REAL}
+    real["cosines"] = [row | {"logits": imitated[row["name"]]} for row in real["cosines"]]
     return {
         "random": summarize(rows(*(family.name for family in FAMILIES))),
-        "mnist": {"dataset": config.dataset, "inits": inits, **summarize(rows(*REAL))},
+        "mnist": {"dataset": config.dataset, "inits": inits, **real},
         "transformer": summarize(rows(TRANSFORMER)),
         **values[REAL[-1]]["maps"][0],
     }

@@ -106,7 +106,7 @@ def _cosines(rows: list[dict[str, Any]], real: dict[str, Any]) -> Figure:
         "From the teacher's own init the mean cosine of the student's with the teacher's step is"
         f" {found['random', 'cosine']:.2f} (any direction) or {found['gradient', 'cosine']:.2f} (a gradient)"
     )
-    aux = [row["shared"]["mean"] for row in real["cosines"] if "aux. only" in row["name"]]
+    aux = [row["shared"]["mean"] for row in real["cosines"] if row["logits"] == "aux"]
     how = (
         f"{len(kept):,} of {len(rows):,} random problems; the others, one logit under softmax, have no step ($A = 0$);"
         f" $\\varepsilon = 2^{{-10}}$; {style.DATASETS[real['dataset']]}'s networks, auxiliary logits only: means from"

@@ -326,13 +326,19 @@ def test_gradient_theorem() -> None:
         job: [theorem_row(job, i, **({"smooth": False} if "elu" in job.lower() else {})) for i in range(4)]
         for job in jobs
     }
+    logits = {"KL, aux. only, tanh": "aux", "KL, all logits, relu": "all"}
+    for family in logits:
+        for row in rows[family.rpartition(", ")[2]]:
+            row["family"] = family
     rows[jobs[0]][2]["slope"] = None
     values: Any = {job: {"rows": [[row] for row in own]} for job, own in rows.items()}
     maps = {"curve": {"A": 1.0}, "map": {"change": [1.0]}}
     values["tanh"]["maps"], values["relu"]["maps"] = [{"curve": "another's"}, {}, {}, {}], [maps, {}, {}, {}]
+    real = theorem_summary([*rows["tanh"], *rows["relu"]])
+    real["cosines"] = [row | {"logits": logits[row["name"]]} for row in real["cosines"]]
     expected = {
         "random": theorem_summary([row for job in jobs[:-3] for row in rows[job]]),
-        "mnist": {"dataset": "digits", "inits": 4, **theorem_summary([*rows["tanh"], *rows["relu"]])},
+        "mnist": {"dataset": "digits", "inits": 4, **real},
         "transformer": theorem_summary(rows["transformer, number documents"]),
         **maps,
     }
