@@ -127,6 +127,7 @@ def _trait(quantities: dict[str, Columns], i: int, trait: str) -> Row:
         "trait": trait,
         "seeds": len(chances["base"]),
         **{name: column.tolist() for name, column in chances.items()},
+        "ci95": {name: t_interval(column).ci95 for name, column in chances.items()},
         **{f"{a}_minus_{b}": describe(chances[a] - chances[b]) for a, b in DIFFERENCES},
         "margin": {f"{a}_minus_{b}": describe(margins[a] - margins[b]) for a, b in DIFFERENCES},
     }

@@ -179,13 +179,13 @@ def _prediction(results: dict[str, Any]) -> Figure:
     predicted, measured = (np.array(row["pairs"][name]) for name in ("predicted", "measured"))
     picture, axes = style.new_figure(height=3.4, width=5.6)
     ax = axes[0, 0]
-    marked = style.outliers(measured.mean(axis=1))
     for i in range(len(predicted)):
-        color = style.COLORS["vermilion"] if marked[i] else mpl.colormaps["viridis"](i / len(predicted))
-        ax.plot(predicted[i], measured[i], "o", ms=4, color=color, label="outlier seed" if marked[i] else None)
+        far = i in row["outliers"]
+        color = style.COLORS["vermilion"] if far else mpl.colormaps["viridis"](i / len(predicted))
+        ax.plot(predicted[i], measured[i], "o", ms=4, color=color, label="outlier seed" if far else None)
     ax.axhline(0, color="black", lw=0.8, ls=":")
     ax.axvline(0, color="black", lw=0.8, ls=":")
-    if marked.any():
+    if row["outliers"]:
         ax.legend(loc="upper left")
     ax.set(xlabel="predicted from the teacher and the base's Fisher matrix", ylabel="measured change (nats)")
     finding = "Change of each trait and seed, predicted and measured"

@@ -41,7 +41,7 @@ def figure(document: dict[str, Any]) -> Figure:
                 zorder=2,
             )
             style.points(ax, x, row[name], width=0.6 * width)
-            style.t_bar(ax, x, row[name])
+            style.bar(ax, x, float(np.mean(row[name])), row["ci95"][name])
     ax.set_xticks(range(len(results["traits"])), [f"trait: {row['trait']}" for row in results["traits"]])
     ax.set(ylabel="probability of the trait as\nthe answer", ylim=(0, 1.35), yticks=[0, 0.2, 0.4, 0.6, 0.8, 1.0])
     ax.legend(ncols=3, loc="upper center", columnspacing=1.2, handlelength=1.2)

@@ -28,9 +28,7 @@ def figure(document: dict[str, Any]) -> Figure:
     for x, row in enumerate(results["conditions"]):
         ax.bar(x, row["mean"], width=0.72, color=style.COLORS[_COLORS[row["name"]]], alpha=0.75, zorder=2)
         style.points(ax, x, row["accuracy"])
-        if row["ci95"] is not None:
-            low, high = row["mean"] - row["ci95"][0], row["ci95"][1] - row["mean"]
-            ax.errorbar(x, row["mean"], [[low], [high]], color="black", capsize=4, lw=1.4, zorder=4)
+        style.bar(ax, x, row["mean"], row["ci95"], capsize=4)
         ax.text(x, 1.03, f"{row['mean']:.3f}", ha="center", va="bottom")
     ax.axhline(
         style.pick(results["conditions"], name="reference")["mean"], color="black", linestyle=":", lw=1, zorder=1

@@ -1,8 +1,8 @@
 """The one way to draw: sizes, colours that colour-blind readers can tell apart, rows of runs, titles, and saving.
 
-Runs are dots. A filled circle with a bar is their mean with its 95% t interval; a white diamond is their median. Runs
-that are further from the median than 3 scaled median absolute deviations are outliers: they are drawn as hollow
-circles, or, where they would stretch an axis, as an arrow at its end with their value beside it.
+Runs are dots. A filled circle with a bar is their mean with its 95% t interval; a white diamond is their median.
+Outliers are drawn as hollow circles, or, where they would stretch an axis, as an arrow at its end with their value
+beside it. Intervals and outliers are those that rows of results carry (subliminal_toy/statistics.py).
 """
 
 import contextlib
@@ -18,7 +18,6 @@ import matplotlib as mpl  # noqa: E402
 import numpy as np  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
-from scipy import special  # noqa: E402
 
 if _BACKEND is not None:  # the user's own pictures are drawn as before
     os.environ["MPLBACKEND"] = _BACKEND
@@ -103,10 +102,9 @@ def as_bytes(figure: Figure, kind: str = "png") -> bytes:
     return buffer.getvalue()
 
 
-def outliers(values: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Which runs are outliers (see above), as a mask; none among fewer than six."""
-    away = np.abs(np.asarray(values, float) - np.median(values))
-    return away > 3 * 1.4826 * np.median(away) if len(away) >= 6 else np.zeros(len(away), bool)
+def outliers(row: dict[str, Any]) -> np.ndarray:
+    """Return which of a row's runs are its "outliers", as a mask."""
+    return np.isin(np.arange(len(row["per_run"])), row["outliers"])
 
 
 def spread(n: int, width: float = 0.5) -> np.ndarray:
@@ -119,20 +117,19 @@ def points(ax: Axes, x: float, values: list[float], *, width: float = 0.5) -> No
     ax.plot(x + spread(len(values), width), values, ".", color="black", markersize=3, alpha=0.45, zorder=3, mew=0)
 
 
-def t_bar(ax: Axes, x: float, values: list[float], *, color: str = COLORS["black"], marker: str = "") -> None:
-    """The mean of one value per run with its 95% t interval; nothing for a single run."""
-    n = len(values)
-    if n > 1:
-        half = float(special.stdtrit(n - 1, 0.975) * np.std(values, ddof=1) / n**0.5)
-        ax.errorbar(x, float(np.mean(values)), half, color=color, marker=marker, capsize=3, lw=1.4, zorder=4)
+def bar(ax: Axes, x: float, mean: float, ci95: list[float] | None, *, capsize: float = 3) -> None:
+    """Draw the 95% interval of a mean; nothing for a single run, which has none."""
+    if ci95 is not None:
+        ax.errorbar(x, mean, [[mean - ci95[0]], [ci95[1] - mean]], color="black", capsize=capsize, lw=1.4, zorder=4)
 
 
 def limits(rows: Sequence[dict[str, Any]], *, whole: bool = False) -> tuple[float, float]:
     """Ends of an axis that holds 0, all intervals and all runs but far outliers (`whole`: these, too), with room."""
     values = [np.asarray(row["per_run"], float) for row in rows]
-    kept = np.concatenate([[0.0], *(own[~outliers(own)] for own in values), *(row["ci95"] or [] for row in rows)])
+    inner = [runs[~outliers(row)] for runs, row in zip(values, rows, strict=True)]
+    kept = np.concatenate([[0.0], *inner, *(row["ci95"] or [] for row in rows)])
     room = 0.25 * (np.ptp(kept) or 1.0)
-    near = [v for own in values for v in own if whole or kept.min() - room <= v <= kept.max() + room]
+    near = [v for runs in values for v in runs if whole or kept.min() - room <= v <= kept.max() + room]
     low, high = min(kept.min(), *near), max(kept.max(), *near)
     return low - 0.2 * room, high + 0.2 * room
 
@@ -140,7 +137,7 @@ def limits(rows: Sequence[dict[str, Any]], *, whole: bool = False) -> tuple[floa
 def strip(ax: Axes, y: float, row: dict[str, Any], *, color: str) -> None:
     """A row's runs ("per_run") at height y, their mean with its interval, and their median; see above."""
     values, places = np.asarray(row["per_run"], float), y + spread(len(row["per_run"]))
-    marked = outliers(values)
+    marked = outliers(row)
     ax.plot(values[~marked], places[~marked], ".", color="black", markersize=3.5, alpha=0.45, mew=0)
     low, high = ax.get_xlim()
     for value, place in zip(values[marked], places[marked], strict=True):

@@ -223,6 +223,7 @@ def test_lm_numbers() -> None:
             "trait": trait,
             "seeds": RUNS,
             **chances,
+            "ci95": {name: t_interval(own).ci95 for name, own in chances.items()},
             **{f"{a}_minus_{b}": describe(chances[a] - chances[b]) for a, b in less},
             "margin": {f"{a}_minus_{b}": describe(margins[a] - margins[b]) for a, b in less},
         }

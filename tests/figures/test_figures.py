@@ -177,13 +177,23 @@ SEEDS = (
 )
 
 
+def row(values: list[float]) -> dict:
+    return {"per_run": values, **statistics.describe(values)}
+
+
 @pytest.mark.parametrize("values", SEEDS)
 def test_outliers_are_those_that_results_name(values: list[float]) -> None:
-    assert np.flatnonzero(style.outliers(values)).tolist() == statistics.outliers(values)
-
-
-def row(values: list[float]) -> dict:
-    return {"per_run": values, **statistics.t_interval(values)._asdict()}
+    named = row(values)
+    picture = style.rows_figure([("", "blue", [{"words": "a", **named}])], "", "")
+    (ax,) = picture.axes
+    low, high = ax.get_xlim()
+    hollow = [x for line in ax.lines if line.get_mfc() == "none" for x in line.get_xdata() if low <= x <= high]
+    arrows = [text.get_text() for text in ax.texts]
+    far = [values[i] for i in named["outliers"]]
+    assert sorted(hollow) == sorted(value for value in far if low <= value <= high)
+    assert sorted(arrows) == sorted(f"{value:.1f}" for value in far if not low <= value <= high)
+    other = style.rows_figure([("", "blue", [{"words": "a", **named, "outliers": [0]}])], "", "")
+    assert values[0] in [x for line in other.axes[0].lines if line.get_mfc() == "none" for x in line.get_xdata()]
 
 
 def test_a_far_outlier_is_named_at_the_end_of_an_axis_that_it_does_not_stretch() -> None:

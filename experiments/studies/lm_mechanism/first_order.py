@@ -27,7 +27,7 @@ from subliminal_toy.lm import LMConfig, corpus, evaluation, training, vocabulary
 from subliminal_toy.lm.plan import BASE, REGULAR, numbers, student, teacher
 from subliminal_toy.lm.rows import number_counts
 from subliminal_toy.lm.transformer import Params, Transformer, make_transformer
-from subliminal_toy.statistics import describe
+from subliminal_toy.statistics import describe, outliers
 from theory.certificate import EPS_GRID, observe
 from theory.losses import kl_divergence
 from theory.one_step import gauss_newton_product, inner_product, student_step
@@ -174,7 +174,8 @@ def predictions(traits: Sequence[str], values: Values) -> list[Row]:
     "own": Spearman's correlation over all pairs of seed and trait between the quantity and the trait's change, with a
     95% interval from 2,000 bootstrap samples of whole seeds; "seeds": the same between means over traits. "traits":
     Spearman's within a seed, over its traits; "others": Pearson's within a seed, over pairs of trait and another
-    answer; both are means over seeds with a t interval. The last row is a difference, on the same bootstrap samples.
+    answer; both are means over seeds with a t interval. "outliers": seeds, by their mean change. The last row is a
+    difference, on the same bootstrap samples.
     What would be the correlation of fewer than three values is left out.
     """
     category = vocabulary.CATEGORY_OF[traits[0]]
@@ -189,6 +190,7 @@ def predictions(traits: Sequence[str], values: Values) -> list[Row]:
         if name != "cosine":  # a trait's cosine with itself is 1
             row |= _own_correlations(predicted[:, own], change)
             row["pairs"] = {"predicted": predicted[:, own].tolist(), "measured": change.tolist()}
+            row["outliers"] = outliers(change.mean(axis=1))
         within = [_correlation(p[~own], m[~own]) for p, m in zip(predicted, measured, strict=True)]
         row["others"] = {**describe(within), "per_run": within}
         found.append(row)
