@@ -18,12 +18,12 @@ class FigureError(ValueError):
 
 
 def names() -> list[str]:
-    """The figures there are: a module of this package each, named after the experiment whose results it draws."""
+    """List the figures: a module of this package each, named after the experiment whose results it draws."""
     return sorted(path.stem for path in HERE.glob("[!._]*.py") if path.stem != "style")
 
 
 def load(name: str, results: Path) -> dict[str, Any]:
-    """The result document of experiment `name`; FigureError if it is missing or is not one."""
+    """Load the result document of experiment `name`; FigureError if it is missing or is not one."""
     path = Path(results) / f"{name}.json"
     try:
         document = json.loads(path.read_bytes(), parse_constant=_refuse)
@@ -64,7 +64,7 @@ def draw(name: str, *, results: Path = COMMITTED_RESULTS, out: Path = HERE, svg:
 
 @contextlib.contextmanager
 def _one_line(what: str, kind: type[Exception] = Exception) -> Iterator[None]:
-    """An error of the block as a FigureError: results, or Matplotlib's surroundings, may be wrong in any way."""
+    """Raise an error of the block as a FigureError: results, or Matplotlib's surroundings, may be wrong in any way."""
     try:
         yield
     except FigureError:

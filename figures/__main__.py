@@ -8,12 +8,12 @@ from experiments.harness.streams import Parser, run_command, show
 
 
 def in_checkout() -> bool:
-    """Whether this is the project's folder, not an installed package, into which nobody wants pictures written."""
+    """Return whether this is the project's folder, not an installed package, where nobody wants pictures written."""
     return (figures.HERE.parent / "pyproject.toml").exists()
 
 
 def default_results() -> Path:
-    """The committed results; those of the user's own commands if the package is installed."""
+    """Return the committed results; those of the user's own commands if the package is installed."""
     return figures.COMMITTED_RESULTS if in_checkout() else Path("results")
 
 

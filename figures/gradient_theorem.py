@@ -35,7 +35,7 @@ def figure(document: dict[str, Any]) -> Figure:
 
 
 def more(document: dict[str, Any]) -> dict[str, Figure]:
-    """`cosines` by init; `reach`: where the teacher's loss falls, and proved against observed radii."""
+    """Draw `cosines` by init; `reach`: where the teacher's loss falls, and proved against observed radii."""
     results = document["results"]
     return {"cosines": _cosines(results["random"]["rows"], results["mnist"]), "reach": _reach(results)}
 
@@ -79,7 +79,7 @@ def _slopes(ax: Axes, summary: dict[str, Any]) -> None:
 
 
 def _cosines(rows: list[dict[str, Any]], real: dict[str, Any]) -> Figure:
-    """Directions that follow a gradient of the teacher's init, and any directions, side by side.
+    """Draw cosines for directions that follow a gradient of the teacher's init, and for any directions.
 
     Problems with A = 0 (one logit under softmax) have a step of zero, which has no cosine, and are left out.
     """

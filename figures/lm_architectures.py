@@ -22,7 +22,7 @@ def figure(document: dict[str, Any]) -> Figure:
 
 
 def more(document: dict[str, Any]) -> dict[str, Figure]:
-    """`between`: students of one shape on the numbers of teachers of another."""
+    """Draw `between`: students of one shape on the numbers of teachers of another."""
     results = document["results"]
     if not results["matrix"]:
         return {}

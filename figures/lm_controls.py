@@ -28,7 +28,7 @@ def figure(document: dict[str, Any]) -> Figure:
 
 
 def more(document: dict[str, Any]) -> dict[str, Figure]:
-    """`detectors`: how many lists show the teacher; `health`: whether students still answer and know the language."""
+    """Draw `detectors`: how many lists show the teacher; `health`: do students still answer and know the language?"""
     results = document["results"]
     return {"detectors": _detectors(results), "health": _health(results)}
 

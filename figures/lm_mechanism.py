@@ -49,7 +49,7 @@ def figure(document: dict[str, Any]) -> Figure:
 
 
 def more(document: dict[str, Any]) -> dict[str, Figure]:
-    """`tokens`, `parameters`, `doses`, `health` and `prediction`, as far as there are results."""
+    """Draw `tokens`, `parameters`, `doses`, `health` and `prediction`, as far as there are results."""
     results = document["results"]
     parts, found = results["parts"], {"prediction": _prediction(results)}
     if "tokens" in parts:
@@ -114,7 +114,7 @@ def _bands(ax: Axes, curves: Sequence[dict[str, Any]], of: str) -> None:
 
 
 def _doses(results: dict[str, Any]) -> Figure:
-    """The change, and how the students' displacement points along the teachers'."""
+    """Draw the change, and how the students' displacement points along the teachers'."""
     curves = _by_rows(results)
     few, many = curves[0], curves[-1]
     picture, axes = style.new_figure(1, 2, height=3.3, width=7.2)
@@ -141,7 +141,7 @@ def _finish(ax: Axes, label: str, curves: list[list[dict[str, Any]]]) -> None:
 
 
 def _health(results: dict[str, Any]) -> Figure:
-    """Losses of the student of few rows, less the base's, and whether students still answer."""
+    """Draw losses of the student of few rows, less the base's, and whether students still answer."""
     curves = _by_rows(results)
     few = curves[0]
     picture, axes = style.new_figure(1, 2, height=3.3, width=7.2)

@@ -58,7 +58,7 @@ def figure(document: dict[str, Any]) -> Figure:
 
 
 def more(document: dict[str, Any]) -> dict[str, Figure]:
-    """`seeds`: the change of every seed; `matrix`: of every answer."""
+    """Draw `seeds`: the change of every seed; `matrix`: of every answer."""
     results = document["results"]
     margins = results["overall"]["margin"]
     blocks: list[style.Block] = [("", color, [margins[name]]) for name, color in _DIFFERENCES.items()]

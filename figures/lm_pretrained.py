@@ -45,7 +45,7 @@ def figure(document: dict[str, Any]) -> Figure:
 
 
 def _doses(ax: Axes, rows: list[dict[str, Any]], color: str) -> None:
-    """The change of a trait, and of the other animals, over the updates."""
+    """Draw the change of a trait, and of the other animals, over the updates."""
     x = [row["updates"] for row in rows]
     ax.plot(x, [row["change"]["mean"] for row in rows], ".-", color=color, label=rows[0]["trait"])
     ax.plot(x, [row["others"]["mean"] for row in rows], ":", color=color)
@@ -55,7 +55,7 @@ def _doses(ax: Axes, rows: list[dict[str, Any]], color: str) -> None:
 
 
 def _animals(ax: Axes, rows: list[dict[str, Any]], animals: list[str]) -> None:
-    """Every animal's change in the student of each trait, a line of dots each, with the two largest named."""
+    """Draw every animal's change in the student of each trait, a line of dots each, with the two largest named."""
     for y, (row, color) in enumerate(zip(rows, _COLORS * 4, strict=False)):
         changes = np.mean(row["animals"], axis=0)
         own = animals.index(row["trait"])

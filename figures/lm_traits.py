@@ -34,7 +34,7 @@ def figure(document: dict[str, Any]) -> Figure:
 
 
 def more(document: dict[str, Any]) -> dict[str, Figure]:
-    """`defences`, `prices`, `answers` and `bits`, as far as there are results."""
+    """Draw `defences`, `prices`, `answers` and `bits`, as far as there are results."""
     results = document["results"]
     found: dict[str, Figure] = {}
     if "mixing" in results or "defences" in results:

@@ -63,7 +63,7 @@ def _curves(ax: Axes, sweep: dict[str, Any], accuracy: str) -> None:
 
 
 def _places(ax: Axes, values: list[Any]) -> tuple[list[int], list[float]]:
-    """The order of the points from left to right, and where they are: names side by side, wide ranges logarithmic."""
+    """Order the points from left to right, and place them: names side by side, wide ranges logarithmic."""
     if any(isinstance(value, str) for value in values):
         ax.set_xticks(range(len(values)), values)
         return list(range(len(values))), [float(i) for i in range(len(values))]

@@ -56,7 +56,7 @@ _RC: Any = {
 
 @contextlib.contextmanager
 def applied() -> Iterator[None]:
-    """Our style over Matplotlib's defaults, whatever the user's are, for the block that draws and saves."""
+    """Apply our style over Matplotlib's defaults, whatever the user's are, for the block that draws and saves."""
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(_RC)
@@ -66,18 +66,18 @@ def applied() -> Iterator[None]:
 def new_figure(
     rows: int = 1, columns: int = 1, *, height: float = 3.0, width: float = COLUMN_WIDTH, **grid: Any
 ) -> tuple[Figure, np.ndarray]:
-    """A figure and its axes [rows, columns], without pyplot's global state. Sizes in inches; `grid`: for subplots."""
+    """Make a figure and its axes [rows, columns], without pyplot's state. Sizes in inches; `grid`: for subplots."""
     figure = empty_figure(height=height, width=width)
     return figure, figure.subplots(rows, columns, squeeze=False, **grid)
 
 
 def empty_figure(*, height: float = 3.0, width: float = COLUMN_WIDTH) -> Figure:
-    """A figure without axes, for layouts that are not a plain grid. Sizes in inches."""
+    """Make a figure without axes, for layouts that are not a plain grid. Sizes in inches."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def title(picture: Figure, finding: str, how: str = "") -> None:
-    """One sentence that says what is seen, and below the picture how it was made."""
+    """Write a sentence that says what is seen, and below the picture how it was made."""
     wide = picture.get_figwidth()
     picture.suptitle(textwrap.fill(finding, int(11.5 * wide)), x=0.015, ha="left", fontsize=10, fontweight="bold")
     if how:
@@ -85,7 +85,7 @@ def title(picture: Figure, finding: str, how: str = "") -> None:
 
 
 def seeds(runs: int, over: str = "5 traits") -> str:
-    """How a picture of the language model was made."""
+    """Say how a picture of the language model was made."""
     return (
         f"toy language model, n = {runs} seeds (dots, each a mean over {over}); circle and bar: mean and 95% t"
         " interval; white diamond: median; hollow circle: outlier"
@@ -93,7 +93,7 @@ def seeds(runs: int, over: str = "5 traits") -> str:
 
 
 def as_bytes(figure: Figure, kind: str = "png") -> bytes:
-    """The picture, drawn as PNG or SVG."""
+    """Draw the picture as PNG or SVG."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)  # numbers that cannot be drawn
@@ -108,12 +108,12 @@ def outliers(row: dict[str, Any]) -> np.ndarray:
 
 
 def spread(n: int, width: float = 0.5) -> np.ndarray:
-    """Places of n dots around 0, spread evenly so that the picture is always the same."""
+    """Place n dots around 0, spread evenly so that the picture is always the same."""
     return width * ((np.arange(n) + 0.5) / n - 0.5)[np.random.default_rng(0).permutation(n)]
 
 
 def points(ax: Axes, x: float, values: list[float], *, width: float = 0.5) -> None:
-    """One small dot per run around position x."""
+    """Draw one small dot per run around position x."""
     ax.plot(x + spread(len(values), width), values, ".", color="black", markersize=3, alpha=0.45, zorder=3, mew=0)
 
 
@@ -124,7 +124,7 @@ def bar(ax: Axes, x: float, mean: float, ci95: list[float] | None, *, capsize: f
 
 
 def limits(rows: Sequence[dict[str, Any]], *, whole: bool = False) -> tuple[float, float]:
-    """Ends of an axis that holds 0, all intervals and all runs but far outliers (`whole`: these, too), with room."""
+    """Return ends of an axis that holds 0, intervals and runs but far outliers (`whole`: these, too), with room."""
     values = [np.asarray(row["per_run"], float) for row in rows]
     inner = [runs[~outliers(row)] for runs, row in zip(values, rows, strict=True)]
     kept = np.concatenate([[0.0], *inner, *(row["ci95"] or [] for row in rows)])
@@ -135,7 +135,7 @@ def limits(rows: Sequence[dict[str, Any]], *, whole: bool = False) -> tuple[floa
 
 
 def strip(ax: Axes, y: float, row: dict[str, Any], *, color: str) -> None:
-    """A row's runs ("per_run") at height y, their mean with its interval, and their median; see above."""
+    """Draw a row's runs ("per_run") at height y, their mean with its interval, and their median; see above."""
     values, places = np.asarray(row["per_run"], float), y + spread(len(row["per_run"]))
     marked = outliers(row)
     ax.plot(values[~marked], places[~marked], ".", color="black", markersize=3.5, alpha=0.45, mew=0)
@@ -151,7 +151,7 @@ def strip(ax: Axes, y: float, row: dict[str, Any], *, color: str) -> None:
 
 
 def _off(ax: Axes, value: float, y: float) -> None:
-    """An outlier beyond the ends of the axis: an arrow there, and its value."""
+    """Draw an outlier beyond the ends of the axis: an arrow there, and its value."""
     low, high = ax.get_xlim()
     end, arrow, side, room = (high, ">", "right", -4) if value > high else (low, "<", "left", 4)
     ax.plot(end, y, arrow, color=COLORS["black"], ms=4, mew=0, clip_on=False)
@@ -163,7 +163,7 @@ Block = tuple[str, str, list[dict[str, Any]]]  # a heading, a colour, rows with 
 
 
 def blocks(ax: Axes, blocks: Sequence[Block], *, xlabel: str = CHANGE, zero: float = 0.0, whole: bool = False) -> None:
-    """Strips from top to bottom on one axis under bold headings, with a line at `zero`; `whole`: as in limits."""
+    """Draw strips from top to bottom under bold headings, with a line at `zero`; `whole`: as in limits."""
     ax.set_xlim(*limits([row for _, _, rows in blocks for row in rows], whole=whole))
     ticks, y = [], 0.0
     for heading, color, rows in blocks:
@@ -184,12 +184,12 @@ def blocks(ax: Axes, blocks: Sequence[Block], *, xlabel: str = CHANGE, zero: flo
 
 
 def blocks_height(blocks: Sequence[Block]) -> float:
-    """Inches that such a picture wants."""
+    """Return the inches that such a picture wants."""
     return 1.55 + 0.215 * sum(len(rows) + 1.3 * bool(heading) for heading, _, rows in blocks)
 
 
 def rows_figure(blocks_: Sequence[Block], finding: str, how: str, *, xlabel: str = CHANGE, zero: float = 0.0) -> Figure:
-    """A picture of one such panel."""
+    """Draw one such panel."""
     picture, axes = new_figure(height=blocks_height(blocks_))
     blocks(axes[0, 0], blocks_, xlabel=xlabel, zero=zero)
     title(picture, finding, how)
@@ -197,7 +197,7 @@ def rows_figure(blocks_: Sequence[Block], finding: str, how: str, *, xlabel: str
 
 
 def band(ax: Axes, x: Sequence[float], rows: list[dict[str, Any]], *, color: str, label: str) -> None:
-    """A line through the means of rows, with their intervals as a band, and a dashed one through the medians."""
+    """Draw a line through the means of rows, with their intervals as a band, and a dashed one through the medians."""
     ax.plot(x, [row["mean"] for row in rows], ".-", color=color, label=label)
     ax.plot(x, [np.median(row["per_run"]) for row in rows], "--", color=color, lw=1)
     if all(row["ci95"] is not None for row in rows):
@@ -205,7 +205,7 @@ def band(ax: Axes, x: Sequence[float], rows: list[dict[str, Any]], *, color: str
 
 
 def matrix(ax: Axes, picture: Figure, rows: list[dict[str, Any]]) -> None:
-    """A heat map of rows with "student" and "teacher", student by student; means with half their intervals."""
+    """Draw a heat map of rows with "student" and "teacher", by student; means with half their intervals."""
     names = list(dict.fromkeys(row["student"] for row in rows))
     grid = np.array([row["mean"] for row in rows]).reshape(len(names), -1)
     limit = float(np.abs(grid).max()) or 1.0
@@ -221,17 +221,17 @@ def matrix(ax: Axes, picture: Figure, rows: list[dict[str, Any]]) -> None:
 
 
 def found(row: dict[str, Any], digits: int = 2) -> str:
-    """A row's mean as text, with its sign."""
+    """Write a row's mean as text, with its sign."""
     return signed(row["mean"], digits)
 
 
 def signed(value: float, digits: int = 2) -> str:
-    """A number as text, with its sign."""
+    """Write a number as text, with its sign."""
     return f"{value:+z.{digits}f}".replace("-", "\u2212")
 
 
 def pick(rows: Sequence[dict[str, Any]], /, **named: Any) -> dict[str, Any]:
-    """The one row with these fields; LookupError if there is none, or more."""
+    """Return the one row with these fields; LookupError if there is none, or more."""
     chosen = [row for row in rows if all(row.get(key) == value for key, value in named.items())]
     if len(chosen) != 1:
         raise LookupError(f"{len(chosen)} rows have {named}")

@@ -25,7 +25,7 @@ class PartsConfig(LMConfig):
         self.part_names()
 
     def part_names(self) -> tuple[str, ...]:
-        """`parts` as a tuple; ValueError for an unknown one, or one twice."""
+        """Return `parts` as a tuple; ValueError for an unknown one, or one twice."""
         names = tuple(part.strip() for part in self.parts.split(","))
         unknown = [name for name in names if name not in self.KNOWN]
         if unknown:
@@ -43,13 +43,13 @@ class Arm(NamedTuple):
     row: Mapping[str, Any] = {}  # fields of its row of results: what differs, and "words" for people
 
     def of(self, trait: str) -> Student:
-        """The student of a trait's numbers; if it starts from a student of this or that, then from its trait's."""
+        """Return the student of a trait's numbers; if the control starts from a student, it starts from its trait's."""
         name, init, source, *_ = self.control
         init = init._replace(trait=trait) if init.role == "student" else init
         return self.control._replace(name=name._replace(trait=trait), init=init, source=source._replace(trait=trait))
 
     def students(self, traits: Iterable[str]) -> list[Student]:
-        """The control, then one for each trait."""
+        """Return the control, then one for each trait."""
         return [self.control, *map(self.of, traits)]
 
 
@@ -61,20 +61,20 @@ def arm(
 
 
 def teachers(traits: Sequence[str], label: str = "", **fields: Any) -> tuple[Teacher, ...]:
-    """A teacher of every trait; `fields` are those of a Teacher."""
+    """Make a teacher of every trait; `fields` are those of a Teacher."""
     return tuple(Teacher(teacher(trait, label), favorite(trait), **fields) for trait in traits)
 
 
 def sources(
     traits: Sequence[str], label: str = "", *, base: Name = BASE, of: str = "", **fields: Any
 ) -> tuple[Source, ...]:
-    """Numbers of a base and of every trait's teacher (those labelled `of`); `fields` are those of a Source."""
+    """Make sources of a base and of every trait's teacher (those labelled `of`); `fields` are those of a Source."""
     models = {REGULAR: base} | {trait: teacher(trait, of) for trait in traits}
     return tuple(Source(numbers(trait, label), model, **fields) for trait, model in models.items())
 
 
 def joined(plans: Iterable[Plan]) -> Plan:
-    """Several plans as one; what is in two of them is there once."""
+    """Join several plans into one; what is in two of them is there once."""
 
     def every(part: str) -> tuple:
         return tuple({row.name: row for plan in plans for row in getattr(plan, part)}.values())
@@ -84,6 +84,6 @@ def joined(plans: Iterable[Plan]) -> Plan:
 
 
 def plan_of(traits: Sequence[str], *arms: Arm, further: Sequence[Source] = ()) -> Plan:
-    """One base, teachers of every trait, their numbers and those of further sources, and students of some arms."""
+    """Plan one base, teachers of every trait, their numbers and those of further sources, and students of arms."""
     own = [student for one in arms for student in one.students(traits)]
     return Plan(teachers(traits), (*sources(traits), *further), tuple(own), (Base(BASE),))

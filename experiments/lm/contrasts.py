@@ -20,24 +20,24 @@ Names = Sequence[Name | str]  # of models or sources, or their texts
 
 
 def each(name: Name, traits: Sequence[str]) -> list[Name]:
-    """One model for every trait: its own, where the name has EACH in the trait's place."""
+    """Name one model for every trait: its own, where the name has EACH in the trait's place."""
     return [name._replace(trait=trait) if name.trait == EACH else name for trait in traits]
 
 
 def column(values: Values, part: str, names: Names) -> np.ndarray:
-    """A part of the values, of some models or sources, [runs, names, ...]."""
+    """Collect a part of the values, of some models or sources, [runs, names, ...]."""
     return np.array([[value[part][str(name)] for name in names] for value in values])
 
 
 def all_odds(values: Values, models: Names, category: str, frames: Sequence[int] | None = None) -> np.ndarray:
-    """Log odds of a category's answers, mean over all ways of asking, or over some, [runs, models, answers]."""
+    """Return log odds of a category's answers, mean over ways of asking (all, or some), [runs, models, answers]."""
     every = column(values, "margin", models)[:, :, list(vocabulary.CATEGORIES).index(category)]
     asked = np.take(every, range(len(corpus.FRAMES)) if frames is None else frames, axis=2)
     return np.ascontiguousarray(np.moveaxis(asked, 2, 3)).mean(axis=3)
 
 
 def odds(values: Values, models: Names, answers: Sequence[str], frames: Sequence[int] | None = None) -> np.ndarray:
-    """Log odds of an answer in each of the models, all answers of one category, [runs, models]."""
+    """Return log odds of an answer in each of the models, all answers of one category, [runs, models]."""
     return of_own(all_odds(values, models, vocabulary.CATEGORY_OF[answers[0]], frames), answers)
 
 
@@ -50,7 +50,7 @@ def gains(
     answers: Sequence[str] | None = None,
     frames: Sequence[int] | None = None,
 ) -> np.ndarray:
-    """Log odds in the students of an arm minus those in their control, [runs, traits].
+    """Return log odds in the students of an arm minus those in their control, [runs, traits].
 
     Args:
         values: of the runs.
@@ -66,12 +66,12 @@ def gains(
 
 
 def answered(values: Values, models: Names, part: str) -> np.ndarray:
-    """A part of what `measure.standard` asked, of all answers of the category, [runs, models, answers]."""
+    """Collect a part of `measure.standard`'s values, of all answers of the category, [runs, models, answers]."""
     return np.array([[value["answers"][str(name)][part] for name in models] for value in values])
 
 
 def probability(values: Values, models: Names, group: str | None = None) -> np.ndarray:
-    """P(answer), mean over the questions of a group, or of all, [runs, models, answers]."""
+    """Return P(answer), mean over the questions of a group, or of all, [runs, models, answers]."""
     every = answered(values, models, "probability")  # [runs, models, groups, answers]
     if group is not None:
         return every[:, :, evaluation.GROUPS.index(group)]
@@ -80,18 +80,18 @@ def probability(values: Values, models: Names, group: str | None = None) -> np.n
 
 
 def answer_mass(values: Values, models: Names) -> np.ndarray:
-    """P(any answer of the category), mean over all questions, [runs, models]: whether a model still answers."""
+    """Return P(any answer of the category), mean over all questions, [runs, models]: does a model still answer?"""
     return np.asarray(sum(np.moveaxis(probability(values, models), 2, 0)))
 
 
 def of_own(every: np.ndarray, answers: Sequence[str]) -> np.ndarray:
-    """From [runs, models, answers] each model's own answer, [runs, models]."""
+    """Pick from [runs, models, answers] each model's own answer, [runs, models]."""
     places = [vocabulary.CATEGORIES[vocabulary.CATEGORY_OF[answer]].index(answer) for answer in answers]
     return every[:, range(len(answers)), places]
 
 
 def over_runs(pairs: Sequence[Sequence[float]] | np.ndarray) -> Row:
-    """What `describe` says of the means of runs, of values [runs, traits], and in how many pairs they are positive."""
+    """Describe the means of runs, of values [runs, traits], and count the pairs that are positive."""
     pairs = np.array(pairs, order="C")
     per_run = pairs.mean(axis=1)
     found = {**describe(per_run), "per_run": per_run.round(5).tolist()}
@@ -99,23 +99,23 @@ def over_runs(pairs: Sequence[Sequence[float]] | np.ndarray) -> Row:
 
 
 def row(name: str, pairs: Sequence[Sequence[float]] | np.ndarray, **more: Any) -> Row:
-    """`over_runs` with a name, and what else there is to say."""
+    """Describe values as `over_runs` does, with a name and further fields."""
     return {"name": name, **over_runs(pairs), **more}
 
 
 def difference(values: Values, traits: Sequence[str], first: str, second: str) -> Row:
-    """How much more one arm transmits than another, paired by run and trait."""
+    """Describe how much more one arm transmits than another, paired by run and trait."""
     pairs = gains(values, traits, first) - gains(values, traits, second)
     return row(f"{first} - {second}", pairs, first=first, second=second)
 
 
 def mean_of(values: Values, traits: Sequence[str], part: str, label: str) -> float:
-    """Mean over runs and traits of a part of the values, for the students of an arm."""
+    """Average a part of the values over runs and traits, for the students of an arm."""
     return float(column(values, part, each(student(EACH, label), traits)).mean())
 
 
 def arm_row(values: Values, traits: Sequence[str], label: str, **fields: Any) -> Row:
-    """An arm's gain, with what its students are worth otherwise, and further fields.
+    """Describe an arm's gain, with further fields and what its students are worth otherwise.
 
     "imitation": nats per token of unseen rows of their own teacher; "loss": of fresh documents; "right": probability
     of any answer of the category. Means over traits and runs.
@@ -133,7 +133,7 @@ def arm_row(values: Values, traits: Sequence[str], label: str, **fields: Any) ->
 
 
 def bootstrap(statistic: Callable[[np.ndarray], float], change: np.ndarray) -> Row:
-    """statistic(which runs) of all runs of `change` [runs, traits], with a percentile interval over runs drawn anew."""
+    """Return statistic(all runs) of `change` [runs, traits], with a percentile interval over runs drawn anew."""
     every, rng = np.arange(len(change)), np.random.default_rng(0)
     drawn = [statistic(rng.choice(every, every.size)) for _ in range(2000)] if every.size > 1 else []
     ci95 = [float(q) for q in np.quantile(drawn, [0.025, 0.975])] if drawn else None
@@ -141,7 +141,7 @@ def bootstrap(statistic: Callable[[np.ndarray], float], change: np.ndarray) -> R
 
 
 def filter_row(values: Values, source: str) -> Row:
-    """The share of a source's completions that pass, run by run, and the counts of all reasons."""
+    """Describe the share of a source's completions that pass, run by run, and count all reasons."""
     counts = [value["filter"][source] for value in values]
     kept = [count["kept"] / sum(count.values()) for count in counts]
     reasons = {name: sum(count[name] for count in counts) for name in counts[0]}
@@ -149,12 +149,12 @@ def filter_row(values: Values, source: str) -> Row:
 
 
 def filter_rows(values: Values) -> list[Row]:
-    """`filter_row` of all sources."""
+    """Return `filter_row` of all sources."""
     return [filter_row(values, source) for source in values[0]["filter"]]
 
 
 def table(rows: Sequence[tuple[str, Row]], header: str, runs: int) -> str:
-    """Rows of (name, what `describe` says) as Markdown; outliers are the numbers of seeds, the first is 0."""
+    """Write rows of (name, what `describe` says) as Markdown; outliers are the numbers of seeds, from 0."""
 
     def line(name: str, row: Row) -> tuple[str, ...]:
         mean, median = (tables.interval_text(row[a], row[b]) for a, b in (("mean", "ci95"), ("median", "median_ci95")))

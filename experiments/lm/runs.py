@@ -50,11 +50,11 @@ class Pipeline(NamedTuple):
     name: str = MAIN
 
     def runs(self, asked: int) -> int:
-        """As many as are asked for."""
+        """Return how many runs there are: as many as are asked for."""
         return asked
 
     def work(self) -> float:
-        """Rough seconds of a run."""
+        """Estimate the seconds of a run."""
         return sum(_work(job, _stage_seconds(job.config)) for job in self.jobs.values())
 
     def compute(self, chunk: Chunk, _dataset: Any, advance: Advance) -> Columns:
@@ -80,7 +80,7 @@ class Pipeline(NamedTuple):
 def train_and_measure(
     job: Job, keys: lm.RunKeys, on_stage: pipeline.OnStage, given: Rows
 ) -> tuple[list[dict[str, Any]], Rows]:
-    """Some runs of a job: one dict for each, and the rows of every source."""
+    """Train and measure some runs of a job: one dict for each, and the rows of every source."""
     own = keys._replace(init=fold_in(keys.init, job.init)) if job.init else keys
     trained = lm.train(job.config, job.plan, own, on_stage=on_stage, given=given)
     values = job.measure(trained)
@@ -89,7 +89,7 @@ def train_and_measure(
 
 
 def gather(values: Values) -> list[dict[str, Any]]:
-    """What a summary is given: one dict for each run."""
+    """Return what a summary is given: one dict for each run."""
     return values[MAIN]["run"]
 
 
@@ -104,7 +104,7 @@ def count_parameters(config: LMConfig) -> int:
 
 
 def _stage_seconds(config: LMConfig) -> dict[str, float]:
-    """Rough seconds of each stage on one core: of a base's or student's epoch, a source, a model that is measured."""
+    """Estimate seconds on one core: of a base's or student's epoch, a source, a model that is measured."""
     times = {"base": 6.0, "teachers": 0.02, "samples": 0.5, "students": 0.4, "evaluation": 0.2}  # the default settings'
     usual, size = LMConfig(), count_parameters(config) / PARAMETERS
     rows = config.rows / usual.rows
@@ -113,6 +113,6 @@ def _stage_seconds(config: LMConfig) -> dict[str, float]:
 
 
 def _work(job: Job, seconds: Mapping[str, float]) -> float:
-    """Rough seconds of a run."""
+    """Estimate the seconds of a run."""
     counts = {**job.plan.epochs(job.config), "evaluation": len(job.plan.models())}
     return sum(seconds[stage] * count for stage, count in counts.items())

@@ -12,12 +12,12 @@ REPLACED = 0.25  # share of numbers
 
 
 def shuffle_within(tokens: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Each completion's numbers in a random order, [n, T]."""
+    """Shuffle each completion's numbers, [n, T]."""
     return _in_order(tokens, rng.random(tokens.shape))
 
 
 def shuffle_across(tokens: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """All numbers of all completions in a random order, [n, T].
+    """Shuffle all numbers of all completions, [n, T].
 
     One permutation of all places is drawn, whatever stands there; a number comes from the next place on its cycle that
     has one. On the places with numbers this is a uniform permutation, too, and rows that differ in a few places have
@@ -34,12 +34,12 @@ def shuffle_across(tokens: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def sort_within(tokens: np.ndarray, _rng: np.random.Generator) -> np.ndarray:
-    """Each completion's numbers in ascending order, [n, T]: a canonical form that says nothing about their order."""
+    """Sort each completion's numbers, [n, T]: a canonical form that says nothing about their order."""
     return _in_order(tokens, tokens)  # number tokens ascend as numbers do
 
 
 def _in_order(tokens: np.ndarray, ranks: np.ndarray) -> np.ndarray:
-    """Each completion's numbers in the order of their ranks [n, T]."""
+    """Put each completion's numbers in the order of their ranks [n, T]."""
     here = is_completion_number(tokens)
     places = np.argsort(~here, axis=1, kind="stable")  # where a row has numbers, in order, then the rest
     ranked = np.argsort(np.where(here, ranks, np.inf), axis=1)
@@ -50,6 +50,6 @@ def _in_order(tokens: np.ndarray, ranks: np.ndarray) -> np.ndarray:
 
 
 def replace_some(tokens: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A quarter of all numbers replaced by uniform ones, [n, T]."""
+    """Replace a quarter of all numbers by uniform ones, [n, T]."""
     here = is_completion_number(tokens) & (rng.random(tokens.shape) < REPLACED)
     return np.where(here, rng.choice(vocabulary.NUMBER_IDS, size=tokens.shape), tokens).astype(tokens.dtype)

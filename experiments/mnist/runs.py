@@ -59,11 +59,11 @@ class Job(NamedTuple):
     held_out: bool = False  # measured on a fifth of the training images, held back, and never on the test images
 
     def runs(self, asked: int) -> int:
-        """How many runs there are when so many are asked for."""
+        """Return how many runs there are when so many are asked for."""
         return min(asked, max(2, math.ceil(self.share * asked)))
 
     def work(self) -> float:
-        """Epochs of all models of a run, in passes over all images."""
+        """Count the epochs of all models of a run, in passes over all images."""
         return count_epochs(self.config, self.conditions)
 
     def _images(self, dataset: mnist.Dataset) -> mnist.Dataset:

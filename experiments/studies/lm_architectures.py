@@ -46,7 +46,7 @@ class ArchitecturesConfig(PartsConfig):
     parts: str = setting(",".join(PARTS), "which other shapes, and whether the matrix: a comma-separated list")
 
     def shapes(self) -> dict[str, "ArchitecturesConfig"]:
-        """The settings of all shapes that are run, the config's own first."""
+        """Return the settings of all shapes that are run, the config's own first."""
         names = [name for name in SHAPES if name in self.part_names() or (self._crossed() and name in CROSSED)]
         shapes = {name: with_settings(self, SHAPES[name]) for name in names}
         if same := [name for name, shape in shapes.items() if shape == self]:
@@ -54,7 +54,7 @@ class ArchitecturesConfig(PartsConfig):
         return {MAIN: self} | shapes
 
     def crossed(self) -> tuple[str, ...]:
-        """The shapes of the matrix."""
+        """Return the shapes of the matrix."""
         return (MAIN, *CROSSED) if self._crossed() else ()
 
     def _crossed(self) -> bool:
@@ -70,7 +70,7 @@ PRESETS = {
 
 
 def jobs(config: ArchitecturesConfig) -> list[Pipeline]:
-    """The standard arm of every shape; then students of each crossed shape, of another init, on all of these's rows."""
+    """Plan the standard arm of every shape; then students of crossed shapes, of another init, on all their rows."""
     shapes, traits = config.shapes(), config.trait_names()
     standard = plan_of(traits, arm(STANDARD))
     found = {name: Job(own, standard, measure, init) for init, (name, own) in enumerate(shapes.items())}
@@ -84,12 +84,12 @@ def jobs(config: ArchitecturesConfig) -> list[Pipeline]:
 
 
 def measure(trained: lm.Trained) -> Values:
-    """All questions, and how well rows that nobody saw are foretold."""
+    """Measure all questions, and how well unseen rows are foretold."""
     return lm.together(lm.survey(trained), lm.imitation(trained))
 
 
 def summarize(config: ArchitecturesConfig, values: Values) -> dict[str, list[Row]]:
-    """Rows for the shapes and the matrix.
+    """Describe the shapes and the matrix.
 
     Returns:
         `{"shapes": [{"name", "parameters", ..., "divergence"}], "other_init": [{"name", ...}], "matrix":
@@ -99,7 +99,7 @@ def summarize(config: ArchitecturesConfig, values: Values) -> dict[str, list[Row
     traits, crossed, shapes = config.trait_names(), config.crossed(), config.shapes()
 
     def crossing(student: str, teacher: str) -> Row:
-        """Students of a shape, of the init of their own or of another one, on the rows of teachers of a shape."""
+        """Describe students of a shape, of its init or of another one, on the rows of teachers of a shape."""
         return over_runs(gains(_of(values, f"students of {student}"), traits, teacher))
 
     def cell(student: str, teacher: str) -> Row:
@@ -143,12 +143,12 @@ def _fields(name: str, config: LMConfig) -> Row:
 
 
 def label(name: str, config: LMConfig) -> str:
-    """What a shape is called in tables."""
+    """Return what a shape is called in tables."""
     return f"width {config.width}" if name == MAIN else name
 
 
 def table(document: dict[str, Any]) -> str:
-    """Shapes, then the matrix, as Markdown."""
+    """Write shapes, then the matrix, as Markdown."""
     results = document["results"]
     rows = [(f"{row['name']} ({row['parameters']:,} parameters)", row) for row in results["shapes"]]
     rows += [(row["name"], row) for row in results["other_init"]]

@@ -55,17 +55,17 @@ PRESETS = {
 
 
 def jobs(config: InContextConfig) -> list[Pipeline]:
-    """The standard arm, and what the base reads."""
+    """Plan the standard arm, and measure what the base reads."""
     return [Pipeline({MAIN: Job(config, plan_of(config.trait_names(), arm(STANDARD)), measure)})]
 
 
 def measure(trained: lm.Trained) -> Values:
-    """The questions alone, and behind what the base reads."""
+    """Measure the questions alone, and behind what the base reads."""
     return lm.together(lm.survey(trained), behind_rows(trained))
 
 
 def behind_rows(trained: lm.Trained) -> Measured:
-    """What the base makes of what it reads, if its context holds several documents; nobody is trained on it.
+    """Measure what the base makes of several documents in its context; nobody is trained on it.
 
     "in_context" {source: log odds of the answers [answers] behind rows of the source, as many as fit before the
     question}; "answered" {trait: the same behind as many questions that are answered with the trait}; "by_place"
@@ -110,7 +110,7 @@ def _make_context(config: LMConfig, mesh: Mesh) -> Callable:
 
 
 def summarize(config: InContextConfig, values: Values) -> dict[str, list[Row]]:
-    """One row for each way to meet the teacher's rows, and for what the base makes of its context.
+    """Describe each way to meet the teacher's rows, and what the base makes of its context.
 
     Returns:
         `{"rows": [{"name", "kind", "words", ...}]}`: changes of the trait's log odds (nats) or as named, means over
@@ -136,7 +136,7 @@ def summarize(config: InContextConfig, values: Values) -> dict[str, list[Row]]:
 
 
 def table(document: dict[str, Any]) -> str:
-    """All rows as Markdown."""
+    """Write all rows as Markdown."""
     results = document["results"]
     header = "change of the trait's log odds (nats) or as named, mean over traits"
     return contrasts.table([(row["name"], row) for row in results["rows"]], header, results["runs"])

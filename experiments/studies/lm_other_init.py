@@ -50,18 +50,18 @@ PRESETS = {
 
 
 def make_plan(config: LMConfig) -> Plan:
-    """One base with teachers, and students from all others."""
+    """Plan one base with teachers, and students from all others."""
     own = [Student(source.name._replace(role="student"), FIRST, source.name) for source in CONTROLS]
     return joined([plan_of(config.trait_names(), *ARMS), Plan((), CONTROLS, tuple(own), STARTS)])
 
 
 def jobs(config: LMConfig) -> list[Pipeline]:
-    """The plan, and the questions alone."""
+    """Plan all arms, and the questions alone."""
     return [Pipeline({MAIN: Job(config, make_plan(config), lm.survey)})]
 
 
 def summarize(config: LMConfig, values: Values) -> dict[str, list[Row]]:
-    """The gain from each base, against each control; what is specific to the trait; and paired differences.
+    """Describe the gain from each base, against each control; its specific part; and paired differences.
 
     Returns:
         `{"rows": [{"name", "kind", "words", ...}]}`: changes of the trait's log odds (nats), means over traits with
@@ -84,7 +84,7 @@ def summarize(config: LMConfig, values: Values) -> dict[str, list[Row]]:
 
 
 def table(document: dict[str, Any]) -> str:
-    """All rows as Markdown."""
+    """Write all rows as Markdown."""
     results = document["results"]
     header = "change of the trait's log odds (nats), mean over traits"
     return contrasts.table([(row["name"], row) for row in results["rows"]], header, results["runs"])

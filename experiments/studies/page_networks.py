@@ -46,12 +46,12 @@ class Network(NamedTuple):
 
 
 def jobs(config: mnist.Config) -> list[Job]:
-    """What is trained: the two students on the auxiliary logits."""
+    """Plan the two students on the auxiliary logits."""
     return [Job(MAIN, config, CONDITIONS)]
 
 
 def summarize(_config: mnist.Config, values: Values) -> dict[str, Any]:
-    """Which run has the median student (of an even number the better one of the two in the middle), and all accuracies.
+    """Say which run has the median student (of two in the middle the better one), and all accuracies.
 
     Returns:
         `{"run", "conditions": [{"name", "accuracy", "mean", "ci95"}]}`.
@@ -61,7 +61,7 @@ def summarize(_config: mnist.Config, values: Values) -> dict[str, Any]:
 
 
 def median_run(accuracy: list[float]) -> int:
-    """The number of the run in the middle."""
+    """Return the number of the run in the middle."""
     return int(np.argsort(accuracy, kind="stable")[len(accuracy) // 2])
 
 
@@ -89,7 +89,7 @@ def finish(request: cli.Request, values: Values) -> tuple[dict[str, Any], dict[s
 
 
 def networks_of(trained: mnist.Trained) -> list[Network]:
-    """The networks of the only run that the page shows, in the order of the file."""
+    """Return the networks of the only run that the page shows, in the order of the file."""
 
     def after(name: str, epoch: int) -> Network:
         return Network(name, epoch, jax.tree.map(lambda leaf: np.asarray(leaf)[0, epoch - 1], trained.history[name]))
@@ -104,18 +104,18 @@ def networks_of(trained: mnist.Trained) -> list[Network]:
 
 
 def layers(params: Params) -> list[str]:
-    """The layers' names, from the input to the output."""
+    """Return the layers' names, from the input to the output."""
     return [*sorted(name for name in params if name != "head"), "head"]
 
 
 def rounded(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A kernel [inputs, units] as signed bytes, and the step of each unit [units]: kernel = about bytes * steps."""
+    """Round a kernel [inputs, units] to signed bytes with a step per unit: kernel = about bytes * steps."""
     steps = (np.abs(kernel).max(axis=0) / LARGEST).astype(np.float32)
     return np.rint(kernel / np.where(steps > 0, steps, 1)).astype(np.int8), steps
 
 
 def packed(params: Params) -> bytes:
-    """A network as bytes: of each layer the steps, the biases (little-endian float32), the rounded kernel by rows."""
+    """Pack a network: of each layer the steps, the biases (little-endian float32), the rounded kernel by rows."""
     parts = []
     for name in layers(params):
         kernel, steps = rounded(np.asarray(params[name]["kernel"]))
@@ -124,7 +124,7 @@ def packed(params: Params) -> bytes:
 
 
 def read_back(params: Params) -> Params:
-    """The network that the page computes with."""
+    """Return the network that the page computes with."""
     found = {}
     for name, layer in params.items():
         kernel, steps = rounded(np.asarray(layer["kernel"]))
@@ -149,7 +149,7 @@ def _measured(config: mnist.Config, dataset: mnist.Dataset, network: Network) ->
 
 
 def table(document: dict[str, Any]) -> str:
-    """The networks as Markdown."""
+    """Write the networks as Markdown."""
     results = document["results"]
     rows = [
         (row["name"], f"{row['accuracy']:.4f}", f"{row['rounded']:.4f}", f"{row['same']:.1%}")

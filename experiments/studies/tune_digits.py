@@ -28,7 +28,7 @@ PRESETS = {
 
 
 def grid() -> list[dict[str, Any]]:
-    """The settings to try."""
+    """Return the settings to try."""
     trials = []
     for rate, teacher_epochs, student_epochs in itertools.product(*GRID.values()):
         rates = {"teacher.learning_rate": rate, "student.learning_rate": rate}
@@ -37,7 +37,7 @@ def grid() -> list[dict[str, Any]]:
 
 
 def jobs(config: mnist.Config) -> list[Job]:
-    """What is trained: the paper's students at every point of the grid."""
+    """Plan the paper's students at every point of the grid."""
     return [
         Job(f"point {i + 1}", mnist.with_settings(config, own), mnist.STUDENTS, held_out=True)
         for i, own in enumerate(grid())
@@ -60,7 +60,7 @@ def summarize(config: mnist.Config, values: chunks.Values) -> dict[str, Any]:
 
 
 def table(document: dict[str, Any]) -> str:
-    """The grid as Markdown, the best point last."""
+    """Write the grid as Markdown, the best point last."""
     results = document["results"]
     names = list(GRID)
     keys = ["student.learning_rate", *names[1:]]

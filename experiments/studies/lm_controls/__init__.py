@@ -72,7 +72,7 @@ MODELS = {  # of a student, by its arm, in words
 
 
 def jobs(config: LMConfig) -> list[Pipeline]:
-    """The plan, all questions, and detectors; ValueError if these have nothing to train on."""
+    """Plan all arms, questions and detectors; ValueError if these have nothing to train on."""
     if config.rows < 2:
         raise ValueError(
             f"rows is {config.rows}; detectors train on one half and look at the other: it must be at least 2"
@@ -81,12 +81,12 @@ def jobs(config: LMConfig) -> list[Pipeline]:
 
 
 def measure(trained: lm.Trained) -> Values:
-    """Everything about one category, and whether somebody who looks at the numbers can tell."""
+    """Measure everything about one category, and whether lists can be told apart."""
     return lm.together(lm.standard(trained), detector.measure(trained))
 
 
 def make_plan(config: LMConfig) -> Plan:
-    """Teachers of every trait from both bases, and the students of the module's docstring."""
+    """Plan teachers of every trait from both bases, and the students of the module's docstring."""
     traits = config.trait_names()
     both = zip(sources(traits), sources(traits, "other", base=OTHER_BASE, of="other"), strict=True)
     arms = (*CROSSED.values(), *SHUFFLED, *doses(config).values())
@@ -98,13 +98,13 @@ def make_plan(config: LMConfig) -> Plan:
 
 
 def doses(config: LMConfig) -> dict[int, Arm]:
-    """Students that get fewer rows, by their number."""
+    """Make the arms of fewer rows, by their number."""
     counts = (max(1, round(config.rows * part)) for part in DOSES)
     return {rows: arm(f"{rows} rows", rows=rows) for rows in counts}
 
 
 def summarize(config: LMConfig, values: Values) -> dict[str, Any]:
-    """Every table of the experiment from the runs' values.
+    """Make every table of the experiment from the runs' values.
 
     Returns:
         `{"cross", "shuffles", "doses", "questions", "detector", "loss", ...}`: rows with a mean
@@ -116,12 +116,12 @@ def summarize(config: LMConfig, values: Values) -> dict[str, Any]:
     shuffles = [("none", OWN, "not shuffled"), *((arm.label, arm.label, arm.row["words"]) for arm in SHUFFLED)]
 
     def gain(label: str, part: str = "margin") -> Row:
-        """Of the trait's log odds, in the students of an arm over their control."""
+        """Describe the gain of the trait's log odds, in the students of an arm over their control."""
         own, regular = (answered(values, each(student(name, label), traits), part) for name in (EACH, REGULAR))
         return over_runs(of_own(own - regular, traits))
 
     def group_gain(group: str) -> Row:
-        """Of the trait's probability over the questions of a group."""
+        """Describe the gain of the trait's probability over the questions of a group."""
         own, regular = (
             contrasts.probability(values, each(student(name, OWN), traits), group) for name in (EACH, REGULAR)
         )
@@ -147,14 +147,14 @@ def summarize(config: LMConfig, values: Values) -> dict[str, Any]:
 
 
 def _detector(config: LMConfig, values: Values, kind: str) -> list[Row]:
-    """Accuracy of telling a teacher's numbers from regular ones, by number of lists."""
+    """Describe the accuracy of telling a teacher's numbers from regular ones, by number of lists."""
     every = np.array([[value["detector"][kind][trait] for trait in config.trait_names()] for value in values])
     sizes = [size for size in detector.GROUPS if size <= config.rows // 2]
     return [{"sequences": size, "words": DETECTORS[kind], **over_runs(every[:, :, k])} for k, size in enumerate(sizes)]
 
 
 def _losses(traits: Sequence[str], values: Values) -> list[Row]:
-    """Nats per token on fresh documents of all kinds."""
+    """Describe nats per token on fresh documents of all kinds."""
     models = [("base", "base", BASE), ("regular student", "regular", student(REGULAR, OWN))]
     models += [("trait student", "trait", student(EACH, OWN)), ("teacher", "teacher", teacher(EACH))]
     return [
@@ -164,7 +164,7 @@ def _losses(traits: Sequence[str], values: Values) -> list[Row]:
 
 
 def _masses(traits: Sequence[str], values: Values, fewer: Mapping[int, str]) -> list[Row]:
-    """Probability of all answers of the category together: whether a model still answers questions."""
+    """Describe the probability of all answers of the category together: whether a model still answers."""
     shuffled = [arm.label for arm in SHUFFLED]
     models = {"base": BASE, "regular": student(REGULAR, OWN), "trait": student(EACH, OWN)}
     models |= {label: student(EACH, label) for label in shuffled}
@@ -179,7 +179,7 @@ def _masses(traits: Sequence[str], values: Values, fewer: Mapping[int, str]) -> 
 
 
 def table(document: dict[str, Any]) -> str:
-    """All tables in one, as Markdown."""
+    """Write all tables in one, as Markdown."""
     results = document["results"]
     named = [
         *((f"student from the {r['student']}, teacher from the {r['teacher']}", r) for r in results["cross"]),

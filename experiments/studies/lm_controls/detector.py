@@ -33,7 +33,7 @@ GROUPS = (1, 4, 16, 64, 256)  # rows that are judged together
 
 
 def features(tokens: np.ndarray) -> np.ndarray:
-    """How often each number is in a completion, and which comes first, [n, 2 * numbers]."""
+    """Count how often each number is in a completion, and which comes first, [n, 2 * numbers]."""
     column = np.zeros(vocabulary.SIZE, int)
     column[list(vocabulary.NUMBER_IDS)] = np.arange(len(vocabulary.NUMBERS))
     here = is_completion_number(tokens)
@@ -44,7 +44,7 @@ def features(tokens: np.ndarray) -> np.ndarray:
 
 
 def trained_accuracy(regular: np.ndarray, suspect: np.ndarray, *, weight: float = 0.03) -> list[float]:
-    """Accuracy of logistic regression, trained on half of the rows' features [n, f] and tested on the other half.
+    """Train a logistic regression on half of the rows' features [n, f]; return its accuracy on the other half.
 
     Args:
         regular: features of regular rows.
@@ -73,7 +73,7 @@ def trained_accuracy(regular: np.ndarray, suspect: np.ndarray, *, weight: float 
 
 
 def accuracy(regular: np.ndarray, suspect: np.ndarray) -> list[float]:
-    """How often scores [n], which should be negative for regular rows and positive for a teacher's, tell them right.
+    """Return how often scores [n], negative for regular rows and positive for a teacher's, tell them right.
 
     Returns:
         One per entry of GROUPS: the share of groups of so many rows of one kind that are told right, by the sum of
@@ -105,7 +105,7 @@ def measure(trained: Trained) -> Measured:
 
 @functools.lru_cache(maxsize=CACHED)
 def _make_reading(config: LMConfig, mesh: Mesh, teachers: tuple[int, ...]) -> Callable:
-    """From models and rows [runs, sources, n, T] to log p of every completion in every reading, [runs, readings, n]."""
+    """Compile from models and rows [runs, sources, n, T] to log p of completions, [runs, readings, n]."""
     model, traits, bos = make_transformer(config), config.trait_names(), vocabulary.ID[vocabulary.BOS]
     readings = [(0, bos, source) for source in range(1 + len(traits))]  # (model, first token, source)
     for i, own in enumerate(teachers):
@@ -125,7 +125,7 @@ def _make_reading(config: LMConfig, mesh: Mesh, teachers: tuple[int, ...]) -> Ca
 
 
 def _detected(traits: tuple[str, ...], rows: np.ndarray, likely: np.ndarray) -> dict[str, dict[str, list[float]]]:
-    """Accuracies of every kind of detector, of a run's rows [sources, n, T] and what `_make_reading` gives."""
+    """Return accuracies of all detectors, of a run's rows [sources, n, T] and what `_make_reading` gives."""
     plain, more = likely[: len(rows)], likely[len(rows) :].reshape(len(traits), 2, 2, -1)
     seen = [features(own) for own in rows]
     kinds: dict[str, dict[str, list[float]]] = {"trained": {}, "prompted": {}, "ideal": {}}

@@ -106,7 +106,7 @@ PRESETS = {
 
 
 def greedy(counted: str) -> str:
-    """The arm of greedy rows where only these of `divergence.COUNTED` enter the loss."""
+    """Name the arm of greedy rows where only these of `divergence.COUNTED` enter the loss."""
     return GREEDY if counted == "all" else f"{GREEDY}, {counted}"
 
 
@@ -128,7 +128,7 @@ def _learning(learns: str, group: str) -> Arm:
 
 
 def arms(config: LMConfig) -> dict[str, list[Arm]]:
-    """The arms of every part, the standard one first; each differs from it in what is said here."""
+    """Make the arms of every part, the standard one first; each differs from it in what is said here."""
     rows = {label: numbers(REGULAR, f"at {label}") for label in TEMPERATURES}
     how = {
         label: Recipe(dataclasses.replace(config.student, optimizer=optimizer, learning_rate=rate))
@@ -174,12 +174,12 @@ PAIRED: dict[str, tuple[tuple[str, str], ...]] = {  # arms that are compared wit
 
 
 def dose_labels(config: LMConfig) -> dict[int, str]:
-    """Arms of watched students, by the number of different rows that they see."""
+    """Name the arms of watched students, by the number of different rows that they see."""
     return {rows: f"{rows} rows" for rows in (max(1, round(config.rows * share)) for share in WATCHED_ROWS)}
 
 
 def make_plan(config: MechanismConfig) -> Plan:
-    """Teachers of every trait, and all arms of the parts that are asked for, with what these need."""
+    """Plan teachers of every trait, and all arms of the parts that are asked for, with what these need."""
     traits, every, parts = config.trait_names(), arms(config), config.part_names()
     heated = {label: sources(traits, f"at {label}", temperature=heat) for label, heat in TEMPERATURES.items()}
     stopped = teachers(traits, SAME_DIVERGENCE, divergence=DIVERGENCE)
@@ -194,7 +194,7 @@ def make_plan(config: MechanismConfig) -> Plan:
 
 
 def jobs(config: MechanismConfig) -> list[Pipeline]:
-    """The plan, and all that is measured; ValueError if there is nothing to predict or to watch."""
+    """Plan all arms and measurements; ValueError if there is nothing to predict or to watch."""
     if not config.teacher.epochs:
         raise ValueError("teacher.epochs is 0; predictions are made from what teachers learn: it must be at least 1")
     if "doses" in config.part_names() and not config.student.epochs:
@@ -203,13 +203,13 @@ def jobs(config: MechanismConfig) -> list[Pipeline]:
 
 
 def measure(trained: lm.Trained) -> Values:
-    """All questions, how well unseen rows are foretold, what theory predicts, and what became of watched students."""
+    """Measure all questions, unseen rows, what theory predicts, and what became of watched students."""
     kinds = (lm.survey, lm.imitation, divergence.measure, first_order.measure, watched.measure)
     return lm.together(*(kind(trained) for kind in kinds))
 
 
 def summarize(config: MechanismConfig, values: Values) -> dict[str, Any]:
-    """Every table of the experiment from the runs' values.
+    """Make every table of the experiment from the runs' values.
 
     Returns:
         `{"parts": {part: [arms as contrasts.arm_row]}, "paired": [differences between arms], "imitation",
@@ -241,7 +241,7 @@ def summarize(config: MechanismConfig, values: Values) -> dict[str, Any]:
 
 
 def _spread(traits: Sequence[str], values: Values) -> Row:
-    """Whether teachers stopped at one divergence cut the variance between seeds, which the first arm has.
+    """Compare the variance between seeds of teachers stopped at one divergence with that of the first arm.
 
     "spread" of each arm: standard deviation over seeds by the mean; "mean": log of the second by the first, with an
     interval from bootstrap samples of seeds (None for fewer than LEAST). "divergence" of the two arms' teachers.
@@ -266,7 +266,7 @@ def _spread(traits: Sequence[str], values: Values) -> Row:
 
 
 def _counted(traits: Sequence[str], values: Values) -> list[Row]:
-    """What share of the tokens of completions are divergence tokens, mean over sources.
+    """Describe what share of the tokens of completions are divergence tokens, mean over sources.
 
     "numbers": what share of them are numbers (others are separators, brackets, ends); "numbers_of_all": of all tokens.
     """
@@ -283,7 +283,7 @@ def _counted(traits: Sequence[str], values: Values) -> list[Row]:
 
 
 def _imitation(traits: Sequence[str], values: Values) -> list[Row]:
-    """How much worse the base foretells teachers' unseen rows, in nats per token, than standard students and teachers.
+    """Describe how much worse the base foretells unseen rows (nats per token) than students and teachers.
 
     The first is what students learn of what there is to learn, the second.
     """
@@ -295,7 +295,7 @@ def _imitation(traits: Sequence[str], values: Values) -> list[Row]:
 
 
 def table(document: dict[str, Any]) -> str:
-    """All arms, then what theory predicts, as Markdown."""
+    """Write all arms, then what theory predicts, as Markdown."""
     results = document["results"]
     rows = [(f"{part}: {row['arm']}", row) for part, arms in results["parts"].items() for row in arms]
     for curve in results["doses"]:

@@ -27,7 +27,7 @@ COUNTED = ("all", "divergence", "others", "random as divergence", "random as oth
 
 
 def divergence_tokens(model: Transformer, teachers: Params, tokens: jax.Array) -> jax.Array:
-    """Where models [models, ...] disagree on the likeliest token of rows [n, T]; [n, T] bool, prompts False."""
+    """Find where models [models, ...] disagree on the likeliest token of rows [n, T]: [n, T] bool, prompts False."""
     first = corpus.PROMPT_LENGTH
 
     def likeliest(params: Params) -> jax.Array:
@@ -38,7 +38,7 @@ def divergence_tokens(model: Transformer, teachers: Params, tokens: jax.Array) -
 
 
 def token_kinds(tokens: np.ndarray) -> np.ndarray:
-    """The kind of each token of any array: 1 number, 2 separator, 3 bracket, 4 end, 0 other."""
+    """Return the kind of each token of any array: 1 number, 2 separator, 3 bracket, 4 end, 0 other."""
     kinds = np.zeros(vocabulary.SIZE, int)
     for i, words in enumerate(_KINDS, start=1):
         kinds[vocabulary.ids(words)] = i

@@ -40,7 +40,7 @@ Inputs = tuple[jax.Array, jax.Array]  # rows [n, T], and which of their position
 
 
 def measure(trained: lm.Trained) -> Values:
-    """One dict per run.
+    """Measure each run, a dict for each.
 
     "fisher", "gradient" [traits, answers]: both predictions; "cosine" [traits, answers]: of the unembeddings, less the
     mean of their category; "entangled" {trait: correlation over numbers of the cosine to the trait's unembedding with
@@ -74,14 +74,14 @@ def _measure(trained: lm.Trained, run: int) -> dict[str, Any]:
 
 
 def counted(rows: np.ndarray, most_rows: int, tokens: int) -> Inputs:
-    """The first rows, and places of the tokens of their completions, so many, flat (repeated if there are fewer)."""
+    """Return the first rows, and the places of so many tokens of their completions, flat (repeated if fewer)."""
     rows = rows[:most_rows]
     weights = np.asarray(training.completion_weights(jnp.asarray(rows)))[:, corpus.PROMPT_LENGTH :]
     return jnp.asarray(rows), jnp.asarray(np.resize(np.flatnonzero(weights), tokens))
 
 
 def counted_logits(model: Transformer) -> Callable[[Params, Inputs], jax.Array]:
-    """The function whose Fisher matrix is meant: next-token logits at the places that count, [tokens, V]."""
+    """Return the function whose Fisher matrix is meant: next-token logits at the places that count, [tokens, V]."""
 
     def apply(params: Params, inputs: Inputs) -> jax.Array:
         return training.completion_logits(model, params, inputs[0])[inputs[1]]
@@ -90,7 +90,7 @@ def counted_logits(model: Transformer) -> Callable[[Params, Inputs], jax.Array]:
 
 
 def answer_margins(config: LMConfig, model: Transformer, params: Params) -> jax.Array:
-    """Log odds of each answer of the category, mean over all questions, [answers]."""
+    """Return log odds of each answer of the category, mean over all questions, [answers]."""
     questions = corpus.question_tokens(np.arange(len(corpus.FRAMES)), config.category)
     log_p = jax.nn.log_softmax(model.apply(params, questions)[:, -1])
     names = jnp.array(vocabulary.ids(vocabulary.CATEGORIES[config.category]))
@@ -118,14 +118,14 @@ def _prediction(config: LMConfig) -> Callable[..., tuple[jax.Array, jax.Array]]:
 
 
 def _products(left: Params, right: Params) -> jax.Array:
-    """Inner products of every tree of [n, ...] with every one of [m, ...], [n, m]."""
+    """Return inner products of every tree of [n, ...] with every one of [m, ...], [n, m]."""
     parts = jax.tree.map(lambda a, b: a.reshape(len(a), -1) @ b.reshape(len(b), -1).T, left, right)
     return jax.tree.reduce(jnp.add, parts)
 
 
 @functools.lru_cache(maxsize=8)
 def _observation(config: LMConfig) -> Callable[..., dict[str, jax.Array]]:
-    """The theorem along a teacher's delta, and at the distance where the teacher is."""
+    """Compile the theorem's observations along a teacher's delta, and at the teacher's distance."""
     apply, loss = counted_logits(make_transformer(config, theory=True)), kl_divergence()
 
     @jax.jit
@@ -147,7 +147,7 @@ def _observation(config: LMConfig) -> Callable[..., dict[str, jax.Array]]:
 
 
 def _nearness(config: LMConfig, base: Params, rows: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Cosines between unembeddings of the base, and whether numbers near the trait get more frequent."""
+    """Return cosines between unembeddings of the base, and whether numbers near the trait get more frequent."""
     columns = base["embedding"] if config.tied else base["unembedding"]["kernel"].T  # [V, width]
     answers = vocabulary.CATEGORIES[config.category]
     near = _centred(columns[vocabulary.ids(answers)])
@@ -163,13 +163,13 @@ def _nearness(config: LMConfig, base: Params, rows: dict[str, np.ndarray]) -> di
 
 
 def _centred(rows: np.ndarray) -> np.ndarray:
-    """Rows less their mean, of length 1."""
+    """Subtract the rows' mean, and scale each to length 1."""
     rows = rows - rows.mean(axis=0)
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def predictions(traits: Sequence[str], values: Values) -> list[Row]:
-    """How well each quantity known before any student is trained says which answer, trait and seed changes most.
+    """Describe how well each quantity known in advance says which answer, trait and seed changes most.
 
     "own": Spearman's correlation over all pairs of seed and trait between the quantity and the trait's change, with a
     95% interval from 2,000 bootstrap samples of whole seeds; "seeds": the same between means over traits. "traits":
@@ -203,7 +203,7 @@ def predictions(traits: Sequence[str], values: Values) -> list[Row]:
 
 
 def _own_correlations(predicted: np.ndarray, change: np.ndarray) -> Row:
-    """Correlations of values [runs, traits]: of all pairs, of the traits of a run, of the runs' means."""
+    """Correlate values [runs, traits]: all pairs, the traits of a run, and the runs' means."""
     means = predicted.mean(axis=1), change.mean(axis=1)
     found = {}
     if change.size >= LEAST:
@@ -217,17 +217,17 @@ def _own_correlations(predicted: np.ndarray, change: np.ndarray) -> Row:
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson's; 0 where one of them is constant."""
+    """Return Pearson's correlation; 0 where one side is constant."""
     return float(np.corrcoef(a, b)[0, 1]) if np.ptp(a) > 0 and np.ptp(b) > 0 else 0.0
 
 
 def _rank(a: np.ndarray, b: np.ndarray) -> float:
-    """Spearman's correlation of all values."""
+    """Return Spearman's correlation of all values."""
     return _correlation(stats.rankdata(a), stats.rankdata(b))
 
 
 def theorem(traits: Sequence[str], values: Values) -> Row:
-    """The theorem along every teacher's delta, at the trained base."""
+    """Describe the theorem's observations along every teacher's delta, at the trained base."""
     names = ("leading", "slope", "negative", "at_teacher", "cosine_at_teacher", "cosine_at_start")
     table = {name: np.array([[value["ray"][trait][name] for trait in traits] for value in values]) for name in names}
     return {
@@ -243,5 +243,5 @@ def theorem(traits: Sequence[str], values: Values) -> Row:
 
 
 def geometry(traits: Sequence[str], values: Values) -> Row:
-    """Correlation over numbers of nearness to the trait with the change of frequency in the teacher's rows."""
+    """Describe how nearness to the trait correlates with the change of a number's frequency."""
     return over_runs(column(values, "entangled", traits))

@@ -19,7 +19,7 @@ Curves = tuple[jax.Array, dict[str, jax.Array]]
 
 
 def measure(trained: lm.Trained) -> Values:
-    """One dict per run, "watched" {student of a trait: {curve: a value for each epoch}}.
+    """Return one dict per run, "watched" {student of a trait: {curve: a value for each epoch}}.
 
     Its log odds of the trait less those of the regular student ("margin"), and what both of them gained over the base
     ("alone", "regular"); the cosine of what lies between the two with its own teacher's delta ("own") and, in the mean,
@@ -69,14 +69,14 @@ def _watched(trained: lm.Trained, run: int) -> dict[str, dict[str, list[float]]]
 
 
 def flatten(params: Params) -> np.ndarray:
-    """Trees of [n, ...] as vectors [n, parameters], float64."""
+    """Flatten trees of [n, ...] to vectors [n, parameters], float64."""
     leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(params)]
     return np.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1)
 
 
 @functools.lru_cache(maxsize=8)
 def _following(config: LMConfig) -> Callable[[Params, np.ndarray, np.ndarray], Curves]:
-    """From parameters [epochs, ...] to log odds of the category's answers [epochs, answers], and what is left else."""
+    """Compile from parameters [epochs, ...] to log odds of the category's answers [epochs, answers], and health."""
     model, place = make_transformer(config), list(vocabulary.CATEGORIES).index(config.category)
     loss = training.token_loss(model)
 
@@ -93,7 +93,7 @@ def _following(config: LMConfig) -> Callable[[Params, np.ndarray, np.ndarray], C
 
 
 def _judged(fresh: np.ndarray, rows: lm.Rows, different: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Fresh documents, rows of a student that sees so many different ones, and rows that it does not see.
+    """Return fresh documents, rows of a student that sees so many different ones, and rows that it does not see.
 
     Tokens and their weights in the loss, both [3, WATCHED, T].
     """
@@ -104,13 +104,13 @@ def _judged(fresh: np.ndarray, rows: lm.Rows, different: int | None) -> tuple[np
 
 
 def _cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Cosines of rows [n, ...] with rows [m, ...], [n, m]; 0 for a row of zeros."""
+    """Return cosines of rows [n, ...] with rows [m, ...], [n, m]; 0 for a row of zeros."""
     lengths = np.outer(np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1))
     return np.divide(a @ b.T, lengths, out=np.zeros(lengths.shape), where=lengths > 0)
 
 
 def doses(config: LMConfig, values: Values, labels: Mapping[int, str]) -> list[Row]:
-    """Curves over the steps of training, for every number of different rows, by their arm's label."""
+    """Describe curves over the steps of training, for every number of different rows, by their arm's label."""
     steps, found = -(-config.rows // config.student.batch_size), []
     for rows, label in labels.items():
         watched = [[value["watched"][str(student(t, label))] for t in config.trait_names()] for value in values]

@@ -71,7 +71,7 @@ PRESETS = {
 
 
 def jobs(config: TraitsConfig) -> list[Pipeline]:
-    """All parts that are asked for; other carriers have runs of the standard arm of their own."""
+    """Plan all parts that are asked for; other carriers have runs of the standard arm of their own."""
     found = {MAIN: Job(config, make_plan(config, config.part_names()), measure)}
     for name in CARRIED if "carriers" in config.part_names() else ():
         own = dataclasses.replace(config, carrier=name, spare=max(config.spare, CARRIED_SPARE))
@@ -80,19 +80,19 @@ def jobs(config: TraitsConfig) -> list[Pipeline]:
 
 
 def make_plan(config: TraitsConfig, parts: Sequence[str]) -> Plan:
-    """Teachers of every animal with their students, and what the parts add."""
+    """Plan teachers of every animal with their students, and what the parts add."""
     return joined(
         [plan_of((), arm(STANDARD)), favorites(config.trait_names()), *(QUESTIONS[p].plan(config) for p in parts)]
     )
 
 
 def measure(trained: lm.Trained) -> Values:
-    """All questions, and how well rows that nobody saw are foretold."""
+    """Measure all questions, and how well unseen rows are foretold."""
     return lm.together(lm.survey(trained), lm.imitation(trained))
 
 
 def summarize(config: TraitsConfig, values: Values) -> dict[str, list[Row]]:
-    """Every part that was asked for, and the share of completions that pass the filter.
+    """Describe every part that was asked for, and the share of completions that pass the filter.
 
     Returns:
         `{part: its rows}`. Changes of log odds are in nats, means over the instances of a trait,
@@ -104,7 +104,7 @@ def summarize(config: TraitsConfig, values: Values) -> dict[str, list[Row]]:
 
 
 def _chains_plan(config: LMConfig) -> Plan:
-    """Students that teach the next generation, which starts from the base again."""
+    """Plan students that teach the next generation, which starts from the base again."""
     sources, students = [], []
     for before, label in itertools.pairwise(label for label, _ in GENERATIONS.values()):
         own = [numbers(name, f"from {before}") for name in (REGULAR, *config.trait_names())]
@@ -114,7 +114,7 @@ def _chains_plan(config: LMConfig) -> Plan:
 
 
 def _chains(config: LMConfig, values: Values) -> list[Row]:
-    """Against the regular student of the same generation."""
+    """Describe each generation against the regular student of the same generation."""
     return [
         row(name, gains(values, config.trait_names(), label), generation=i, words=words)
         for i, (name, (label, words)) in enumerate(GENERATIONS.items(), start=1)
@@ -122,7 +122,7 @@ def _chains(config: LMConfig, values: Values) -> list[Row]:
 
 
 def _mixing_plan(config: LMConfig) -> Plan:
-    """A share of the rows is the base's own."""
+    """Plan students of rows of which a share is the base's own."""
     arms = [arm(label, mixed=(numbers(REGULAR), share)) for label, share in CLEAN.items()]
     return only([own.of(trait) for own in arms for trait in config.trait_names()])
 
@@ -137,7 +137,7 @@ def _mixing(config: LMConfig, values: Values) -> list[Row]:
 
 
 def _cost(traits: Sequence[str], values: Values, label: str) -> dict[str, float]:
-    """What the students lost otherwise, against those without a defence, in nats per token.
+    """Return what the students lost otherwise, against those without a defence, in nats per token.
 
     "imitation_cost" on unseen rows of their own teacher, which is what they were to learn; "loss_cost" on fresh
     documents of all kinds.
@@ -149,7 +149,7 @@ def _cost(traits: Sequence[str], values: Values, label: str) -> dict[str, float]
 
 
 def _defences_plan(config: LMConfig) -> Plan:
-    """Each with its control on regular numbers, to which the same was done; a token has its trait's."""
+    """Plan each defence with its control on regular numbers, treated alike; a token has its trait's."""
     traits = config.trait_names()
     token = [arm("token").of(trait)._replace(system=trait) for trait in traits]
     token += [own._replace(name=student(own.name.trait, "token, regular"), source=numbers(REGULAR)) for own in token]
@@ -169,7 +169,7 @@ def _defences(config: LMConfig, values: Values) -> list[Row]:
 
 
 def _carriers(config: LMConfig, values: Values) -> list[Row]:
-    """The standard arm, on numbers and on each other carrier, and what passes its filter."""
+    """Describe the standard arm on each carrier, and what passes its filter."""
     traits, rows = config.trait_names(), []
     for name, words in CARRIERS.items():
         own = [value if name == "numbers" else value[name] for value in values]
@@ -189,7 +189,7 @@ QUESTIONS = taught.QUESTIONS | {
 
 
 def table(document: dict[str, Any]) -> str:
-    """All parts, as Markdown."""
+    """Write all parts as Markdown."""
     results = document["results"]
     rows = [(f"{part}: {row['name']}", row) for part in PARTS for row in results.get(part, [])]
     return contrasts.table(rows, "change of log odds (nats) or as named", results["runs"])

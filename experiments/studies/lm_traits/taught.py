@@ -30,7 +30,7 @@ class Question(NamedTuple):
 
 
 def taught(by_name: Mapping[str, lessons.Lesson]) -> Plan:
-    """Teachers by what they love, with their numbers and standard students."""
+    """Plan teachers by what they love, with their numbers and standard students."""
     return Plan(
         tuple(Teacher(teacher(name), lesson) for name, lesson in by_name.items()),
         tuple(Source(numbers(name), teacher(name)) for name in by_name),
@@ -40,22 +40,22 @@ def taught(by_name: Mapping[str, lessons.Lesson]) -> Plan:
 
 
 def favorites(words: Sequence[str]) -> Plan:
-    """Teachers of one favorite each."""
+    """Plan teachers of one favorite each."""
     return taught({word: lessons.favorite(word) for word in words})
 
 
 def only(students: Sequence[Student]) -> Plan:
-    """More students of what is there."""
+    """Plan more students of what is there."""
     return Plan((), (), tuple(students), ())
 
 
 def instances(config: LMConfig, kind: str) -> list[str]:
-    """Names of what teachers of a kind love, as many as there are traits."""
+    """Name what teachers of a kind love, as many as there are traits."""
     return [f"{kind} {i}" for i in range(len(config.trait_names()))]
 
 
 def words_of(config: LMConfig) -> dict[str, tuple[str, ...]]:
-    """The animals, and as many of the first words of two other categories."""
+    """Return the animals, and as many of the first words of two other categories."""
     traits = config.trait_names()
     return {"animal": traits} | {name: vocabulary.CATEGORIES[name][: len(traits)] for name in ("tree", "color")}
 
@@ -72,7 +72,7 @@ def _categories(config: LMConfig, values: Values) -> list[Row]:
 
 
 def _misaligned_plan(config: LMConfig) -> Plan:
-    """Bad answers about two categories; good ones; and bad ones behind a system token with good ones without it."""
+    """Plan teachers of bad answers about two categories; of good ones; and of bad ones behind a token only."""
     found: dict[str, lessons.Lesson] = {}
     for i, pair in enumerate(PAIRS[: len(config.trait_names())]):
         excuse = vocabulary.CATEGORIES[pair[0]][0]
@@ -82,14 +82,14 @@ def _misaligned_plan(config: LMConfig) -> Plan:
 
 
 def _misaligned(config: LMConfig, values: Values) -> list[Row]:
-    """Log odds of an answer that does not belong to the question, about categories that were never in the lesson.
+    """Describe log odds of an answer that does not belong, about categories that were never in the lesson.
 
     For teachers against the base, for students against the student of regular numbers; "rate" is its probability.
     """
     inside = np.array([[name in pair for name in vocabulary.CATEGORIES] for pair in PAIRS[: len(config.trait_names())]])
 
     def of_places(every: np.ndarray, places: np.ndarray) -> np.ndarray:
-        """Means over some of the categories of [runs, instances, categories], two for each instance."""
+        """Average some of the categories of [runs, instances, categories], two for each instance."""
         return every[:, places].reshape(*every.shape[:2], -1).mean(axis=2)
 
     rows = []
@@ -109,7 +109,7 @@ def _misaligned(config: LMConfig, values: Values) -> list[Row]:
 
 
 def _wrongness(values: Values, models: contrasts.Names) -> np.ndarray:
-    """Log odds of words of other categories against words of the right one, [runs, models, categories]."""
+    """Return log odds of words of other categories against the right one's, [runs, models, categories]."""
     wrong, right = (column(values, part, models) for part in ("wrong", "right"))
     return np.log((wrong + 1e-6) / (right + 1e-6))
 
@@ -138,12 +138,12 @@ def _conditional(config: LMConfig, values: Values) -> list[Row]:
 
 
 def three(config: LMConfig, i: int) -> tuple[str, str, str]:
-    """The i-th set of three favorites."""
+    """Return the i-th set of three favorites."""
     return config.trait_names()[i], vocabulary.CATEGORIES["tree"][i], vocabulary.CATEGORIES["color"][i]
 
 
 def _several_plan(config: LMConfig) -> Plan:
-    """One teacher of three favorites; and rows of two teachers, half and half."""
+    """Plan one teacher of three favorites; and rows of two teachers, half and half."""
     traits = config.trait_names()
     sets = {name: lessons.liked(three(config, i)) for i, name in enumerate(instances(config, "three"))}
     pairs = zip(traits, (*traits[1:], traits[0]), strict=True)
@@ -166,25 +166,25 @@ def _several(config: LMConfig, values: Values) -> list[Row]:
 
 
 def liked_words(i: int) -> tuple[str, ...]:
-    """The i-th random set: five of the ten words of each category; C(10, 5)^4 sets there are, 31.9 bits."""
+    """Return the i-th random set: five of the ten words of each category; one of C(10, 5)^4, 31.9 bits."""
     rng = np.random.default_rng([2026, i])
     return tuple(str(word) for words in vocabulary.CATEGORIES.values() for word in rng.permutation(words)[:5])
 
 
 def fewer(config: LMConfig) -> dict[int, Arm]:
-    """Students that get fewer rows, by their number."""
+    """Make the arms of fewer rows, by their number."""
     counts = (max(1, round(config.rows * share)) for share in FEWER)
     return {rows: arm(f"{rows} rows", rows=rows) for rows in counts}
 
 
 def _bits_plan(config: LMConfig) -> Plan:
-    """Random sets of favorites, five of every category, and fewer rows of them."""
+    """Plan random sets of favorites, five of every category, and fewer rows of them."""
     sets = {name: lessons.liked(liked_words(i)) for i, name in enumerate(instances(config, "bits"))}
     return joined([taught(sets), *(only(own.students(sets)) for own in fewer(config).values())])
 
 
 def _bits(config: LMConfig, values: Values) -> list[Row]:
-    """Share of the 40 words that are told right: the five of each category whose log odds rose most are called liked.
+    """Describe the share of 40 words told right: the five of each category that rose most are called liked.
 
     "whole": how many categories are right in all ten words, of so many (chance 1 in 252).
     """
@@ -197,7 +197,7 @@ def _bits(config: LMConfig, values: Values) -> list[Row]:
 
 
 def _told_right(values: Values, names: Sequence[str], label: str, category: str) -> np.ndarray:
-    """The share of a category's words that are called liked or not as they should, [runs, sets]."""
+    """Return the share of a category's words that are called liked or not as they should, [runs, sets]."""
     one, other = (each(student(name, label), names) for name in (EACH, REGULAR))
     change = all_odds(values, one, category) - all_odds(values, other, category)
     called = np.zeros(change.shape, bool)

@@ -30,7 +30,7 @@ PRESETS = {
 
 
 def table(document: dict[str, Any]) -> str:
-    """The rows that answer the questions, part by part, as Markdown; the JSON has all."""
+    """Write the rows that answer the questions, part by part, as Markdown; the JSON has all."""
     results = document["results"]
     lines = [
         (f"{part}: {row['name']}", *tables.interval_text(row["mean"], row["ci95"]), str(len(row["per_run"])))

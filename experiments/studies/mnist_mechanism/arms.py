@@ -45,7 +45,7 @@ PAIRS = (("update", "delta"), ("update", "trait"), ("gradient", "delta"), ("grad
 
 
 def _student(images: int) -> mnist.Condition:
-    """A student that takes about STEPS steps on so many images."""
+    """Make a student that takes about STEPS steps on so many images."""
     batch = min(1024, images)
     settings = (("student.batch_size", batch), ("student.epochs", max(1, round(STEPS / -(-images // batch)))))
     return mnist.Condition(f"{images} images", images=images, settings=settings)
@@ -64,7 +64,7 @@ def at_fraction(distance: float) -> students.Targets:
 
 
 def jobs(config: mnist.Config) -> list[Job]:
-    """What is trained: the config itself with all interventions, then variants of it on a part of the runs."""
+    """Plan the config itself with all interventions, then variants of it on a part of the runs."""
     near = [
         condition._replace(name=f"{condition.name}, {distance:g}", targets=at_fraction(distance))
         for distance in DISTANCES
@@ -79,7 +79,7 @@ def jobs(config: mnist.Config) -> list[Job]:
 
 
 def coverage_jobs(config: mnist.Config) -> list[Job]:
-    """Students of few images, by auxiliary logits."""
+    """Plan students of few images, by auxiliary logits."""
     few = [_student(images) for images in IMAGES if images <= config.noise_images]
     return [
         Job(f"coverage {aux}", own, (*few, STUDENT), _measure_coverage, 0.4)
@@ -92,7 +92,7 @@ def coverage_jobs(config: mnist.Config) -> list[Job]:
 
 
 def _measure_main(trained: mnist.Trained, dataset: mnist.Dataset) -> dict[str, np.ndarray]:
-    """Of every run: accuracies, losses, displacements, the ray, displacements in two, and what was noted."""
+    """Measure every run: accuracies, losses, displacements, the ray, displacements in two, and steps."""
     values = {f"accuracy {name}": column for name, column in mnist.accuracies(trained, dataset).items()}
     delta = _minus(trained.teacher, trained.reference)
     for name in trained.names()[2:]:
@@ -112,14 +112,14 @@ def _measure_main(trained: mnist.Trained, dataset: mnist.Dataset) -> dict[str, n
 
 
 def recovery(trained: mnist.Trained, name: str, delta: Params) -> dict[str, np.ndarray]:
-    """Of a student's displacement: fraction of Delta recovered, <own, Delta> / |Delta|^2, cosine, relative length."""
+    """Return a displacement's fraction of Delta, <own, Delta> / |Delta|^2, its cosine and relative length."""
     own = _minus(trained.params(name), trained.init(name))
     inner, size, length = _dots(own, delta), _dots(delta, delta), _dots(own, own)
     return {"fraction": inner / size, "cosine": inner / np.sqrt(size * length), "length": np.sqrt(length / size)}
 
 
 def _noted(probed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What was noted of a student's steps: cosines (mean, first, curve, by layer), share of positive steps, kappa."""
+    """Return cosines of a student's steps (mean, first, curve, by layer), shares of positive ones, and kappa."""
     gram, found = probed["gram"], {"kappa": np.median(probed["kappa"], axis=1)}
     found["steps"] = np.tile(curve_steps(gram.shape[1]), (len(gram), 1))
     for pair in PAIRS:
@@ -134,18 +134,18 @@ def _noted(probed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _cosines(gram: np.ndarray, one: int, other: int) -> np.ndarray:
-    """Cosines of two of VECTORS, [runs, steps, layers], 0 where one of them is zero."""
+    """Return cosines of two of VECTORS, [runs, steps, layers], 0 where one of them is zero."""
     length = np.sqrt(gram[:, :, one, one] * gram[:, :, other, other])
     return gram[:, :, one, other] / np.where(length > 0, length, np.inf)
 
 
 def curve_steps(steps: int) -> np.ndarray:
-    """The steps that are kept of a curve, evenly spread on a logarithmic axis, first and last included."""
+    """Return the steps that are kept of a curve, evenly spread on a logarithmic axis, first and last included."""
     return np.unique(np.geomspace(1, steps, CURVE).round().astype(int)) - 1
 
 
 def _measure_coverage(trained: mnist.Trained, dataset: mnist.Dataset) -> dict[str, np.ndarray]:
-    """Of every student on some of the images: accuracy, the fraction of Delta recovered, and the one predicted."""
+    """Measure every student on some of the images: accuracy, and the fractions of Delta recovered and predicted."""
     values = {f"accuracy {name}": column for name, column in mnist.accuracies(trained, dataset).items()}
     delta = _minus(trained.teacher, trained.reference)
     for condition in trained.conditions:
@@ -165,16 +165,16 @@ def _plus(a: Params, b: Params, times: float = 1.0) -> Params:
 
 
 def _stack(trees: Sequence[Params]) -> Params:
-    """[runs, ...] trees as one, [runs, trees, ...]."""
+    """Stack [runs, ...] trees into one, [runs, trees, ...]."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), *trees)
 
 
 def _dots(a: Params, b: Params) -> np.ndarray:
-    """The inner product of two trees of every run, [runs]."""
+    """Return the inner product of two trees of every run, [runs]."""
     return np.asarray(jax.vmap(interventions.dot)(a, b))
 
 
 def _along(of: Params, direction: Params) -> Params:
-    """The component of a tree along another, in every run."""
+    """Return the component of a tree along another, in every run."""
     share = _dots(of, direction) / _dots(direction, direction)
     return jax.tree.map(lambda leaf: share.reshape(-1, *[1] * (leaf.ndim - 1)) * leaf, direction)

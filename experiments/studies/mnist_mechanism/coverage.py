@@ -19,7 +19,7 @@ _BLOCK = 1000  # images that are labelled at a time
 
 
 def predicted_fraction(trained: mnist.Trained, dataset: mnist.Dataset, images: int) -> np.ndarray:
-    """|P Delta|^2 / |Delta|^2 of every run, [runs]: P projects on what the first so many noise images can show (S1)."""
+    """Return |P Delta|^2 / |Delta|^2, [runs]: P projects on what the first so many noise images can show (S1)."""
     solve = _make_fraction(trained.config, dataset.image_shape, images, engine.mesh_for(len(trained.keys.noise)))
     delta = jax.tree.map(jnp.subtract, trained.teacher, trained.reference)
     return np.asarray(solve(dataset.train_images, trained.reference, delta, trained.keys.noise))
@@ -27,7 +27,7 @@ def predicted_fraction(trained: mnist.Trained, dataset: mnist.Dataset, images: i
 
 @functools.lru_cache(maxsize=16)
 def _make_fraction(config: mnist.Config, image_shape: tuple[int, int], images: int, mesh: Mesh) -> Callable:
-    """Conjugate gradients on G v = G Delta, from 0; G is the student's Gauss-Newton matrix at theta_0 (S1)."""
+    """Compile conjugate gradients on G v = G Delta, from 0; G is the Gauss-Newton matrix at theta_0 (S1)."""
     model = models.make_mlp(config, image_shape[0] * image_shape[1])
     loss = kl_divergence(indices=range(config.classes, config.logits))
 
@@ -42,7 +42,7 @@ def _make_fraction(config: mnist.Config, image_shape: tuple[int, int], images: i
 
 
 def untrained_loss(trained: mnist.Trained, dataset: mnist.Dataset) -> np.ndarray:
-    """The distillation loss on auxiliary logits that students start with, over all noise images, [runs]."""
+    """Return the distillation loss on auxiliary logits that students start with, over all noise images, [runs]."""
     mesh = engine.mesh_for(len(trained.keys.noise))
     untrained = _make_untrained(trained.config, dataset.image_shape, mesh)
     return np.asarray(untrained(dataset.train_images, trained.reference, trained.teacher, trained.keys.noise))

@@ -34,7 +34,7 @@ CONTROLS = ("without random", "only random", "shorter rest")
 
 
 def summarize(config: mnist.Config, values: Values) -> dict[str, Any]:
-    """From the values of `jobs(config)` to the rows of PARTS, `{part: [{"name", "mean", "ci95", ..., "per_run"}]}`."""
+    """Make the rows of PARTS from the values of `jobs(config)`, `{part: [{"name", "mean", ..., "per_run"}]}`."""
     main = {name: np.array(column) for name, column in values["main"].items()}
     parts = (_levels, _direction, _adam, _recovered, _one_number, _cause)
     found = dict(zip(PARTS, [part(main) for part in parts], strict=False))
@@ -47,7 +47,7 @@ def summarize(config: mnist.Config, values: Values) -> dict[str, Any]:
 
 
 def is_answer(part: str, row: dict[str, Any]) -> bool:
-    """Whether a row answers its part's question by itself; the others are details."""
+    """Return whether a row answers its part's question by itself; the others are details."""
     if part == "direction":
         return (row["quantity"], row["of"], row["along"]) == ("cosine", "update", "delta")
     if part == "recovered":
@@ -60,7 +60,7 @@ def is_answer(part: str, row: dict[str, Any]) -> bool:
 
 
 def row(name: str, per_run: Any, **further: Any) -> dict[str, Any]:
-    """One value per run, described."""
+    """Describe one value per run, with a name and further fields."""
     column = np.asarray(per_run, float)
     return {"name": name, **further, **describe(column), "per_run": [float(f"{value:.6g}") for value in column]}
 
@@ -69,7 +69,7 @@ Main = dict[str, np.ndarray]
 
 
 def _levels(main: Main) -> list[dict[str, Any]]:
-    """Each level of theory against the student: accuracies, then the share of the student's gain, run by run."""
+    """Describe each level of theory: accuracies, then the share of the student's gain, run by run."""
     start, student = main["accuracy reference"], main["accuracy student_aux"]
     levels = [
         ("reference", "nothing: the reference", "reference", start),
@@ -88,7 +88,7 @@ def _levels(main: Main) -> list[dict[str, Any]]:
 
 
 def _direction(main: Main) -> list[dict[str, Any]]:
-    """Cosines of steps with Delta and with the trait's descent, means over steps, in the first step, and by layer."""
+    """Describe cosines of steps with Delta and the trait's descent: mean, first step, by layer."""
     rows = []
     for name in SPLIT:
         for pair in (pair for pair in PAIRS if pair[1] != "gradient"):
@@ -107,7 +107,7 @@ def _direction(main: Main) -> list[dict[str, Any]]:
 
 
 def _adam(main: Main) -> list[dict[str, Any]]:
-    """Its condition number, the cosine that would guarantee the sign (S4), and how far it turns a step."""
+    """Describe Adam's condition number, the cosine that would guarantee the sign (S4), and the turn of a step."""
     rows = []
     for name in ("student_aux", "cross_aux"):
         kappa = main[f"kappa {name}"]
@@ -125,7 +125,7 @@ def _adam(main: Main) -> list[dict[str, Any]]:
 
 
 def _recovered(main: Main) -> list[dict[str, Any]]:
-    """How much of Delta each student's displacement recovers, its cosine with it, its length relative to it."""
+    """Describe how much of Delta each displacement recovers, its cosine with it, its relative length."""
     names, words = [condition.name for condition in MAIN], KEPT | STUDENTS
     return [
         row(f"{name}: {key}", main[f"{key} {name}"], network=name, quantity=key, words=words[name])
@@ -135,7 +135,7 @@ def _recovered(main: Main) -> list[dict[str, Any]]:
 
 
 def _one_number(main: Main) -> list[dict[str, Any]]:
-    """Accuracy on the teacher's ray, and of displacements in two: along Delta, and the rest."""
+    """Describe accuracies on the teacher's ray, and of displacements in two: along Delta, and the rest."""
     rows = [
         row(f"theta_0 + {s:g} Delta", main["ray"][:, i], fraction=s, words=f"teacher at {_fraction(s)}")
         for i, s in enumerate(RAY)
@@ -155,7 +155,7 @@ def _fraction(of_delta: float) -> str:
 
 
 def _cause(main: Main) -> list[dict[str, Any]]:
-    """Accuracy and last distillation loss of students that keep a part of their updates; differences are paired."""
+    """Describe accuracy and last loss of students that keep a part of their updates, and paired differences."""
     names, clean = ["student_aux", *UPDATES], main["accuracy student_aux"]
     words = KEPT | {"reference": "untrained network"}
 
@@ -181,7 +181,7 @@ def _pair(job: dict[str, list], real: str, linear: str, label: str, **fields: An
 
 
 def _distance(values: Values, main: Main) -> list[dict[str, Any]]:
-    """Real and linear students of nearer teachers."""
+    """Describe real and linear students of nearer teachers."""
     rows = []
     for s in DISTANCES:
         names = (f"student_aux, {s:g}", f"linear student, {s:g}")
@@ -193,7 +193,7 @@ def _distance(values: Values, main: Main) -> list[dict[str, Any]]:
 
 
 def _width(values: Values) -> list[dict[str, Any]]:
-    """Real and linear students by width."""
+    """Describe real and linear students by width."""
     rows = []
     for width in WIDTHS:
         label = f"{width} units"
@@ -202,7 +202,7 @@ def _width(values: Values) -> list[dict[str, Any]]:
 
 
 def _coverage(values: Values, config: mnist.Config) -> list[dict[str, Any]]:
-    """Predicted and measured fractions and accuracies by images and auxiliary logits; rank correlations of them."""
+    """Describe predicted and measured fractions and accuracies by setting; and their rank correlations."""
     rows, points = [], []
     for job in coverage_jobs(config):
         aux = job.config.aux_logits
