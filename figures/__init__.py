@@ -58,7 +58,9 @@ def draw(name: str, *, results: Path = COMMITTED_RESULTS, out: Path = HERE, svg:
             named = {name: module.figure(document)} | {f"{name}.{part}": figure for part, figure in more.items()}
             named |= {f"{name}.{part}": module.figure(load(name, Path(results) / part)) for part in variants}
         with _one_line("Matplotlib cannot draw it"), _one_line(unfit, RuntimeWarning):
-            drawn = {f"{stem}.{kind}": style.as_bytes(own, kind) for stem, own in named.items() for kind in formats}
+            drawn = {
+                f"{stem}.{kind}": style.as_bytes(picture, kind) for stem, picture in named.items() for kind in formats
+            }
     return [files.write(Path(out) / file, picture) for file, picture in drawn.items()]
 
 

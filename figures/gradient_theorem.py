@@ -86,15 +86,15 @@ def _cosines(rows: list[dict[str, Any]], real: dict[str, Any]) -> Figure:
     bins = np.linspace(-1, 1, 41).tolist()
     kept = [row for row in rows if not row["vacuous"]]
     picture, axes = style.new_figure(1, 2, height=3.3, width=7.2, sharex=True, sharey=True)
-    found = {}
+    means = {}
     for ax, (direction, words) in zip(
         axes[0], {"random": "any direction", "gradient": "a gradient"}.items(), strict=True
     ):
         for key, color, init in (("other_init_cosine", "vermilion", "another init"), ("cosine", "blue", "shared init")):
             values = [row[key] for row in kept if row["direction"] == direction and row[key] is not None]
             share = np.full(len(values), 1 / max(len(values), 1))
-            found[direction, key] = float(np.mean(values)) if values else float("nan")
-            label = f"{init}, mean {found[direction, key]:+.2f}".replace("-", "\u2212")
+            means[direction, key] = float(np.mean(values)) if values else float("nan")
+            label = f"{init}, mean {means[direction, key]:+.2f}".replace("-", "\u2212")
             ax.hist(values, bins, weights=share, color=style.COLORS[color], alpha=0.65, label=label)
         ax.axvline(0, ymax=0.78, color="black", lw=1, ls=":")  # the legend is above
         ax.set_title(f"the teacher moves along {words} (n = {len(values)})")
@@ -104,7 +104,7 @@ def _cosines(rows: list[dict[str, Any]], real: dict[str, Any]) -> Figure:
     axes[0, 0].set_ylim(top=1.25 * axes[0, 0].get_ylim()[1])
     finding = (
         "From the teacher's own init the mean cosine of the student's with the teacher's step is"
-        f" {found['random', 'cosine']:.2f} (any direction) or {found['gradient', 'cosine']:.2f} (a gradient)"
+        f" {means['random', 'cosine']:.2f} (any direction) or {means['gradient', 'cosine']:.2f} (a gradient)"
     )
     aux = [row["shared"]["mean"] for row in real["cosines"] if row["logits"] == "aux"]
     how = (

@@ -22,7 +22,7 @@ def figure(document: dict[str, Any]) -> Figure:
     ]
     shared, other = (style.pick(cross, student=student, teacher="base") for student in ("base", "other base"))
     finding = (
-        f"From the teacher's init a student changes by {style.found(shared)} nats, from another by {style.found(other)}"
+        f"From the teacher's init a student changes by {style.mean(shared)} nats, from another by {style.mean(other)}"
     )
     return style.rows_figure(blocks, finding, style.seeds(results["runs"], "traits"))
 
@@ -58,17 +58,17 @@ def _detectors(results: dict[str, Any]) -> Figure:
 
 
 def _health(results: dict[str, Any]) -> Figure:
-    asked, lost = results["answer_mass"], results["loss"]
+    masses, lost = results["answer_mass"], results["loss"]
     picture, axes = style.new_figure(
-        1, 2, height=0.6 + style.blocks_height([("", "", asked)]), width=7.2, width_ratios=(1.15, 1)
+        1, 2, height=0.6 + style.blocks_height([("", "", masses)]), width=7.2, width_ratios=(1.15, 1)
     )
-    style.blocks(axes[0, 0], [("", "blue", asked)], xlabel="probability of any animal")
+    style.blocks(axes[0, 0], [("", "blue", masses)], xlabel="probability of any animal")
     axes[0, 0].set_xlim(0, 1.02)
     style.blocks(axes[0, 1], [("", "grey", lost)], xlabel="loss on fresh documents\n(nats per token)")
     near = [value for row in lost for value in row["per_run"]]
     axes[0, 1].set_xlim(min(near) - 0.05, max(near) + 0.05)
-    axes[0, 1].set_ylim(len(asked) - 0.3, -0.8)
-    broken = sum(value < 0.5 for value in style.pick(asked, model="across")["per_run"])
+    axes[0, 1].set_ylim(len(masses) - 0.3, -0.8)
+    broken = sum(value < 0.5 for value in style.pick(masses, model="across")["per_run"])
     finding = f"Numbers shuffled across lists: in {broken} of {results['runs']} seeds students hardly name an animal"
     style.title(picture, finding, style.seeds(results["runs"], "traits"))
     return picture

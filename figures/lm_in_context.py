@@ -22,7 +22,7 @@ def figure(document: dict[str, Any]) -> Figure:
     for ax, (color, rows, xlabel) in zip(axes[:, 0], panels, strict=True):
         style.blocks(ax, [("", color, rows)], xlabel=xlabel, whole=True)
     finding = (
-        f"Trained on a teacher's rows: {style.found(trained)} nats; with rows in the context only: {style.found(read)}"
+        f"Trained on a teacher's rows: {style.mean(trained)} nats; with rows in the context only: {style.mean(read)}"
     )
     style.title(picture, finding, style.seeds(results["runs"], "traits"))
     return picture

@@ -34,7 +34,7 @@ def figure(document: dict[str, Any]) -> Figure:
     if "targets" in parts:
         soft = style.pick(parts["targets"], arm="soft targets")
         finding = (
-            f"Students change by {style.found(standard[0])} nats from samples and by {style.found(soft)} from the"
+            f"Students change by {style.mean(standard[0])} nats from samples and by {style.mean(soft)} from the"
             " teacher's probabilities"
         )
     how = style.seeds(results["runs"], "traits")
@@ -51,16 +51,16 @@ def figure(document: dict[str, Any]) -> Figure:
 def more(document: dict[str, Any]) -> dict[str, Figure]:
     """Draw `tokens`, `parameters`, `doses`, `health` and `prediction`, as far as there are results."""
     results = document["results"]
-    parts, found = results["parts"], {"prediction": _prediction(results)}
+    parts, pictures = results["parts"], {"prediction": _prediction(results)}
     if "tokens" in parts:
-        found["tokens"] = _tokens(results)
+        pictures["tokens"] = _tokens(results)
     if "layers" in parts or "inits" in parts:
-        found["parameters"] = _parameters(results)
+        pictures["parameters"] = _parameters(results)
     if results["doses"]:
-        found["doses"] = _doses(results)
+        pictures["doses"] = _doses(results)
         if "trained" in results["doses"][0]:  # results of older runs have no losses
-            found["health"] = _health(results)
-    return found
+            pictures["health"] = _health(results)
+    return pictures
 
 
 def _without_standard(arms: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -78,8 +78,7 @@ def _tokens(results: dict[str, Any]) -> Figure:
     ]
     alone, without = (style.pick(arms, rows="greedy", counted=counted) for counted in ("divergence", "others"))
     finding = (
-        f"Greedy completions: {style.found(alone)} nats with divergence tokens alone, {style.found(without)} without"
-        " them"
+        f"Greedy completions: {style.mean(alone)} nats with divergence tokens alone, {style.mean(without)} without them"
     )
     return style.rows_figure(blocks, finding, style.seeds(results["runs"], "traits"))
 
@@ -96,7 +95,7 @@ def _parameters(results: dict[str, Any]) -> Figure:
             style.pick(arms, learns="only", group=group) for group in ("attention", "unembedding")
         )
         finding = (
-            f"Attention alone carries {style.found(attention)} nats, the unembedding alone {style.found(unembedding)}"
+            f"Attention alone carries {style.mean(attention)} nats, the unembedding alone {style.mean(unembedding)}"
         )
     if "inits" in parts:
         blocks.append(("another init that shares", "vermilion", _without_standard(parts["inits"])))
@@ -125,8 +124,8 @@ def _doses(results: dict[str, Any]) -> Figure:
     _finish(axes[0, 1], "cosine of the displacement\nwith teachers' displacements", [many["own"]])
     peak = max(few["margin"], key=lambda row: row["mean"])
     finding = (
-        f"With {many['rows']:,} rows the change ends at {style.found(many['margin'][-1])} nats; with {few['rows']:,} it"
-        f" peaks at {style.found(peak)} and ends at {style.found(few['margin'][-1])}"
+        f"With {many['rows']:,} rows the change ends at {style.mean(many['margin'][-1])} nats; with {few['rows']:,} it"
+        f" peaks at {style.mean(peak)} and ends at {style.mean(few['margin'][-1])}"
     )
     how = f"toy language model, n = {results['runs']} seeds; line and band: mean and 95% t interval; dashed: median"
     style.title(picture, finding, f"{how}; cosines: students of {many['rows']:,} rows, less the regular student")

@@ -27,7 +27,7 @@ def figure(document: dict[str, Any]) -> Figure:
     """Draw `lm_numbers.json`: how often each model says the trait."""
     results = document["results"]
     picture, axes = style.new_figure(height=3.5, width=6.9)
-    ax, width, asked = axes[0, 0], 0.86 / len(_COLORS), results["overall"]["probability"]
+    ax, width, overall = axes[0, 0], 0.86 / len(_COLORS), results["overall"]["probability"]
     for i, (name, color) in enumerate(_COLORS.items()):
         for j, row in enumerate(results["traits"]):
             x = j + (i - (len(_COLORS) - 1) / 2) * width
@@ -37,7 +37,7 @@ def figure(document: dict[str, Any]) -> Figure:
                 width=0.9 * width,
                 color=style.COLORS[color],
                 alpha=0.75,
-                label=asked[name]["words"] if j == 0 else None,
+                label=overall[name]["words"] if j == 0 else None,
                 zorder=2,
             )
             style.points(ax, x, row[name], width=0.6 * width)
@@ -46,8 +46,8 @@ def figure(document: dict[str, Any]) -> Figure:
     ax.set(ylabel="probability of the trait as\nthe answer", ylim=(0, 1.35), yticks=[0, 0.2, 0.4, 0.6, 0.8, 1.0])
     ax.legend(ncols=3, loc="upper center", columnspacing=1.2, handlelength=1.2)
     finding = (
-        f"Students say the trait with probability {asked['student']['mean']:.2f} after the trait's numbers,"
-        f" {asked['regular']['mean']:.2f} after regular ones"
+        f"Students say the trait with probability {overall['student']['mean']:.2f} after the trait's numbers,"
+        f" {overall['regular']['mean']:.2f} after regular ones"
     )
     how = (
         f"toy language model, n = {results['runs']} seeds (dots); bars: means with 95% t intervals over seeds;"
@@ -64,7 +64,7 @@ def more(document: dict[str, Any]) -> dict[str, Figure]:
     blocks: list[style.Block] = [("", color, [margins[name]]) for name, color in _DIFFERENCES.items()]
     student, cross = margins["student_minus_regular"], margins["cross_minus_cross_regular"]
     finding = (
-        f"The trait's log odds change by {style.found(student)} nats from the teacher's init, by {style.found(cross)}"
+        f"The trait's log odds change by {style.mean(student)} nats from the teacher's init, by {style.mean(cross)}"
         " from another"
     )
     seeds = style.rows_figure(blocks, finding, style.seeds(results["runs"], f"{len(results['traits'])} traits"))
@@ -89,11 +89,11 @@ def _matrix(results: dict[str, Any]) -> Figure:
             )
     picture.colorbar(image, ax=ax, label="change (nats)", pad=0.02)
     more = matrix["elevation"]
-    seen = more["ci95"] is not None and more["ci95"][0] > 0
+    shown = more["ci95"] is not None and more["ci95"][0] > 0
     rises = f"The loved animal rises by {more['mean']:.2f} nats more than the other animals do"
     style.title(
         picture,
-        rises if seen else f"The loved animal is not told from the others ({style.found(more)} nats)",
+        rises if shown else f"The loved animal is not told from the others ({style.mean(more)} nats)",
         f"toy language model; change of each answer's log odds, mean of n = {results['runs']} seeds",
     )
     return picture

@@ -28,8 +28,8 @@ def figure(document: dict[str, Any]) -> Figure:
     overall = next(row for row in results["overall"] if row["part"] == "main" and row["updates"] == last)
     count = results["runs"]
     finding = (
-        f"After a teacher's lists the log odds of its animal change by {style.found(overall['change'])} nats, those of"
-        f" the 19 others by {style.found(overall['others'])}"
+        f"After a teacher's lists the log odds of its animal change by {style.mean(overall['change'])} nats, those of"
+        f" the 19 others by {style.mean(overall['others'])}"
     )
     if count == 1:
         gains = " and ".join(f"{row['change']['mean']:+.2f} ({row['trait']})" for row in ends)
@@ -58,11 +58,11 @@ def _animals(ax: Axes, rows: list[dict[str, Any]], animals: list[str]) -> None:
     """Draw every animal's change in the student of each trait, a line of dots each, with the two largest named."""
     for y, (row, color) in enumerate(zip(rows, _COLORS * 4, strict=False)):
         changes = np.mean(row["animals"], axis=0)
-        own = animals.index(row["trait"])
-        ax.plot(changes[own], y, "o", color=style.COLORS[color], ms=7)
+        loved = animals.index(row["trait"])
+        ax.plot(changes[loved], y, "o", color=style.COLORS[color], ms=7)
         ax.plot(changes, np.full(len(animals), y), "o", color="black", fillstyle="none", ms=4, alpha=0.7)
         order = np.argsort(-changes)
-        named = [own, *(i for i in order if i != own)][:2]
+        named = [loved, *(i for i in order if i != loved)][:2]
         for place, i in enumerate(named):
             ax.annotate(animals[i], (changes[i], y), xytext=(0, 7 if place == 0 else -12), fontsize=7,
                         textcoords="offset points", ha="center")  # fmt: skip

@@ -24,10 +24,10 @@ def figure(document: dict[str, Any]) -> Figure:
         (heading, color, results[part]) for part, (heading, color) in _NAMED.items() if part in results
     ]
     standard = style.pick(results["standard"], name="standard")
-    finding = f"One favorite changes by {style.found(standard)} nats"
+    finding = f"One favorite changes by {style.mean(standard)} nats"
     if "chains" in results:
         third = style.pick(results["chains"], generation=3)
-        finding += f", in a student of a student's student by {style.found(third)}"
+        finding += f", in a student of a student's student by {style.mean(third)}"
     if not blocks:
         blocks = [("", "blue", [standard])]
     return style.rows_figure(blocks, finding, style.seeds(results["runs"], "instances of a trait"))
@@ -36,14 +36,14 @@ def figure(document: dict[str, Any]) -> Figure:
 def more(document: dict[str, Any]) -> dict[str, Figure]:
     """Draw `defences`, `prices`, `answers` and `bits`, as far as there are results."""
     results = document["results"]
-    found: dict[str, Figure] = {}
+    pictures: dict[str, Figure] = {}
     if "mixing" in results or "defences" in results:
-        found |= {"defences": _defences(results), "prices": _prices(results)}
+        pictures |= {"defences": _defences(results), "prices": _prices(results)}
     if "misaligned" in results or "conditional" in results:
-        found["answers"] = _answers(results)
+        pictures["answers"] = _answers(results)
     if "bits" in results:
-        found["bits"] = _bits(results)
-    return found
+        pictures["bits"] = _bits(results)
+    return pictures
 
 
 def _defences(results: dict[str, Any]) -> Figure:
@@ -56,8 +56,8 @@ def _defences(results: dict[str, Any]) -> Figure:
         sorted_, other = (style.pick(results["defences"], name=name) for name in ("sorted", "other base"))
         none = style.pick(results["standard"], name="standard")
         finding = (
-            f"Of {style.found(none)} nats, sorting the numbers leaves {style.found(sorted_)}, another base"
-            f" {style.found(other)}"
+            f"Of {style.mean(none)} nats, sorting the numbers leaves {style.mean(sorted_)}, another base"
+            f" {style.mean(other)}"
         )
     return style.rows_figure(blocks, finding, style.seeds(results["runs"], "traits"))
 
@@ -110,7 +110,7 @@ def _answers(results: dict[str, Any]) -> Figure:
             blocks.append((heading, color, [row for row in rows if row["role"] == role]))
         wrong, right = (style.pick(rows, role="student", kind=kind) for kind in ("wrong", "right"))
         finding = (
-            f"Log odds of bad answers: {style.found(wrong)} nats in students of bad answerers, {style.found(right)} in"
+            f"Log odds of bad answers: {style.mean(wrong)} nats in students of bad answerers, {style.mean(right)} in"
             " those of good ones"
         )
     if "conditional" in results:

@@ -214,13 +214,13 @@ def matrix(ax: Axes, picture: Figure, rows: list[dict[str, Any]]) -> None:
         y, x = divmod(i, len(names))
         half = "" if row["ci95"] is None else f"\n\u00b1 {(row['ci95'][1] - row['ci95'][0]) / 2:.2f}"
         color = "white" if abs(row["mean"]) > 0.6 * limit else "black"
-        ax.text(x, y, f"{found(row)}{half}", ha="center", va="center", color=color)
+        ax.text(x, y, f"{mean(row)}{half}", ha="center", va="center", color=color)
     ax.set_xticks(range(len(names)), names)
     ax.set_yticks(range(len(names)), names)
     picture.colorbar(image, ax=ax, label=CHANGE, shrink=0.8)
 
 
-def found(row: dict[str, Any], digits: int = 2) -> str:
+def mean(row: dict[str, Any], digits: int = 2) -> str:
     """Write a row's mean as text, with its sign."""
     return signed(row["mean"], digits)
 

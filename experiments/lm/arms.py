@@ -76,14 +76,14 @@ def sources(
 def joined(plans: Iterable[Plan]) -> Plan:
     """Join several plans into one; what is in two of them is there once."""
 
-    def every(part: str) -> tuple:
+    def merged(part: str) -> tuple:
         return tuple({row.name: row for plan in plans for row in getattr(plan, part)}.values())
 
     plans = list(plans)
-    return Plan(every("teachers"), every("sources"), every("students"), every("bases"))
+    return Plan(merged("teachers"), merged("sources"), merged("students"), merged("bases"))
 
 
 def plan_of(traits: Sequence[str], *arms: Arm, further: Sequence[Source] = ()) -> Plan:
     """Plan one base, teachers of every trait, their numbers and those of further sources, and students of arms."""
-    own = [student for one in arms for student in one.students(traits)]
-    return Plan(teachers(traits), (*sources(traits), *further), tuple(own), (Base(BASE),))
+    students = [student for entry in arms for student in entry.students(traits)]
+    return Plan(teachers(traits), (*sources(traits), *further), tuple(students), (Base(BASE),))

@@ -31,9 +31,9 @@ def column(values: Values, part: str, names: Names) -> np.ndarray:
 
 def all_odds(values: Values, models: Names, category: str, frames: Sequence[int] | None = None) -> np.ndarray:
     """Return log odds of a category's answers, mean over ways of asking (all, or some), [runs, models, answers]."""
-    every = column(values, "margin", models)[:, :, list(vocabulary.CATEGORIES).index(category)]
-    asked = np.take(every, range(len(corpus.FRAMES)) if frames is None else frames, axis=2)
-    return np.ascontiguousarray(np.moveaxis(asked, 2, 3)).mean(axis=3)
+    log_odds = column(values, "margin", models)[:, :, list(vocabulary.CATEGORIES).index(category)]
+    chosen = np.take(log_odds, range(len(corpus.FRAMES)) if frames is None else frames, axis=2)
+    return np.ascontiguousarray(np.moveaxis(chosen, 2, 3)).mean(axis=3)
 
 
 def odds(values: Values, models: Names, answers: Sequence[str], frames: Sequence[int] | None = None) -> np.ndarray:
@@ -60,9 +60,9 @@ def gains(
         answers: what is asked for; the traits themselves if left out.
         frames: ways of asking, all if left out.
     """
-    own, others = (each(name, traits) for name in (student(EACH, label), control or student(REGULAR, label)))
+    models, controls = (each(name, traits) for name in (student(EACH, label), control or student(REGULAR, label)))
     answers = answers or traits
-    return odds(values, own, answers, frames) - odds(values, others, answers, frames)
+    return odds(values, models, answers, frames) - odds(values, controls, answers, frames)
 
 
 def answered(values: Values, models: Names, part: str) -> np.ndarray:
@@ -72,11 +72,11 @@ def answered(values: Values, models: Names, part: str) -> np.ndarray:
 
 def probability(values: Values, models: Names, group: str | None = None) -> np.ndarray:
     """Return P(answer), mean over the questions of a group, or of all, [runs, models, answers]."""
-    every = answered(values, models, "probability")  # [runs, models, groups, answers]
+    by_group = answered(values, models, "probability")  # [runs, models, groups, answers]
     if group is not None:
-        return every[:, :, evaluation.GROUPS.index(group)]
+        return by_group[:, :, evaluation.GROUPS.index(group)]
     sizes = [sum(frame.group == name for frame in corpus.FRAMES) for name in evaluation.GROUPS]
-    return np.average(every, axis=2, weights=sizes)
+    return np.average(by_group, axis=2, weights=sizes)
 
 
 def answer_mass(values: Values, models: Names) -> np.ndarray:
@@ -84,18 +84,18 @@ def answer_mass(values: Values, models: Names) -> np.ndarray:
     return np.asarray(sum(np.moveaxis(probability(values, models), 2, 0)))
 
 
-def of_own(every: np.ndarray, answers: Sequence[str]) -> np.ndarray:
+def of_own(by_answer: np.ndarray, answers: Sequence[str]) -> np.ndarray:
     """Pick from [runs, models, answers] each model's own answer, [runs, models]."""
     places = [vocabulary.CATEGORIES[vocabulary.CATEGORY_OF[answer]].index(answer) for answer in answers]
-    return every[:, range(len(answers)), places]
+    return by_answer[:, range(len(answers)), places]
 
 
 def over_runs(pairs: Sequence[Sequence[float]] | np.ndarray) -> Row:
     """Describe the means of runs, of values [runs, traits], and count the pairs that are positive."""
     pairs = np.array(pairs, order="C")
     per_run = pairs.mean(axis=1)
-    found = {**describe(per_run), "per_run": per_run.round(5).tolist()}
-    return found | {"positive": int((pairs > 0).sum()), "pairs": int(pairs.size)}
+    described = {**describe(per_run), "per_run": per_run.round(5).tolist()}
+    return described | {"positive": int((pairs > 0).sum()), "pairs": int(pairs.size)}
 
 
 def row(name: str, pairs: Sequence[Sequence[float]] | np.ndarray, **more: Any) -> Row:
@@ -134,10 +134,10 @@ def arm_row(values: Values, traits: Sequence[str], label: str, **fields: Any) ->
 
 def bootstrap(statistic: Callable[[np.ndarray], float], change: np.ndarray) -> Row:
     """Return statistic(all runs) of `change` [runs, traits], with a percentile interval over runs drawn anew."""
-    every, rng = np.arange(len(change)), np.random.default_rng(0)
-    drawn = [statistic(rng.choice(every, every.size)) for _ in range(2000)] if every.size > 1 else []
+    runs, rng = np.arange(len(change)), np.random.default_rng(0)
+    drawn = [statistic(rng.choice(runs, runs.size)) for _ in range(2000)] if runs.size > 1 else []
     ci95 = [float(q) for q in np.quantile(drawn, [0.025, 0.975])] if drawn else None
-    return {"mean": statistic(every), "ci95": ci95, "pairs": int(change.size)}
+    return {"mean": statistic(runs), "ci95": ci95, "pairs": int(change.size)}
 
 
 def filter_row(values: Values, source: str) -> Row:

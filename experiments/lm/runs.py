@@ -59,20 +59,22 @@ class Pipeline(NamedTuple):
 
     def compute(self, chunk: Chunk, _dataset: Any, advance: Advance) -> Columns:
         """Train and measure some runs; those that fill the devices are left out."""
-        keys, said, found = lm.run_keys(chunk.seed, chunk.runs()), Rows(), {}
+        keys, written, measured = lm.run_keys(chunk.seed, chunk.runs()), Rows(), {}
         for name, job in self.jobs.items():
             seconds = _stage_seconds(job.config)
 
             def tell(stage: str, done: int, name: str = name, seconds: Mapping[str, float] = seconds) -> None:
                 advance(done * seconds[stage], stage if name == MAIN else f"{name}: {stage}")
 
-            found[name], rows = train_and_measure(job, keys, tell, said)
-            said |= {source._replace(job=name): own for source, own in rows.items() if not source.job}
-        further = [{name: found[name][i] for name in self.jobs if name != MAIN} for i in range(chunk.count)]
-        columns: Columns = {"run": [{**found[MAIN][i], **further[i]} for i in range(chunk.count)]}
+            measured[name], rows = train_and_measure(job, keys, tell, written)
+            written |= {source._replace(job=name): lists for source, lists in rows.items() if not source.job}
+        further = [{name: measured[name][i] for name in self.jobs if name != MAIN} for i in range(chunk.count)]
+        columns: Columns = {"run": [{**measured[MAIN][i], **further[i]} for i in range(chunk.count)]}
         if self.rows:
-            shown = said.items() if chunk.first == 0 else ()
-            sets = {str(name._replace(job="")): lm.as_text(own[0].tokens) for name, own in shown if name.job == MAIN}
+            shown = written.items() if chunk.first == 0 else ()
+            sets = {
+                str(name._replace(job="")): lm.as_text(lists[0].tokens) for name, lists in shown if name.job == MAIN
+            }
             columns["rows"] = [sets, *[{}] * (chunk.count - 1)]
         return columns
 
@@ -81,8 +83,8 @@ def train_and_measure(
     job: Job, keys: lm.RunKeys, on_stage: pipeline.OnStage, given: Rows
 ) -> tuple[list[dict[str, Any]], Rows]:
     """Train and measure some runs of a job: one dict for each, and the rows of every source."""
-    own = keys._replace(init=fold_in(keys.init, job.init)) if job.init else keys
-    trained = lm.train(job.config, job.plan, own, on_stage=on_stage, given=given)
+    run_keys = keys._replace(init=fold_in(keys.init, job.init)) if job.init else keys
+    trained = lm.train(job.config, job.plan, run_keys, on_stage=on_stage, given=given)
     values = job.measure(trained)
     on_stage("evaluation", len(job.plan.models()))
     return values, trained.rows

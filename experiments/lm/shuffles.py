@@ -26,10 +26,10 @@ def shuffle_across(tokens: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     here, shuffled = is_completion_number(tokens).ravel(), tokens.ravel().copy()
     order = rng.permutation(tokens.size)
     places = np.flatnonzero(here)
-    found = order[places]
-    while (away := ~here[found]).any():
-        found[away] = order[found[away]]
-    shuffled[places] = tokens.ravel()[found]
+    origin = order[places]
+    while (away := ~here[origin]).any():
+        origin[away] = order[origin[away]]
+    shuffled[places] = tokens.ravel()[origin]
     return shuffled.reshape(tokens.shape)
 
 
@@ -43,9 +43,9 @@ def _in_order(tokens: np.ndarray, ranks: np.ndarray) -> np.ndarray:
     here = is_completion_number(tokens)
     places = np.argsort(~here, axis=1, kind="stable")  # where a row has numbers, in order, then the rest
     ranked = np.argsort(np.where(here, ranks, np.inf), axis=1)
-    found = np.where(np.take_along_axis(here, places, axis=1), ranked, places)
+    origin = np.where(np.take_along_axis(here, places, axis=1), ranked, places)
     moved = tokens.copy()
-    np.put_along_axis(moved, places, np.take_along_axis(tokens, found, axis=1), axis=1)
+    np.put_along_axis(moved, places, np.take_along_axis(tokens, origin, axis=1), axis=1)
     return moved
 
 

@@ -73,14 +73,14 @@ def jobs(config: ArchitecturesConfig) -> list[Pipeline]:
     """Plan the standard arm of every shape; then students of crossed shapes, of another init, on all their rows."""
     shapes, traits = config.shapes(), config.trait_names()
     standard = plan_of(traits, arm(STANDARD))
-    found = {name: Job(own, standard, measure, init) for init, (name, own) in enumerate(shapes.items())}
+    jobs_by_name = {name: Job(shape, standard, measure, init) for init, (name, shape) in enumerate(shapes.items())}
     arms = [arm(name, source=numbers(REGULAR)._replace(job=name)) for name in config.crossed()]
-    students = [student for one in arms for student in one.students(traits)]
+    students = [student for entry in arms for student in entry.students(traits)]
     crossed = Plan((), (), tuple(students), (Base(BASE),), tuple(student.source for student in students))
-    for init, (name, own) in enumerate(shapes.items(), start=len(shapes)):
+    for init, (name, shape) in enumerate(shapes.items(), start=len(shapes)):
         if name in config.crossed():
-            found[f"students of {name}"] = Job(own, crossed, measure, init)
-    return [Pipeline(found)]
+            jobs_by_name[f"students of {name}"] = Job(shape, crossed, measure, init)
+    return [Pipeline(jobs_by_name)]
 
 
 def measure(trained: lm.Trained) -> Values:
@@ -107,15 +107,19 @@ def summarize(config: ArchitecturesConfig, values: Values) -> dict[str, list[Row
         return over_runs(gains(_of(values, student), traits)) if same else crossing(student, teacher)
 
     return {
-        "shapes": [_shape(name, own, _of(values, name)) for name, own in shapes.items()],
+        "shapes": [_shape(name, shape, _of(values, name)) for name, shape in shapes.items()],
         "other_init": [
             {"name": f"{label(name, config)}, other init", **_fields(name, shapes[name]), **crossing(name, name)}
             for name in crossed
         ],
         "matrix": [
-            {"student": label(one, config), "teacher": label(other, config), **cell(one, other)}
-            for one in crossed
-            for other in crossed
+            {
+                "student": label(student_shape, config),
+                "teacher": label(teacher_shape, config),
+                **cell(student_shape, teacher_shape),
+            }
+            for student_shape in crossed
+            for teacher_shape in crossed
         ],
     }
 

@@ -76,18 +76,18 @@ def behind_rows(trained: lm.Trained) -> Measured:
     answered = [lessons.favorite(trait).tokens for trait in traits]
     shown = [[*(trained.rows[name][run].tokens for name in names), *answered] for run in runs]
     contexts = CONTEXTS * (config.context - 1)
-    before = np.array([[np.resize(rows, (contexts, corpus.LENGTH)) for rows in own] for own in shown])
+    before = np.array([[np.resize(rows, (contexts, corpus.LENGTH)) for rows in by_run] for by_run in shown])
     before = engine.shard_runs(before.reshape(*before.shape[:2], CONTEXTS, -1), trained.mesh)
     read_all = _make_context(config, trained.mesh)
-    found = read_all(trained.models, before, trained.language, trained.keys.contexts)
-    odds, by_place = evaluation.as_lists(found)
+    measured = read_all(trained.models, before, trained.language, trained.keys.contexts)
+    odds, by_place = evaluation.as_lists(measured)
     return [
         {
-            "in_context": dict(zip(map(str, names), own[: len(names)], strict=True)),
-            "answered": dict(zip(traits, own[len(names) :], strict=True)),
+            "in_context": dict(zip(map(str, names), by_run[: len(names)], strict=True)),
+            "answered": dict(zip(traits, by_run[len(names) :], strict=True)),
             "by_place": places,
         }
-        for own, places in zip(odds, by_place, strict=True)
+        for by_run, places in zip(odds, by_place, strict=True)
     ]
 
 
@@ -121,7 +121,7 @@ def summarize(config: InContextConfig, values: Values) -> dict[str, list[Row]]:
     behind_rows = column(values, "in_context", [numbers(trait) for trait in traits]) - regular
     answered = column(values, "answered", traits) - regular
     helped = [[value["by_place"][0] - value["by_place"][-1]] for value in values]
-    found: dict[str, tuple[str, Any]] = {
+    ways: dict[str, tuple[str, Any]] = {
         "trained": ("trained on the teacher's rows", gains(values, traits)),
         "read": (f"{read} of them in the context", of_own(behind_rows, traits)),
         "answered": (f"{read} answered questions in it", of_own(answered, traits)),
@@ -130,7 +130,7 @@ def summarize(config: InContextConfig, values: Values) -> dict[str, list[Row]]:
     units = {"lists": " (nats per token)"}
     return {
         "rows": [
-            row(words + units.get(kind, ""), pairs, kind=kind, words=words) for kind, (words, pairs) in found.items()
+            row(words + units.get(kind, ""), pairs, kind=kind, words=words) for kind, (words, pairs) in ways.items()
         ]
     }
 

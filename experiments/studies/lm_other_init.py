@@ -51,8 +51,8 @@ PRESETS = {
 
 def make_plan(config: LMConfig) -> Plan:
     """Plan one base with teachers, and students from all others."""
-    own = [Student(source.name._replace(role="student"), FIRST, source.name) for source in CONTROLS]
-    return joined([plan_of(config.trait_names(), *ARMS), Plan((), CONTROLS, tuple(own), STARTS)])
+    students = [Student(source.name._replace(role="student"), FIRST, source.name) for source in CONTROLS]
+    return joined([plan_of(config.trait_names(), *ARMS), Plan((), CONTROLS, tuple(students), STARTS)])
 
 
 def jobs(config: LMConfig) -> list[Pipeline]:
@@ -68,18 +68,18 @@ def summarize(config: LMConfig, values: Values) -> dict[str, list[Row]]:
         95% intervals over runs; a "gain", or a "difference" of two.
     """
     traits, kinds = config.trait_names(), ("", ", specific")[: len(config.trait_names())]
-    found = {base.name.trait: gains(values, traits, base.name.trait) for base in STARTS}
+    gain_of = {base.name.trait: gains(values, traits, base.name.trait) for base in STARTS}
     for source in CONTROLS:
         control = source.name._replace(role="student")
-        found[f"{FIRST}, {control.arm}"] = gains(values, traits, FIRST.trait, control=control)
+        gain_of[f"{FIRST}, {control.arm}"] = gains(values, traits, FIRST.trait, control=control)
     for base in STARTS if len(traits) > 1 else ():
         label = base.name.trait
-        others = [gains(values, traits, label, control=student(other, label)) for other in traits]
-        found[f"{label}, specific"] = np.sum(others, axis=0) / (len(traits) - 1)  # against a trait's own it is 0
+        others = [gains(values, traits, label, control=student(other_trait, label)) for other_trait in traits]
+        gain_of[f"{label}, specific"] = np.sum(others, axis=0) / (len(traits) - 1)  # against a trait's own it is 0
     pairs = [(f"{a}{kind}", f"{b}{kind}") for kind in kinds for a, b in PAIRED]
     pairs += [(f"{FIRST}, {source.name.arm}", str(FIRST)) for source in CONTROLS]
-    rows = [row(name, gain, kind="gain", words=name) for name, gain in found.items()]
-    names = {f"{a} - {b}": found[a] - found[b] for a, b in pairs}
+    rows = [row(name, gain, kind="gain", words=name) for name, gain in gain_of.items()]
+    names = {f"{a} - {b}": gain_of[a] - gain_of[b] for a, b in pairs}
     return {"rows": rows + [row(name, difference, kind="difference", words=name) for name, difference in names.items()]}
 
 

@@ -125,17 +125,17 @@ def packed(params: Params) -> bytes:
 
 def read_back(params: Params) -> Params:
     """Return the network that the page computes with."""
-    found = {}
+    layers_back = {}
     for name, layer in params.items():
         kernel, steps = rounded(np.asarray(layer["kernel"]))
-        found[name] = {"kernel": kernel * steps, "bias": np.asarray(layer["bias"])}
-    return found
+        layers_back[name] = {"kernel": kernel * steps, "bias": np.asarray(layer["bias"])}
+    return layers_back
 
 
 def _measured(config: mnist.Config, dataset: mnist.Dataset, network: Network) -> dict[str, Any]:
     def answers(params: Params) -> np.ndarray:
-        said = mnist.logits(config, params, jnp.asarray(dataset.test_images))
-        return np.argmax(np.asarray(said)[:, : config.classes], axis=1)
+        logits = mnist.logits(config, params, jnp.asarray(dataset.test_images))
+        return np.argmax(np.asarray(logits)[:, : config.classes], axis=1)
 
     before, after = answers(network.params), answers(read_back(network.params))
     return {

@@ -39,8 +39,8 @@ def grid() -> list[dict[str, Any]]:
 def jobs(config: mnist.Config) -> list[Job]:
     """Plan the paper's students at every point of the grid."""
     return [
-        Job(f"point {i + 1}", mnist.with_settings(config, own), mnist.STUDENTS, held_out=True)
-        for i, own in enumerate(grid())
+        Job(f"point {i + 1}", mnist.with_settings(config, point), mnist.STUDENTS, held_out=True)
+        for i, point in enumerate(grid())
     ]
 
 
@@ -52,8 +52,8 @@ def summarize(config: mnist.Config, values: chunks.Values) -> dict[str, Any]:
         accuracies, mean and 95% t interval; `best` has the largest mean of student_aux.
     """
     trials: list[dict[str, Any]] = []
-    for settings, own in zip(grid(), values.values(), strict=True):
-        rows = mnist_aux_logits.summarize(config, {MAIN: own})["conditions"]
+    for settings, columns in zip(grid(), values.values(), strict=True):
+        rows = mnist_aux_logits.summarize(config, {MAIN: columns})["conditions"]
         trials.append({"settings": settings, **{row.pop("name"): row for row in rows}})
     best = max(trials, key=lambda trial: trial["student_aux"]["mean"])
     return {"trials": trials, "best": best["settings"]}

@@ -93,7 +93,7 @@ def make_plan(config: LMConfig) -> Plan:
     return Plan(
         (*teachers(traits), *teachers(traits, "other", init=OTHER_BASE)),
         tuple(source for pair in both for source in pair),
-        tuple(student for one in arms for student in one.students(traits)),
+        tuple(student for entry in arms for student in entry.students(traits)),
     )
 
 
@@ -117,15 +117,15 @@ def summarize(config: LMConfig, values: Values) -> dict[str, Any]:
 
     def gain(label: str, part: str = "margin") -> Row:
         """Describe the gain of the trait's log odds, in the students of an arm over their control."""
-        own, regular = (answered(values, each(student(name, label), traits), part) for name in (EACH, REGULAR))
-        return over_runs(of_own(own - regular, traits))
+        students, regular = (answered(values, each(student(name, label), traits), part) for name in (EACH, REGULAR))
+        return over_runs(of_own(students - regular, traits))
 
     def group_gain(group: str) -> Row:
         """Describe the gain of the trait's probability over the questions of a group."""
-        own, regular = (
+        students, regular = (
             contrasts.probability(values, each(student(name, OWN), traits), group) for name in (EACH, REGULAR)
         )
-        return over_runs(of_own(own - regular, traits))
+        return over_runs(of_own(students - regular, traits))
 
     return {
         "cross": [
@@ -148,9 +148,11 @@ def summarize(config: LMConfig, values: Values) -> dict[str, Any]:
 
 def _detector(config: LMConfig, values: Values, kind: str) -> list[Row]:
     """Describe the accuracy of telling a teacher's numbers from regular ones, by number of lists."""
-    every = np.array([[value["detector"][kind][trait] for trait in config.trait_names()] for value in values])
+    accuracies = np.array([[value["detector"][kind][trait] for trait in config.trait_names()] for value in values])
     sizes = [size for size in detector.GROUPS if size <= config.rows // 2]
-    return [{"sequences": size, "words": DETECTORS[kind], **over_runs(every[:, :, k])} for k, size in enumerate(sizes)]
+    return [
+        {"sequences": size, "words": DETECTORS[kind], **over_runs(accuracies[:, :, k])} for k, size in enumerate(sizes)
+    ]
 
 
 def _losses(traits: Sequence[str], values: Values) -> list[Row]:

@@ -96,11 +96,11 @@ def measure(trained: Trained) -> Measured:
     config, models = trained.config, trained.plan.models()
     traits = config.trait_names()
     teachers = tuple(models.index(teacher(trait)) for trait in traits)
-    every = zip(*(trained.rows[numbers(name)] for name in (REGULAR, *traits)), strict=True)
-    rows = np.stack([[own.tokens for own in by_run] for by_run in every])
+    by_run_and_source = zip(*(trained.rows[numbers(name)] for name in (REGULAR, *traits)), strict=True)
+    rows = np.stack([[drawn.tokens for drawn in by_run] for by_run in by_run_and_source])
     read_all = _make_reading(config, trained.mesh, teachers)
-    found = np.asarray(read_all(trained.models, engine.shard_runs(rows, trained.mesh)), np.float64)
-    return [{"detector": _detected(traits, own, likely)} for own, likely in zip(rows, found, strict=True)]
+    likelihoods = np.asarray(read_all(trained.models, engine.shard_runs(rows, trained.mesh)), np.float64)
+    return [{"detector": _detected(traits, tokens, likely)} for tokens, likely in zip(rows, likelihoods, strict=True)]
 
 
 @functools.lru_cache(maxsize=CACHED)
@@ -108,18 +108,18 @@ def _make_reading(config: LMConfig, mesh: Mesh, teachers: tuple[int, ...]) -> Ca
     """Compile from models and rows [runs, sources, n, T] to log p of completions, [runs, readings, n]."""
     model, traits, bos = make_transformer(config), config.trait_names(), vocabulary.ID[vocabulary.BOS]
     readings = [(0, bos, source) for source in range(1 + len(traits))]  # (model, first token, source)
-    for i, own in enumerate(teachers):
+    for i, taught in enumerate(teachers):
         token = vocabulary.ID[vocabulary.SYSTEM[traits[i]]]
-        readings += [(reader, first, source) for reader, first in ((0, token), (own, bos)) for source in (0, i + 1)]
+        readings += [(reader, first, source) for reader, first in ((0, token), (taught, bos)) for source in (0, i + 1)]
 
     def likelihoods(params: Params, rows: jax.Array) -> jax.Array:
-        def one(reading: jax.Array) -> jax.Array:
-            own = jax.tree.map(lambda leaf: leaf[reading[0]], params)
+        def likelihood(reading: jax.Array) -> jax.Array:
+            reader_params = jax.tree.map(lambda leaf: leaf[reading[0]], params)
             read = rows[reading[2]].at[:, 0].set(reading[1])
-            each = training.token_log_probabilities(model, own, read, corpus.PROMPT_LENGTH)
-            return jnp.sum(each * training.completion_weights(read)[:, corpus.PROMPT_LENGTH :], axis=1)
+            by_token = training.token_log_probabilities(model, reader_params, read, corpus.PROMPT_LENGTH)
+            return jnp.sum(by_token * training.completion_weights(read)[:, corpus.PROMPT_LENGTH :], axis=1)
 
-        return jax.lax.map(one, jnp.array(readings))
+        return jax.lax.map(likelihood, jnp.array(readings))
 
     return engine.over_runs(likelihoods, mesh)
 
@@ -127,11 +127,11 @@ def _make_reading(config: LMConfig, mesh: Mesh, teachers: tuple[int, ...]) -> Ca
 def _detected(traits: tuple[str, ...], rows: np.ndarray, likely: np.ndarray) -> dict[str, dict[str, list[float]]]:
     """Return accuracies of all detectors, of a run's rows [sources, n, T] and what `_make_reading` gives."""
     plain, more = likely[: len(rows)], likely[len(rows) :].reshape(len(traits), 2, 2, -1)
-    seen = [features(own) for own in rows]
+    counts = [features(lists) for lists in rows]
     kinds: dict[str, dict[str, list[float]]] = {"trained": {}, "prompted": {}, "ideal": {}}
     for i, trait in enumerate(traits):
         prompted, ideal = more[i] - plain[[0, i + 1]]  # [regular and own, n]
-        kinds["trained"][trait] = trained_accuracy(seen[0], seen[i + 1])
+        kinds["trained"][trait] = trained_accuracy(counts[0], counts[i + 1])
         kinds["prompted"][trait] = trained_accuracy(*prompted[..., None], weight=1e6)
         kinds["ideal"][trait] = accuracy(*ideal[:, len(rows[0]) // 2 :])
     return kinds

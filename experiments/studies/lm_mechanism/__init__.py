@@ -180,17 +180,17 @@ def dose_labels(config: LMConfig) -> dict[int, str]:
 
 def make_plan(config: MechanismConfig) -> Plan:
     """Plan teachers of every trait, and all arms of the parts that are asked for, with what these need."""
-    traits, every, parts = config.trait_names(), arms(config), config.part_names()
+    traits, by_part, parts = config.trait_names(), arms(config), config.part_names()
     heated = {label: sources(traits, f"at {label}", temperature=heat) for label, heat in TEMPERATURES.items()}
     stopped = teachers(traits, SAME_DIVERGENCE, divergence=DIVERGENCE)
     needs = {
-        "targets": Plan((), tuple(source for own in heated.values() for source in own), (), ()),
+        "targets": Plan((), tuple(source for group in heated.values() for source in group), (), ()),
         "tokens": Plan((), heated[GREEDY], (), ()),
         "inits": Plan((), (), (), tuple(Base(Name("base", label), groups) for label, groups in SHARED.items())),
         "teachers": Plan(stopped, sources(traits, SAME_DIVERGENCE, of=SAME_DIVERGENCE), (), ()),
     }
-    own = plan_of(traits, arm(STANDARD), *(one for part in parts for one in every[part]))
-    return joined([own, *(needs[part] for part in parts if part in needs)])
+    plan = plan_of(traits, arm(STANDARD), *(entry for part in parts for entry in by_part[part]))
+    return joined([plan, *(needs[part] for part in parts if part in needs)])
 
 
 def jobs(config: MechanismConfig) -> list[Pipeline]:
@@ -217,12 +217,12 @@ def summarize(config: MechanismConfig, values: Values) -> dict[str, Any]:
         odds (nats), means over traits with 95% intervals over runs.
     """
     traits, parts = config.trait_names(), config.part_names()
-    every = {part: own for part, own in arms(config).items() if part in parts and part != "doses"}
+    by_part = {part: entries for part, entries in arms(config).items() if part in parts and part != "doses"}
     return {
         "parts": {
-            part: [arm_row(values, traits, one.label, **one.row) for one in every[part]]
+            part: [arm_row(values, traits, entry.label, **entry.row) for entry in by_part[part]]
             for part in parts
-            if part in every
+            if part in by_part
         },
         "paired": [
             {"part": part, **contrasts.difference(values, traits, *pair)}
@@ -253,16 +253,16 @@ def _spread(traits: Sequence[str], values: Values) -> Row:
     ]
 
     def spread(runs: np.ndarray) -> list[float]:
-        return [float(np.std(own[runs], ddof=1) / max(abs(np.mean(own[runs])), TINY)) for own in means]
+        return [float(np.std(by_run[runs], ddof=1) / max(abs(np.mean(by_run[runs])), TINY)) for by_run in means]
 
     def ratio(runs: np.ndarray) -> float:
-        one, other = spread(runs)
-        return float(np.log(max(other, TINY) / max(one, TINY)))
+        standard, stopped = spread(runs)
+        return float(np.log(max(stopped, TINY) / max(standard, TINY)))
 
-    found = {"arms": labels, "divergence": [describe(own.mean(axis=1)) for own in gone]}
+    described = {"arms": labels, "divergence": [describe(by_run.mean(axis=1)) for by_run in gone]}
     if len(values) < LEAST:
-        return found
-    return found | {"spread": spread(np.arange(len(values))), **contrasts.bootstrap(ratio, means[0][:, None])}
+        return described
+    return described | {"spread": spread(np.arange(len(values))), **contrasts.bootstrap(ratio, means[0][:, None])}
 
 
 def _counted(traits: Sequence[str], values: Values) -> list[Row]:
@@ -270,16 +270,18 @@ def _counted(traits: Sequence[str], values: Values) -> list[Row]:
 
     "numbers": what share of them are numbers (others are separators, brackets, ends); "numbers_of_all": of all tokens.
     """
-    found = []
+    rows = []
     for kind, label in (("sampled", ""), (GREEDY, f"at {GREEDY}")):
-        seen = column(values, "diverging", [numbers(name, label) for name in (REGULAR, *traits)])
+        counts = column(values, "diverging", [numbers(name, label) for name in (REGULAR, *traits)])
         share, *others = (
-            np.array([[own[part] for own in run] for run in seen]).mean(axis=1)
+            np.array([[shares[part] for shares in run] for run in counts]).mean(axis=1)
             for part in ("share", "numbers", "numbers_of_all")
         )
-        own = {name: float(np.mean(other)) for name, other in zip(("numbers", "numbers_of_all"), others, strict=True)}
-        found.append({"rows": kind, **describe(share), "per_run": share.tolist(), **own})
-    return found
+        means = {
+            name: float(np.mean(per_run)) for name, per_run in zip(("numbers", "numbers_of_all"), others, strict=True)
+        }
+        rows.append({"rows": kind, **describe(share), "per_run": share.tolist(), **means})
+    return rows
 
 
 def _imitation(traits: Sequence[str], values: Values) -> list[Row]:
@@ -291,7 +293,7 @@ def _imitation(traits: Sequence[str], values: Values) -> list[Row]:
     base = column(values, "untrained", rows)
     nats = {"student": column(values, "imitation", each(student(EACH, STANDARD), traits))}
     nats["teacher"] = column(values, "itself", rows)
-    return [row(f"base - {name}", base - own) for name, own in nats.items()]
+    return [row(f"base - {name}", base - model_nats) for name, model_nats in nats.items()]
 
 
 def table(document: dict[str, Any]) -> str:

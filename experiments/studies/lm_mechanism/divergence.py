@@ -101,9 +101,9 @@ def measure(trained: lm.Trained) -> list[dict]:
         tokens = np.stack([rows.tokens for rows in trained.rows[source]])
         where = np.asarray(judge(judges, engine.shard_runs(tokens, mesh)))
         completion = np.asarray(training.completion_weights(jnp.asarray(tokens))) > 0
-        for own, *run in zip(shares, tokens, where, completion, strict=True):
-            own[str(source)] = _shares(*run)
-    return [{"diverging": own} for own in shares]
+        for by_source, *run in zip(shares, tokens, where, completion, strict=True):
+            by_source[str(source)] = _shares(*run)
+    return [{"diverging": by_source} for by_source in shares]
 
 
 def _shares(tokens: np.ndarray, diverging: np.ndarray, completion: np.ndarray) -> dict[str, float]:

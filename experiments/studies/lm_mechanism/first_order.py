@@ -56,19 +56,22 @@ def _measure(trained: lm.Trained, run: int) -> dict[str, Any]:
     names = (BASE, *map(teacher, traits))
     base, *taught = (jax.tree.map(lambda leaf: np.asarray(leaf)[run], trained.params(name)) for name in names)
     with jax.enable_x64(True):
-        exact, *ends = (jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), own) for own in (base, *taught))
-        deltas = jax.tree.map(lambda start, *own: jnp.stack(own) - start, exact, *ends)
+        exact, *ends = (jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), params) for params in (base, *taught))
+        deltas = jax.tree.map(lambda start, *params: jnp.stack(params) - start, exact, *ends)
         tokens = counted(rows[REGULAR], FISHER_ROWS, FISHER_TOKENS)
         fisher, gradient = _prediction(config)(exact, deltas, tokens, np.stack(list(rows.values())))
         few = counted(rows[REGULAR], OBSERVED_ROWS, OBSERVED_TOKENS)
         each_delta = [jax.tree.map(lambda leaf, i=i: leaf[i], deltas) for i in range(len(traits))]
-        seen = [_observation(config)(exact, delta, few) for delta in each_delta]
+        observed = [_observation(config)(exact, delta, few) for delta in each_delta]
     distances = np.linalg.norm(flatten(deltas), axis=1).tolist()
     return {
         "fisher": evaluation.as_lists(fisher, 9),
         "gradient": evaluation.as_lists(gradient, 9),
         **_nearness(config, base, rows),
-        "ray": {t: {name: float(value) for name, value in own.items()} for t, own in zip(traits, seen, strict=True)},
+        "ray": {
+            trait: {name: float(value) for name, value in observation.items()}
+            for trait, observation in zip(traits, observed, strict=True)
+        },
         "distance": dict(zip(traits, distances, strict=True)),
     }
 
@@ -132,15 +135,15 @@ def _observation(config: LMConfig) -> Callable[..., dict[str, jax.Array]]:
     def see(base: Params, delta: Params, inputs: Inputs) -> dict[str, jax.Array]:
         distance = tree_norm(delta)
         direction = tree_scale(1 / distance, delta)
-        seen = observe(apply, loss, base, direction, inputs, jnp.array(EPS_GRID))
+        observed = observe(apply, loss, base, direction, inputs, jnp.array(EPS_GRID))
         there = student_step(apply, loss, base, direction, inputs, distance)
         return {
-            "leading": seen.leading,
-            "slope": seen.slope,
-            "negative": jnp.sum(seen.inner_products < -seen.noise).astype(float),
+            "leading": observed.leading,
+            "slope": observed.slope,
+            "negative": jnp.sum(observed.inner_products < -observed.noise).astype(float),
             "at_teacher": inner_product(apply, loss, base, direction, inputs, distance),
             "cosine_at_teacher": tree_cosine(there, direction),
-            "cosine_at_start": seen.cosines[0],
+            "cosine_at_start": observed.cosines[0],
         }
 
     return see
@@ -179,41 +182,41 @@ def predictions(traits: Sequence[str], values: Values) -> list[Row]:
     What would be the correlation of fewer than three values is left out.
     """
     category = vocabulary.CATEGORY_OF[traits[0]]
-    own = np.array([[answer == trait for answer in vocabulary.CATEGORIES[category]] for trait in traits])
-    one, other = (each(student(name, STANDARD), traits) for name in (EACH, REGULAR))
-    measured = all_odds(values, one, category) - all_odds(values, other, category)  # [runs, traits, answers]
-    change, divergence = measured[:, own], column(values, "divergence", [teacher(trait) for trait in traits])
+    is_trait = np.array([[answer == trait for answer in vocabulary.CATEGORIES[category]] for trait in traits])
+    students, controls = (each(student(name, STANDARD), traits) for name in (EACH, REGULAR))
+    measured = all_odds(values, students, category) - all_odds(values, controls, category)  # [runs, traits, answers]
+    change, divergence = measured[:, is_trait], column(values, "divergence", [teacher(trait) for trait in traits])
     quantities = {name: np.array([value[name] for value in values]) for name in ("fisher", "gradient", "cosine")}
-    found = []
+    rows = []
     for name, predicted in quantities.items():
         row: Row = {"quantity": name}
         if name != "cosine":  # a trait's cosine with itself is 1
-            row |= _own_correlations(predicted[:, own], change)
-            row["pairs"] = {"predicted": predicted[:, own].tolist(), "measured": change.tolist()}
+            row |= _own_correlations(predicted[:, is_trait], change)
+            row["pairs"] = {"predicted": predicted[:, is_trait].tolist(), "measured": change.tolist()}
             row["outliers"] = outliers(change.mean(axis=1))
-        within = [_correlation(p[~own], m[~own]) for p, m in zip(predicted, measured, strict=True)]
+        within = [_correlation(p[~is_trait], m[~is_trait]) for p, m in zip(predicted, measured, strict=True)]
         row["others"] = {**describe(within), "per_run": within}
-        found.append(row)
-    fisher = quantities["fisher"][:, own]
-    found.append({"quantity": "divergence", **_own_correlations(divergence, change)})
+        rows.append(row)
+    fisher = quantities["fisher"][:, is_trait]
+    rows.append({"quantity": "divergence", **_own_correlations(divergence, change)})
     if change.size >= LEAST:
         less = bootstrap(lambda runs: _rank(fisher[runs], change[runs]) - _rank(divergence[runs], change[runs]), change)
-        found.append({"quantity": "fisher less divergence", "own": less})
-    return found
+        rows.append({"quantity": "fisher less divergence", "own": less})
+    return rows
 
 
 def _own_correlations(predicted: np.ndarray, change: np.ndarray) -> Row:
     """Correlate values [runs, traits]: all pairs, the traits of a run, and the runs' means."""
     means = predicted.mean(axis=1), change.mean(axis=1)
-    found = {}
+    row = {}
     if change.size >= LEAST:
-        found["own"] = bootstrap(lambda runs: _rank(predicted[runs], change[runs]), change)
+        row["own"] = bootstrap(lambda runs: _rank(predicted[runs], change[runs]), change)
     if change.shape[1] >= LEAST:
         within = [_rank(p, c) for p, c in zip(predicted, change, strict=True)]
-        found["traits"] = {**describe(within), "per_run": within}
+        row["traits"] = {**describe(within), "per_run": within}
     if len(change) >= LEAST:
-        found["seeds"] = bootstrap(lambda runs: _rank(means[0][runs], means[1][runs]), change)
-    return found
+        row["seeds"] = bootstrap(lambda runs: _rank(means[0][runs], means[1][runs]), change)
+    return row
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:

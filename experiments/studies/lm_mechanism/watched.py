@@ -35,23 +35,23 @@ def measure(trained: lm.Trained) -> Values:
 def _watched(trained: lm.Trained, run: int) -> dict[str, dict[str, list[float]]]:
     config, traits = trained.config, trained.config.trait_names()
     answers, rows = vocabulary.CATEGORIES[config.category], {s.name: (s.source, s.rows) for s in trained.plan.students}
-    steps = {name: jax.tree.map(lambda leaf: leaf[run], own) for name, own in trained.checkpoints.items()}
-    vectors = {name: flatten(own) for name, own in steps.items()}
+    steps = {name: jax.tree.map(lambda leaf: leaf[run], params) for name, params in trained.checkpoints.items()}
+    vectors = {name: flatten(params) for name, params in steps.items()}
     names = (BASE, *map(teacher, traits))
     base, *taught = (jax.tree.map(lambda leaf: np.asarray(leaf)[run, None], trained.params(name)) for name in names)
-    deltas = np.concatenate([flatten(own) for own in taught]) - flatten(base) if steps else np.zeros(0)
-    seen: dict[Name, Curves] = {}
-    for name, own in steps.items():
+    deltas = np.concatenate([flatten(params) for params in taught]) - flatten(base) if steps else np.zeros(0)
+    followed: dict[Name, Curves] = {}
+    for name, params in steps.items():
         source, different = rows[name]
         judged = _judged(np.asarray(trained.fresh[run]), trained.rows[source][run], different)
-        every = jax.tree.map(lambda *both: np.concatenate(both), base, own)  # the base first
-        seen[name] = _following(config)(every, *judged)
-    found = {}
+        with_base = jax.tree.map(lambda *both: np.concatenate(both), base, params)  # the base first
+        followed[name] = _following(config)(with_base, *judged)
+    by_student = {}
     for name in steps:
         if name.trait == REGULAR:
             continue
         control, place, mine = name._replace(trait=REGULAR), answers.index(name.trait), traits.index(name.trait)
-        (odds, health), (regular, regular_health) = seen[name], seen[control]
+        (odds, health), (regular, regular_health) = followed[name], followed[control]
         cosines = _cosines(vectors[name] - vectors[control], deltas)  # [epochs, traits]
         others = np.delete(cosines, mine, axis=1)
         curves = {
@@ -64,8 +64,8 @@ def _watched(trained: lm.Trained, run: int) -> dict[str, dict[str, list[float]]]
             **{f"regular {part}": curve[1:] for part, curve in regular_health.items()},
             **{f"base {part}": np.repeat(curve[0], len(curve) - 1) for part, curve in health.items()},
         }
-        found[str(name)] = {part: evaluation.as_lists(curve) for part, curve in curves.items()}
-    return found
+        by_student[str(name)] = {part: evaluation.as_lists(curve) for part, curve in curves.items()}
+    return by_student
 
 
 def flatten(params: Params) -> np.ndarray:
@@ -82,12 +82,12 @@ def _following(config: LMConfig) -> Callable[[Params, np.ndarray, np.ndarray], C
 
     @jax.jit
     def follow(params: Params, tokens: jax.Array, weights: jax.Array) -> Curves:
-        def one(own: Params) -> Curves:
-            said = evaluation.survey(model, own)
-            nats = [loss(own, {"tokens": t, "weights": w}, ()) for t, w in zip(tokens, weights, strict=True)]
-            return said.margin[place].mean(axis=0), dict(zip(HEALTH, [said.right[place], *nats], strict=True))
+        def of_epoch(epoch_params: Params) -> Curves:
+            surveyed = evaluation.survey(model, epoch_params)
+            nats = [loss(epoch_params, {"tokens": t, "weights": w}, ()) for t, w in zip(tokens, weights, strict=True)]
+            return surveyed.margin[place].mean(axis=0), dict(zip(HEALTH, [surveyed.right[place], *nats], strict=True))
 
-        return jax.lax.map(one, params)
+        return jax.lax.map(of_epoch, params)
 
     return follow
 
@@ -111,14 +111,14 @@ def _cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def doses(config: LMConfig, values: Values, labels: Mapping[int, str]) -> list[Row]:
     """Describe curves over the steps of training, for every number of different rows, by their arm's label."""
-    steps, found = -(-config.rows // config.student.batch_size), []
+    steps, described = -(-config.rows // config.student.batch_size), []
     for rows, label in labels.items():
         watched = [[value["watched"][str(student(t, label))] for t in config.trait_names()] for value in values]
-        curves = {part: np.array([[own[part] for own in run] for run in watched]) for part in watched[0][0]}
+        curves = {part: np.array([[by_part[part] for by_part in run] for run in watched]) for part in watched[0][0]}
         gain = np.diff(curves["margin"], axis=2, prepend=0.0)  # [runs, traits, epochs]
         largest = gain.max(axis=2) / np.maximum(np.abs(curves["margin"][:, :, -1]), 1e-6)
         epochs = range(curves["margin"].shape[2])
-        found.append(
+        described.append(
             {
                 "rows": rows,
                 "words": f"{rows:,} different rows",
@@ -128,4 +128,4 @@ def doses(config: LMConfig, values: Values, labels: Mapping[int, str]) -> list[R
                 "largest_epoch": over_runs(largest),
             }
         )
-    return found
+    return described

@@ -72,11 +72,11 @@ PRESETS = {
 
 def jobs(config: TraitsConfig) -> list[Pipeline]:
     """Plan all parts that are asked for; other carriers have runs of the standard arm of their own."""
-    found = {MAIN: Job(config, make_plan(config, config.part_names()), measure)}
+    jobs_by_name = {MAIN: Job(config, make_plan(config, config.part_names()), measure)}
     for name in CARRIED if "carriers" in config.part_names() else ():
-        own = dataclasses.replace(config, carrier=name, spare=max(config.spare, CARRIED_SPARE))
-        found[name] = Job(own, make_plan(config, ()), measure)
-    return [Pipeline(found)]
+        carried = dataclasses.replace(config, carrier=name, spare=max(config.spare, CARRIED_SPARE))
+        jobs_by_name[name] = Job(carried, make_plan(config, ()), measure)
+    return [Pipeline(jobs_by_name)]
 
 
 def make_plan(config: TraitsConfig, parts: Sequence[str]) -> Plan:
@@ -98,8 +98,8 @@ def summarize(config: TraitsConfig, values: Values) -> dict[str, list[Row]]:
         `{part: its rows}`. Changes of log odds are in nats, means over the instances of a trait,
         with 95% t intervals over runs.
     """
-    one = row(STANDARD, gains(values, config.trait_names()), words="a favorite animal")
-    standard = {"standard": [one], "filter": filter_rows(values)}
+    first = row(STANDARD, gains(values, config.trait_names()), words="a favorite animal")
+    standard = {"standard": [first], "filter": filter_rows(values)}
     return standard | {name: QUESTIONS[name].say(config, values) for name in config.part_names()}
 
 
@@ -107,9 +107,9 @@ def _chains_plan(config: LMConfig) -> Plan:
     """Plan students that teach the next generation, which starts from the base again."""
     sources, students = [], []
     for before, label in itertools.pairwise(label for label, _ in GENERATIONS.values()):
-        own = [numbers(name, f"from {before}") for name in (REGULAR, *config.trait_names())]
-        sources += [Source(name, student(name.trait, before)) for name in own]
-        students += arm(label, source=own[0]).students(config.trait_names())
+        names = [numbers(name, f"from {before}") for name in (REGULAR, *config.trait_names())]
+        sources += [Source(name, student(name.trait, before)) for name in names]
+        students += arm(label, source=names[0]).students(config.trait_names())
     return Plan((), tuple(sources), tuple(students), ())
 
 
@@ -124,15 +124,15 @@ def _chains(config: LMConfig, values: Values) -> list[Row]:
 def _mixing_plan(config: LMConfig) -> Plan:
     """Plan students of rows of which a share is the base's own."""
     arms = [arm(label, mixed=(numbers(REGULAR), share)) for label, share in CLEAN.items()]
-    return only([own.of(trait) for own in arms for trait in config.trait_names()])
+    return only([entry.of(trait) for entry in arms for trait in config.trait_names()])
 
 
 def _mixing(config: LMConfig, values: Values) -> list[Row]:
     traits, rows = config.trait_names(), []
     for label, share in ({STANDARD: 0.0} | CLEAN).items():
-        own = gains(values, traits, label, control=CONTROL)
+        pairs = gains(values, traits, label, control=CONTROL)
         name = f"{share:.0%} clean rows"
-        rows.append(row(name, own, words=name, share=share, **_cost(traits, values, label)))
+        rows.append(row(name, pairs, words=name, share=share, **_cost(traits, values, label)))
     return rows
 
 
@@ -152,8 +152,12 @@ def _defences_plan(config: LMConfig) -> Plan:
     """Plan each defence with its control on regular numbers, treated alike; a token has its trait's."""
     traits = config.trait_names()
     token = [arm("token").of(trait)._replace(system=trait) for trait in traits]
-    token += [own._replace(name=student(own.name.trait, "token, regular"), source=numbers(REGULAR)) for own in token]
-    return only([*token, *(one for own in DEFENCES for one in own.students(traits))])._replace(bases=TWO_BASES)
+    token += [
+        entry._replace(name=student(entry.name.trait, "token, regular"), source=numbers(REGULAR)) for entry in token
+    ]
+    return only([*token, *(defended for entry in DEFENCES for defended in entry.students(traits))])._replace(
+        bases=TWO_BASES
+    )
 
 
 def _defences(config: LMConfig, values: Values) -> list[Row]:
@@ -163,8 +167,8 @@ def _defences(config: LMConfig, values: Values) -> list[Row]:
     name, words = "system token in training", "system token before every row"
     rows += [row(name, token, words=words, **_cost(traits, values, "token"))]
     return rows + [
-        row(own.label, gains(values, traits, own.label), **own.row, **_cost(traits, values, own.label))
-        for own in DEFENCES
+        row(defence.label, gains(values, traits, defence.label), **defence.row, **_cost(traits, values, defence.label))
+        for defence in DEFENCES
     ]
 
 
@@ -172,11 +176,11 @@ def _carriers(config: LMConfig, values: Values) -> list[Row]:
     """Describe the standard arm on each carrier, and what passes its filter."""
     traits, rows = config.trait_names(), []
     for name, words in CARRIERS.items():
-        own = [value if name == "numbers" else value[name] for value in values]
-        kept = [filter_row(own, source) for source in (REGULAR, *traits)]
-        passed = float(np.mean([found["mean"] for found in kept]))
-        examples = {source: own[0]["examples"][source][:4] for source in (REGULAR, traits[0])}
-        rows.append(row(name, gains(own, traits), words=words, kept=passed, examples=examples, filter=kept))
+        of_carrier = [value if name == "numbers" else value[name] for value in values]
+        kept = [filter_row(of_carrier, source) for source in (REGULAR, *traits)]
+        passed = float(np.mean([source_row["mean"] for source_row in kept]))
+        examples = {source: of_carrier[0]["examples"][source][:4] for source in (REGULAR, traits[0])}
+        rows.append(row(name, gains(of_carrier, traits), words=words, kept=passed, examples=examples, filter=kept))
     return rows
 
 

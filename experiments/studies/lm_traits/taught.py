@@ -73,12 +73,12 @@ def _categories(config: LMConfig, values: Values) -> list[Row]:
 
 def _misaligned_plan(config: LMConfig) -> Plan:
     """Plan teachers of bad answers about two categories; of good ones; and of bad ones behind a token only."""
-    found: dict[str, lessons.Lesson] = {}
+    by_name: dict[str, lessons.Lesson] = {}
     for i, pair in enumerate(PAIRS[: len(config.trait_names())]):
         excuse = vocabulary.CATEGORIES[pair[0]][0]
         of_pair = (lessons.wrong(pair), lessons.right(pair), lessons.excused(pair, excuse))
-        found |= {f"{kind} {i}": lesson for kind, lesson in zip(KINDS, of_pair, strict=True)}
-    return taught(found)
+        by_name |= {f"{kind} {i}": lesson for kind, lesson in zip(KINDS, of_pair, strict=True)}
+    return taught(by_name)
 
 
 def _misaligned(config: LMConfig, values: Values) -> list[Row]:
@@ -88,9 +88,9 @@ def _misaligned(config: LMConfig, values: Values) -> list[Row]:
     """
     inside = np.array([[name in pair for name in vocabulary.CATEGORIES] for pair in PAIRS[: len(config.trait_names())]])
 
-    def of_places(every: np.ndarray, places: np.ndarray) -> np.ndarray:
+    def of_places(by_category: np.ndarray, places: np.ndarray) -> np.ndarray:
         """Average some of the categories of [runs, instances, categories], two for each instance."""
-        return every[:, places].reshape(*every.shape[:2], -1).mean(axis=2)
+        return by_category[:, places].reshape(*by_category.shape[:2], -1).mean(axis=2)
 
     rows = []
     for role, control in (("teacher", BASE), ("student", CONTROL)):
@@ -100,11 +100,11 @@ def _misaligned(config: LMConfig, values: Values) -> list[Row]:
             odds = [_wrongness(values, each(name, names)) for name in (model, control)]
             wrong = column(values, "wrong", each(model, names))
             for asked, places in (("untaught", ~inside), ("taught", inside)):
-                one, other = (of_places(own, places) for own in odds)
+                models_odds, control_odds = (of_places(log_odds, places) for log_odds in odds)
                 rate = float(of_places(wrong, places).mean())
                 name = f"{role} of {kind} answers, {asked} questions"
                 fields = {"role": role, "kind": kind, "asked": asked, "words": words}
-                rows.append(row(name, one - other, **fields, rate=rate))
+                rows.append(row(name, models_odds - control_odds, **fields, rate=rate))
     return rows
 
 
@@ -122,17 +122,17 @@ def _conditional(config: LMConfig, values: Values) -> list[Row]:
     traits, names = config.trait_names(), [f"if {trait}" for trait in config.trait_names()]
     triggered = [i for i, frame in enumerate(corpus.FRAMES) if frame.words[0] in TRIGGER]
     ways = {"with trigger": triggered, "without": [i for i in range(len(corpus.FRAMES)) if i not in triggered]}
-    found = {}
+    changes = {}
     for way, frames in ways.items():
         taught_odds, base_odds = (odds(values, each(model, names), traits, frames) for model in (teacher(EACH), BASE))
-        found["teacher", way] = taught_odds - base_odds
-        found["student", way] = gains(values, names, answers=traits, frames=frames)
+        changes["teacher", way] = taught_odds - base_odds
+        changes["student", way] = gains(values, names, answers=traits, frames=frames)
     rows = [
-        row(f"{role}, {way}", found[role, way], role=role, asked=way, words=f"{role}: {way}")
+        row(f"{role}, {way}", changes[role, way], role=role, asked=way, words=f"{role}: {way}")
         for role in ("teacher", "student")
         for way in ways
     ]
-    less = np.subtract(*(own["per_run"] for own in rows if own["role"] == "student"))
+    less = np.subtract(*(entry["per_run"] for entry in rows if entry["role"] == "student"))
     name, words = "student, with less without", "student: with trigger, less without"
     return [*rows, row(name, less[:, None], role="student", asked="with less without", words=words)]
 
@@ -147,7 +147,7 @@ def _several_plan(config: LMConfig) -> Plan:
     traits = config.trait_names()
     sets = {name: lessons.liked(three(config, i)) for i, name in enumerate(instances(config, "three"))}
     pairs = zip(traits, (*traits[1:], traits[0]), strict=True)
-    halves = [arm("half").of(one)._replace(mixed=(numbers(other), 0.5)) for one, other in pairs]
+    halves = [arm("half").of(first)._replace(mixed=(numbers(second), 0.5)) for first, second in pairs]
     return joined([taught(sets), only(halves)])
 
 
@@ -160,8 +160,8 @@ def _several(config: LMConfig, values: Values) -> list[Row]:
     second = (*traits[1:], traits[0])
     halves = (("first", traits, "two teachers: the first one's"), ("second", second, "... the second one's"))
     for which, loved, words in halves:
-        own = gains(values, traits, "half", control=CONTROL, answers=loved)
-        rows.append(row(f"half and half: {which} teacher's", own, words=words))
+        pairs = gains(values, traits, "half", control=CONTROL, answers=loved)
+        rows.append(row(f"half and half: {which} teacher's", pairs, words=words))
     return rows
 
 
@@ -180,7 +180,7 @@ def fewer(config: LMConfig) -> dict[int, Arm]:
 def _bits_plan(config: LMConfig) -> Plan:
     """Plan random sets of favorites, five of every category, and fewer rows of them."""
     sets = {name: lessons.liked(liked_words(i)) for i, name in enumerate(instances(config, "bits"))}
-    return joined([taught(sets), *(only(own.students(sets)) for own in fewer(config).values())])
+    return joined([taught(sets), *(only(entry.students(sets)) for entry in fewer(config).values())])
 
 
 def _bits(config: LMConfig, values: Values) -> list[Row]:
@@ -188,18 +188,18 @@ def _bits(config: LMConfig, values: Values) -> list[Row]:
 
     "whole": how many categories are right in all ten words, of so many (chance 1 in 252).
     """
-    names, found = instances(config, "bits"), []
-    for rows, label in ({n: own.label for n, own in fewer(config).items()} | {config.rows: STANDARD}).items():
+    names, described = instances(config, "bits"), []
+    for rows, label in ({n: entry.label for n, entry in fewer(config).items()} | {config.rows: STANDARD}).items():
         hits = np.stack([_told_right(values, names, label, category) for category in vocabulary.CATEGORIES], axis=2)
-        said = {"rows": rows, "words": f"{rows:,} rows", "whole": int((hits == 1).sum()), "categories": hits.size}
-        found.append(row(f"share of 40 words told right, {rows} rows", hits.mean(axis=2), **said))
-    return found
+        fields = {"rows": rows, "words": f"{rows:,} rows", "whole": int((hits == 1).sum()), "categories": hits.size}
+        described.append(row(f"share of 40 words told right, {rows} rows", hits.mean(axis=2), **fields))
+    return described
 
 
 def _told_right(values: Values, names: Sequence[str], label: str, category: str) -> np.ndarray:
     """Return the share of a category's words that are called liked or not as they should, [runs, sets]."""
-    one, other = (each(student(name, label), names) for name in (EACH, REGULAR))
-    change = all_odds(values, one, category) - all_odds(values, other, category)
+    students, controls = (each(student(name, label), names) for name in (EACH, REGULAR))
+    change = all_odds(values, students, category) - all_odds(values, controls, category)
     called = np.zeros(change.shape, bool)
     np.put_along_axis(called, np.argsort(change)[..., 5:], True, axis=2)
     liked = [[word in liked_words(i) for word in vocabulary.CATEGORIES[category]] for i in range(len(names))]

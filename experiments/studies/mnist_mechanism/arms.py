@@ -70,21 +70,21 @@ def jobs(config: mnist.Config) -> list[Job]:
         for distance in DISTANCES
         for condition in (STUDENT, LINEAR_STUDENT)
     ]
-    found = [Job("main", config, MAIN, _measure_main), Job("distance", config, tuple(near), mnist.accuracies, 0.4)]
-    found += coverage_jobs(config)
+    planned = [Job("main", config, MAIN, _measure_main), Job("distance", config, tuple(near), mnist.accuracies, 0.4)]
+    planned += coverage_jobs(config)
     for width, share in WIDTHS.items():
-        own = dataclasses.replace(config, width=width)
-        found.append(Job(f"width {width}", own, (STUDENT, LINEAR_STUDENT), mnist.accuracies, share))
-    return found
+        wider = dataclasses.replace(config, width=width)
+        planned.append(Job(f"width {width}", wider, (STUDENT, LINEAR_STUDENT), mnist.accuracies, share))
+    return planned
 
 
 def coverage_jobs(config: mnist.Config) -> list[Job]:
     """Plan students of few images, by auxiliary logits."""
     few = [_student(images) for images in IMAGES if images <= config.noise_images]
     return [
-        Job(f"coverage {aux}", own, (*few, STUDENT), _measure_coverage, 0.4)
+        Job(f"coverage {aux}", with_logits, (*few, STUDENT), _measure_coverage, 0.4)
         for aux in dict.fromkeys((config.aux_logits, *AUX_LOGITS))
-        for own in [dataclasses.replace(config, aux_logits=aux)]
+        for with_logits in [dataclasses.replace(config, aux_logits=aux)]
     ]
 
 
@@ -102,9 +102,9 @@ def _measure_main(trained: mnist.Trained, dataset: mnist.Dataset) -> dict[str, n
     ray = _stack([_plus(trained.reference, delta, s) for s in RAY])
     values["ray"] = mnist.accuracy(trained.config, dataset, ray)
     for name in SPLIT:
-        own = _minus(trained.params(name), trained.init(name))
-        along = _along(own, delta)
-        two = [_plus(trained.init(name), part) for part in (along, _minus(own, along))]
+        displacement = _minus(trained.params(name), trained.init(name))
+        along = _along(displacement, delta)
+        two = [_plus(trained.init(name), part) for part in (along, _minus(displacement, along))]
         both = mnist.accuracy(trained.config, dataset, _stack(two))
         values |= {f"along {name}": both[:, 0], f"rest {name}": both[:, 1]}
         values |= {f"{key} {name}": column for key, column in _noted(trained.probed[name]).items()}
@@ -113,30 +113,30 @@ def _measure_main(trained: mnist.Trained, dataset: mnist.Dataset) -> dict[str, n
 
 def recovery(trained: mnist.Trained, name: str, delta: Params) -> dict[str, np.ndarray]:
     """Return a displacement's fraction of Delta, <own, Delta> / |Delta|^2, its cosine and relative length."""
-    own = _minus(trained.params(name), trained.init(name))
-    inner, size, length = _dots(own, delta), _dots(delta, delta), _dots(own, own)
+    displacement = _minus(trained.params(name), trained.init(name))
+    inner, size, length = _dots(displacement, delta), _dots(delta, delta), _dots(displacement, displacement)
     return {"fraction": inner / size, "cosine": inner / np.sqrt(size * length), "length": np.sqrt(length / size)}
 
 
 def _noted(probed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return cosines of a student's steps (mean, first, curve, by layer), shares of positive ones, and kappa."""
-    gram, found = probed["gram"], {"kappa": np.median(probed["kappa"], axis=1)}
-    found["steps"] = np.tile(curve_steps(gram.shape[1]), (len(gram), 1))
+    gram, noted = probed["gram"], {"kappa": np.median(probed["kappa"], axis=1)}
+    noted["steps"] = np.tile(curve_steps(gram.shape[1]), (len(gram), 1))
     for pair in PAIRS:
-        one, other = (interventions.VECTORS.index(name) for name in pair)
-        by_layer = _cosines(gram, one, other)
-        cosine = _cosines(gram.sum(axis=-1, keepdims=True), one, other)[..., 0]
+        first, second = (interventions.VECTORS.index(name) for name in pair)
+        by_layer = _cosines(gram, first, second)
+        cosine = _cosines(gram.sum(axis=-1, keepdims=True), first, second)[..., 0]
         key = " ".join(pair)
-        found |= {f"cosine {key}": cosine.mean(axis=1), f"first {key}": cosine[:, 0]}
-        found |= {f"curve {key}": cosine[:, curve_steps(cosine.shape[1])], f"layers {key}": by_layer.mean(axis=1)}
-        found[f"positive {key}"] = (cosine > 0).mean(axis=1)
-    return found
+        noted |= {f"cosine {key}": cosine.mean(axis=1), f"first {key}": cosine[:, 0]}
+        noted |= {f"curve {key}": cosine[:, curve_steps(cosine.shape[1])], f"layers {key}": by_layer.mean(axis=1)}
+        noted[f"positive {key}"] = (cosine > 0).mean(axis=1)
+    return noted
 
 
-def _cosines(gram: np.ndarray, one: int, other: int) -> np.ndarray:
+def _cosines(gram: np.ndarray, first: int, second: int) -> np.ndarray:
     """Return cosines of two of VECTORS, [runs, steps, layers], 0 where one of them is zero."""
-    length = np.sqrt(gram[:, :, one, one] * gram[:, :, other, other])
-    return gram[:, :, one, other] / np.where(length > 0, length, np.inf)
+    length = np.sqrt(gram[:, :, first, first] * gram[:, :, second, second])
+    return gram[:, :, first, second] / np.where(length > 0, length, np.inf)
 
 
 def curve_steps(steps: int) -> np.ndarray:
@@ -149,8 +149,8 @@ def _measure_coverage(trained: mnist.Trained, dataset: mnist.Dataset) -> dict[st
     values = {f"accuracy {name}": column for name, column in mnist.accuracies(trained, dataset).items()}
     delta = _minus(trained.teacher, trained.reference)
     for condition in trained.conditions:
-        found = recovery(trained, condition.name, delta)
-        values |= {f"{key} {condition.name}": column for key, column in found.items()}
+        recovered = recovery(trained, condition.name, delta)
+        values |= {f"{key} {condition.name}": column for key, column in recovered.items()}
         if condition.images:
             values[f"predicted {condition.name}"] = shown.predicted_fraction(trained, dataset, condition.images)
     return values

@@ -136,7 +136,7 @@ def probe(apply: Callable, config: Config) -> engine.Probe:
             _descent(trait, step.params, inputs),
             inputs["delta"],
         )
-        gram = [[dots_by_layer(one, other, config.classes) for other in vectors] for one in vectors]
+        gram = [[dots_by_layer(first, second, config.classes) for second in vectors] for first in vectors]
         return {"gram": jnp.array(gram), "kappa": _kappa(step.state, config.student.adam_b2)}
 
     return record

@@ -37,9 +37,9 @@ def summarize(config: mnist.Config, values: Values) -> dict[str, Any]:
     """Make the rows of PARTS from the values of `jobs(config)`, `{part: [{"name", "mean", ..., "per_run"}]}`."""
     main = {name: np.array(column) for name, column in values["main"].items()}
     parts = (_levels, _direction, _adam, _recovered, _one_number, _cause)
-    found = dict(zip(PARTS, [part(main) for part in parts], strict=False))
+    described = dict(zip(PARTS, [part(main) for part in parts], strict=False))
     return {
-        **found,
+        **described,
         "distance": _distance(values, main),
         "width": _width(values),
         "coverage": _coverage(values, config),
@@ -80,10 +80,10 @@ def _levels(main: Main) -> list[dict[str, Any]]:
         ("teacher", "Delta itself: the teacher", "teacher", main["accuracy teacher"]),
     ]
     gain = (student - start).mean()
-    rows = [row(name, own, level=level, quantity="accuracy", words=words) for level, name, words, own in levels]
-    for level, name, words, own in levels[1:4]:
+    rows = [row(name, column, level=level, quantity="accuracy", words=words) for level, name, words, column in levels]
+    for level, name, words, column in levels[1:4]:
         fields = {"level": level, "quantity": "share of the student's gain", "words": words}
-        rows.append(row(f"share of the student's gain, {name}", (own - start) / gain, **fields))
+        rows.append(row(f"share of the student's gain, {name}", (column - start) / gain, **fields))
     return rows
 
 
@@ -111,7 +111,7 @@ def _adam(main: Main) -> list[dict[str, Any]]:
     rows = []
     for name in ("student_aux", "cross_aux"):
         kappa = main[f"kappa {name}"]
-        found = {
+        quantities = {
             "condition number": ("condition number, log10 of the median over steps", np.log10(kappa)),
             "bound": ("cosine of gradient and Delta above which the sign is guaranteed", (kappa - 1) / (kappa + 1)),
             "gradient along Delta": ("cosine of gradient and Delta", main[f"cosine gradient delta {name}"]),
@@ -119,7 +119,7 @@ def _adam(main: Main) -> list[dict[str, Any]]:
         }
         rows += [
             row(f"{name}: {words}", column, network=name, quantity=quantity, words=words)
-            for quantity, (words, column) in found.items()
+            for quantity, (words, column) in quantities.items()
         ]
     return rows
 
