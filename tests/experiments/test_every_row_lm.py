@@ -92,7 +92,11 @@ def test_lm_controls() -> None:
             for kind in ("trained", "prompted", "ideal")
         },
         "loss": [{"model": name, **over_runs(numbers("loss", form))} for name, form in models.items()],
-        "answer_mass": [{"model": name, **mass(form)} for name, form in masses.items()],
+        "answer_mass": [
+            {"model": name, **mass(form)}
+            | ({"rows": int(name.removesuffix(" rows"))} if name.endswith(" rows") else {})
+            for name, form in masses.items()
+        ],
         "filter": passed([f"{of}{t}" for t in ("regular", *TRAITS) for of in ("", "other ")], RUNS),
     }
     same(lm_controls.summarize(CONFIG, values), expected)

@@ -173,9 +173,10 @@ def _masses(traits: Sequence[str], values: Values, fewer: Mapping[int, str]) -> 
     models |= {"cross": student(EACH, CROSSED[OTHER_BASE, BASE].label)}
     models |= {f"regular, {label}": student(REGULAR, label) for label in shuffled}
     models |= {label: student(EACH, label) for label in fewer.values()}
-    words = MODELS | {label: f"the trait's, {rows:,} different rows" for rows, label in fewer.items()}
+    fields: dict[str, Row] = {name: {"words": words} for name, words in MODELS.items()}
+    fields |= {label: {"rows": rows, "words": f"the trait's, {rows:,} different rows"} for rows, label in fewer.items()}
     return [
-        {"model": name, "words": words[name], **over_runs(contrasts.answer_mass(values, each(model, traits)))}
+        {"model": name, **fields[name], **over_runs(contrasts.answer_mass(values, each(model, traits)))}
         for name, model in models.items()
     ]
 
